@@ -1,0 +1,53 @@
+# What the build needs and what it can use. A missing requirement names its Debian package.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+function(reid_require target module package)
+  pkg_check_modules(${target} IMPORTED_TARGET GLOBAL ${module})
+  if(NOT ${target}_FOUND)
+    message(FATAL_ERROR "${module} was not found; install it with: apt-get install ${package}")
+  endif()
+endfunction()
+
+reid_require(uv libuv libuv1-dev)
+reid_require(nghttp2 libnghttp2 libnghttp2-dev)
+reid_require(protobufc libprotobuf-c libprotobuf-c-dev)
+reid_require(sqlite sqlite3 libsqlite3-dev)
+reid_require(yaml yaml-0.1 libyaml-dev)
+reid_require(jansson jansson libjansson-dev)
+reid_require(xxhash libxxhash libxxhash-dev)
+reid_require(jpeg libjpeg libjpeg62-turbo-dev)
+reid_require(png libpng libpng-dev)
+
+find_program(PROTOC protoc REQUIRED)
+find_program(PROTOC_GEN_C protoc-gen-c)
+if(NOT PROTOC_GEN_C)
+  message(FATAL_ERROR "protoc-gen-c was not found; install it with: apt-get install protobuf-c-compiler")
+endif()
+
+find_package(dnnl CONFIG QUIET)
+set(REID_HAVE_DNNL ${dnnl_FOUND})
+if(NOT REID_HAVE_DNNL)
+  message(FATAL_ERROR "oneDNN was not found; install it with: apt-get install libdnnl-dev")
+endif()
+
+set(REID_HAVE_MPI FALSE)
+if(NOT REID_MPI STREQUAL "OFF")
+  find_package(MPI COMPONENTS C QUIET)
+  set(REID_HAVE_MPI ${MPI_C_FOUND})
+  if(REID_MPI STREQUAL "ON" AND NOT REID_HAVE_MPI)
+    message(FATAL_ERROR "REID_MPI=ON, but MPI was not found; install it with: apt-get install libopenmpi-dev")
+  endif()
+endif()
+
+set(REID_HAVE_CUDA FALSE)
+if(REID_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "REID_CUDA=ON: the CUDA backend is not part of this version; use REID_CUDA=OFF or AUTO")
+endif()
+
+find_package(Git QUIET)
+set(REID_REVISION "")
+if(GIT_FOUND)
+  execute_process(COMMAND ${GIT_EXECUTABLE} -C ${PROJECT_SOURCE_DIR} rev-parse --short HEAD
+    OUTPUT_VARIABLE REID_REVISION OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
