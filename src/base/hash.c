@@ -59,10 +59,7 @@ crc32c_sse42(uint32_t crc, const unsigned char *bytes, size_t size)
         memcpy(&word, bytes, sizeof word);
         wide = __builtin_ia32_crc32di(wide, word);
     }
-    crc = (uint32_t)wide;
-    for (; size > 0; size--, bytes++)
-        crc = __builtin_ia32_crc32qi(crc, *bytes);
-    return crc;
+    return crc32c_table((uint32_t)wide, bytes, size);
 }
 #endif
 
