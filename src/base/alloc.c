@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,19 +70,27 @@ char *reid_xasprintf(const char *format, ...)
     return text;
 }
 
+/* No object may be larger than PTRDIFF_MAX; libc and the sanitizers answer such a wish in different
+ * ways. */
+static bool byte_count(size_t count, size_t size, size_t *ret_bytes)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX)
+        return false;
+    *ret_bytes = bytes ? bytes : 1;
+    return true;
+}
+
 void *reid_alloc(size_t count, size_t size)
 {
-    if (count == 0 || size == 0)
-        return calloc(1, 1);
-    return calloc(count, size);
+    size_t bytes;
+    return byte_count(count, size, &bytes) ? calloc(1, bytes) : NULL;
 }
 
 void *reid_alloc_grow(void *memory, size_t count, size_t size)
 {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes))
-        return NULL;
-    return realloc(memory, bytes ? bytes : 1);
+    return byte_count(count, size, &bytes) ? realloc(memory, bytes) : NULL;
 }
 
 static size_t round_up(size_t size, size_t multiple)

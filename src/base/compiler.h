@@ -2,10 +2,10 @@
 #ifndef REID_BASE_COMPILER_H
 #define REID_BASE_COMPILER_H
 
-/* A hot loop compiled for several instruction sets and chosen at load time. Off under sanitizers, whose runtime is not
- * ready when the choice is made. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
+/* A hot loop compiled for several instruction sets and chosen at load time. Off under sanitizers,
+ * whose runtime is not ready when the choice is made. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define REID_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
 #else
 #define REID_CLONES

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 uint64_t reid_hash64(const void *data, size_t size, uint64_t seed); /* XXH3-64 */
-uint32_t reid_crc32c(const void *data, size_t size);                /* Castagnoli, as TFRecord files use it */
+uint32_t reid_crc32c(const void *data, size_t size); /* Castagnoli, as TFRecord files use it */
 
 /* Incremental XXH3-64. */
 typedef struct reid_hash_state reid_hash_state;

@@ -1,4 +1,5 @@
-/* JSON: a streaming writer into a reid_str, and a reader (over jansson) with bounded depth and size. */
+/* JSON: a streaming writer into a reid_str, and a reader (over jansson) with bounded depth and
+ * size. */
 #ifndef REID_BASE_JSON_H
 #define REID_BASE_JSON_H
 
@@ -9,8 +10,8 @@
 #include "base/status.h"
 #include "base/str.h"
 
-/* Writer: commas are put by itself. Numbers are the shortest text that reads back the same; NaN and infinities are
- * written as NaN, Infinity, -Infinity, as Python's json does (metrics.json). */
+/* Writer: commas are put by itself. Numbers are the shortest text that reads back the same; NaN and
+ * infinities are written as NaN, Infinity, -Infinity, as Python's json does (metrics.json). */
 typedef struct reid_json_writer {
     reid_str *out;
     bool need_comma;
@@ -35,10 +36,17 @@ typedef struct reid_json reid_json;
 reid_status reid_json_parse(const char *text, size_t length, reid_json **ret_root, reid_error *err);
 void reid_json_free(reid_json *root);
 typedef enum reid_json_type {
-    REID_JSON_NULL, REID_JSON_BOOL, REID_JSON_INT, REID_JSON_DOUBLE, REID_JSON_STRING, REID_JSON_ARRAY, REID_JSON_OBJECT
+    REID_JSON_NULL,
+    REID_JSON_BOOL,
+    REID_JSON_INT,
+    REID_JSON_DOUBLE,
+    REID_JSON_STRING,
+    REID_JSON_ARRAY,
+    REID_JSON_OBJECT
 } reid_json_type;
 reid_json_type reid_json_type_of(const reid_json *value); /* NULL pointer gives REID_JSON_NULL */
-const reid_json *reid_json_get(const reid_json *object, const char *key); /* NULL when absent or not an object */
+const reid_json *reid_json_get(const reid_json *object,
+                               const char *key); /* NULL when absent or not an object */
 const reid_json *reid_json_at(const reid_json *array, size_t index);
 size_t reid_json_count(const reid_json *array_or_object);
 /* Members in file order. */

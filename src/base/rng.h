@@ -1,7 +1,9 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11).
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
+ * 1, 2, 3", SC'11).
  *
- * A stream is named by (seed, use, a, b) and holds no hidden state but a counter, so that the numbers drawn for one
- * sample do not depend on threads, ranks or what was drawn before. Not for secrets.
+ * A stream is named by (seed, use, a, b) and holds no hidden state but a counter, so that the
+ * numbers drawn for one sample do not depend on threads, ranks or what was drawn before. Not for
+ * secrets.
  */
 #ifndef REID_BASE_RNG_H
 #define REID_BASE_RNG_H
@@ -28,7 +30,7 @@ typedef struct reid_rng {
 reid_rng reid_rng_stream(uint64_t seed, reid_rng_use use, uint64_t a, uint32_t b);
 uint32_t reid_rng_u32(reid_rng *rng);
 uint64_t reid_rng_u64(reid_rng *rng);
-double reid_rng_uniform(reid_rng *rng);                 /* [0, 1), 53 bits */
+double reid_rng_uniform(reid_rng *rng); /* [0, 1), 53 bits */
 double reid_rng_range(reid_rng *rng, double low, double high);
 double reid_rng_normal(reid_rng *rng);                  /* mean 0, deviation 1 (Box–Muller) */
 uint32_t reid_rng_below(reid_rng *rng, uint32_t bound); /* [0, bound), unbiased; bound > 0 */

@@ -1,9 +1,10 @@
 /* Status codes and errors.
  *
- * A fallible call returns reid_status and takes `reid_error *err` last. The leaf that finds the fault writes one
- * finished sentence (what, where, what to do); callers may put context before it. Only programs print it.
- * `err` may be NULL. Outputs are written only on success. An error that is already set is kept: the first cause wins.
- * Threads: no shared state; an error object belongs to one thread at a time.
+ * A fallible call returns reid_status and takes `reid_error *err` last. The leaf that finds the
+ * fault writes one finished sentence (what, where, what to do); callers may put context before it.
+ * Only programs print it. `err` may be NULL. Outputs are written only on success. An error that is
+ * already set is kept: the first cause wins. Threads: no shared state; an error object belongs to
+ * one thread at a time.
  */
 #ifndef REID_BASE_STATUS_H
 #define REID_BASE_STATUS_H
@@ -41,30 +42,33 @@ const char *reid_status_name(reid_status code);
 reid_status reid_fail(reid_error *err, reid_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same with ": " and the text of `errnum` at the end; picks the code from errnum (ENOENT → NOT_FOUND,
- * EACCES/EPERM → PERMISSION, EEXIST → EXISTS, ENOMEM/ENOSPC/EMFILE/ENFILE → EXHAUSTED, ETIMEDOUT → TIMEOUT, else IO). */
+/* The same with ": " and the text of `errnum` at the end; picks the code from errnum (ENOENT →
+ * NOT_FOUND, EACCES/EPERM → PERMISSION, EEXIST → EXISTS, ENOMEM/ENOSPC/EMFILE/ENFILE → EXHAUSTED,
+ * ETIMEDOUT → TIMEOUT, else IO). */
 reid_status reid_fail_errno(reid_error *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "context: " before the sentence of an error that is set; does nothing otherwise. Returns err's code. */
-reid_status reid_error_prefix(reid_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts "context: " before the sentence of an error that is set; does nothing otherwise. Returns
+ * err's code. */
+reid_status reid_error_prefix(reid_error *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Makes the object empty again. */
 void reid_error_clear(reid_error *err);
 
 /* Returns from the caller when `expression` is not REID_OK. */
-#define REID_TRY(expression)                      \
-    do {                                          \
-        reid_status reid_try_status = (expression); \
-        if (reid_try_status != REID_OK)           \
-            return reid_try_status;               \
+#define REID_TRY(expression)                                                                       \
+    do {                                                                                           \
+        reid_status reid_try_status = (expression);                                                \
+        if (reid_try_status != REID_OK)                                                            \
+            return reid_try_status;                                                                \
     } while (0)
 
 /* A programmer's error. Kept in release builds; prints the place and aborts. */
-#define REID_ASSERT(condition)                                       \
-    do {                                                             \
-        if (!(condition))                                            \
-            reid_assert_failed(#condition, __FILE__, __LINE__);      \
+#define REID_ASSERT(condition)                                                                     \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            reid_assert_failed(#condition, __FILE__, __LINE__);                                    \
     } while (0)
 _Noreturn void reid_assert_failed(const char *condition, const char *file, int line);
 
