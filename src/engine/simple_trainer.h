@@ -1,0 +1,40 @@
+/* SimpleTrainer: data → forward → backward (gradients averaged over ranks) → metrics → optimizer
+ * step, in fast-reid's order (engine/train_loop.py): metrics are written before the parameters
+ * change.
+ *
+ * Metrics: every rank's losses, data_time and stop wish travel in one small allgather per step.
+ * Rank 0 puts data_time (maximum over ranks), the other metrics of the network from its own batch
+ * (cls_accuracy), total_loss (sum of the mean losses) and, when there are several, each loss (mean
+ * over ranks). A mean or sum that is not finite ends the training on all ranks at the same step
+ * with REID_ERR_NONFINITE, before the parameters change: "Loss became infinite or NaN at
+ * iteration=N …" with the losses and the images of the ranks whose loss it was.
+ *
+ * Life: as reid_trainer; the step and the communicator must outlive it, so that the caller frees in
+ * reverse order of making. Threads: the stepping thread; collective: all ranks step together.
+ */
+#ifndef REID_ENGINE_SIMPLE_TRAINER_H
+#define REID_ENGINE_SIMPLE_TRAINER_H
+
+#include "comm/comm.h"
+#include "engine/step.h"
+#include "engine/trainer.h"
+
+typedef struct reid_simple_trainer {
+    reid_trainer base;
+    reid_step *step;  /* owned */
+    reid_comm *comm;  /* not owned */
+    double *gathered; /* [size, 2 + losses]: data_time, stop wish, losses */
+    size_t width;
+    bool stop_agreed;
+    reid_str bad_images; /* after REID_ERR_NONFINITE: see below */
+} reid_simple_trainer;
+
+void reid_simple_trainer_init(reid_simple_trainer *trainer, reid_step *own_step, reid_comm *comm,
+                              int64_t max_epoch, int64_t iters_per_epoch);
+void reid_simple_trainer_fini(reid_simple_trainer *trainer); /* zeroed is fine */
+
+/* After REID_ERR_NONFINITE: the paths of all images of the offending batch, "rank N: path" a line
+ * (on rank 0 of all offending ranks, elsewhere this rank's own). "" otherwise. */
+const char *reid_simple_trainer_bad_images(const reid_simple_trainer *trainer);
+
+#endif
