@@ -25,11 +25,18 @@ if(NOT PROTOC_GEN_C)
   message(FATAL_ERROR "protoc-gen-c was not found; install it with: apt-get install protobuf-c-compiler")
 endif()
 
-find_package(dnnl CONFIG QUIET)
-set(REID_HAVE_DNNL ${dnnl_FOUND})
-if(NOT REID_HAVE_DNNL)
+# Looked up by hand: the package's own CMake file asks for OpenCL's development files, which a CPU does not need.
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
+find_library(DNNL_LIBRARY dnnl)
+if(NOT DNNL_INCLUDE_DIR OR NOT DNNL_LIBRARY)
   message(FATAL_ERROR "oneDNN was not found; install it with: apt-get install libdnnl-dev")
 endif()
+set(REID_HAVE_DNNL TRUE)
+file(STRINGS ${DNNL_INCLUDE_DIR}/oneapi/dnnl/dnnl_version.h lines REGEX "define DNNL_VERSION_(MAJOR|MINOR|PATCH)")
+string(REGEX REPLACE "[^0-9]*([0-9]+)[^0-9]+([0-9]+)[^0-9]+([0-9]+).*" "\\1.\\2.\\3" dnnl_VERSION "${lines}")
+add_library(DNNL::dnnl UNKNOWN IMPORTED)
+set_target_properties(DNNL::dnnl PROPERTIES
+  IMPORTED_LOCATION ${DNNL_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${DNNL_INCLUDE_DIR})
 
 set(REID_HAVE_MPI FALSE)
 if(NOT REID_MPI STREQUAL "OFF")

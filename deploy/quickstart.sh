@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# From a fresh Debian 12 machine to a trained demo: installs packages, builds, starts reidd, prepares the demo data, submits a
+# Bag-of-Tricks job on two ranks and follows it to the end. What is done already is not done again.
+#   deploy/quickstart.sh [--keep] [--again] [KEY VALUE …]
+#     --keep    leave reidd running when the job has ended
+#     --again   train again although the demo job has succeeded before
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+keep=0
+again=0
+while [ $# -gt 0 ]; do
+    case $1 in
+        --keep) keep=1; shift ;;
+        --again) again=1; shift ;;
+        -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) break ;;
+    esac
+done
+cd "$root"
+
+step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+
+step "packages"
+deploy/packages/install.sh build
+
+step "build"
+cmake --preset release -DREID_TESTS=OFF >build.log 2>&1 || { cat build.log; exit 1; }
+mkdir -p build/demo && mv build.log build/demo/configure.log
+sed -n '/^-- reidd /,$p' build/demo/configure.log
+cmake --build --preset release -- --quiet
+export PATH="$root/build/release/bin:$PATH"
+
+step "demo data"
+deploy/demo/prepare.sh --identities 200 --out build/demo/datasets
+
+step "reidd"
+export REIDD_STATE_DIR="$root/build/demo/state"
+export REIDD_HOST="unix:$REIDD_STATE_DIR/reidd.sock"
+mkdir -p "$REIDD_STATE_DIR"
+started=0
+stop_daemon() {
+    if [ "$started" = 1 ] && [ "$keep" = 0 ]; then
+        kill "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null || true
+    fi
+}
+trap stop_daemon EXIT
+if reidctl version >/dev/null 2>&1; then
+    echo "reidd is running already"
+else
+    reidd >>build/demo/reidd.log 2>&1 &
+    daemon=$!
+    started=1
+    for _ in $(seq 100); do
+        reidctl version >/dev/null 2>&1 && break
+        kill -0 "$daemon" 2>/dev/null || { tail -5 build/demo/reidd.log >&2; exit 1; }
+        sleep 0.1
+    done
+    reidctl version
+fi
+
+step "train"
+if [ "$again" = 0 ] && [ $# -eq 0 ] && reidctl ps -a -o json | grep -q '"name": *"demo".*"state": *"SUCCEEDED"'; then
+    echo "the demo job has succeeded before; deploy/quickstart.sh --again trains once more"
+else
+    reidctl submit -f --name demo -n 2 deploy/configs/Demo/bagtricks_R18.yml \
+        DATASETS.ROOT "$root/build/demo/datasets" OUTPUT_DIR "$root/build/demo/logs" "$@"
+fi
+
+step "result"
+reidctl describe demo
+if [ "$keep" = 1 ]; then
+    echo "reidd goes on; talk to it with: REIDD_HOST=$REIDD_HOST $root/build/release/bin/reidctl ps"
+fi
