@@ -1,0 +1,183 @@
+#include "backend/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/op.h"
+#include "base/alloc.h"
+#include "base/str.h"
+
+static const struct {
+    const char *name;
+    reid_backend_open_fn *open;
+} table[] = {
+    {"ref", reid_ref_backend_open},
+    {"cpu", reid_cpu_backend_open},
+};
+
+static const char *const names[] = {"ref", "cpu", NULL};
+
+const char *const *reid_backend_names(void)
+{
+    return names;
+}
+
+/* OMP_NUM_THREADS, else the cores this process may use. */
+static int default_threads(void)
+{
+    const char *text = getenv("OMP_NUM_THREADS");
+    int64_t value = 0;
+    if (text && reid_parse_int64(text, &value) == REID_OK && value > 0 && value <= 4096)
+        return (int)value;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 0 ? (int)cores : 1;
+}
+
+reid_status reid_backend_open(const char *name, int threads, reid_backend **ret_backend,
+                              reid_error *err)
+{
+    if (threads < 0 || threads > 4096)
+        return reid_fail(err, REID_ERR_INVALID, "backend '%s': %d threads is out of range", name,
+                         threads);
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return table[i].open(threads > 0 ? threads : default_threads(), ret_backend, err);
+    return reid_fail(err, REID_ERR_NOT_FOUND,
+                     "there is no backend named '%s'; this build has ref and cpu", name);
+}
+
+void reid_backend_free(reid_backend *backend)
+{
+    if (backend)
+        backend->impl->free(backend);
+}
+
+void reid_backend_fini(reid_backend *backend)
+{
+    for (size_t i = 0; i < backend->layout_count; i++)
+        free(backend->layouts[i]);
+    free(backend->layouts);
+}
+
+const reid_layout *reid_layout_intern(reid_backend *backend, const reid_layout *proto, size_t size)
+{
+    for (size_t i = 0; i < backend->layout_count; i++)
+        if (memcmp(backend->layouts[i], proto, size) == 0)
+            return backend->layouts[i];
+    reid_layout *layout = reid_xmalloc(size);
+    memcpy(layout, proto, size);
+    backend->layouts =
+        reid_xrealloc(backend->layouts, (backend->layout_count + 1) * sizeof *backend->layouts);
+    backend->layouts[backend->layout_count++] = layout;
+    return layout;
+}
+
+const char *reid_op_kind_name(reid_op_kind kind)
+{
+    static const char *const kinds[REID_OP_KINDS] = {
+        "conv2d",          "batch_norm", "relu",          "add",     "max_pool",
+        "global_avg_pool", "linear",     "cross_entropy", "triplet", "accuracy",
+    };
+    return kind >= 0 && kind < REID_OP_KINDS ? kinds[kind] : "unknown";
+}
+
+const char *reid_backend_name(const reid_backend *backend)
+{
+    return backend->impl->name;
+}
+
+int reid_backend_threads(const reid_backend *backend)
+{
+    return backend->threads;
+}
+
+bool reid_backend_is_host(const reid_backend *backend)
+{
+    return backend->impl->host_memory;
+}
+
+bool reid_backend_supports(const reid_backend *backend, reid_dtype compute)
+{
+    return backend->impl->supports(backend, compute);
+}
+
+void *reid_backend_alloc(reid_backend *backend, size_t bytes)
+{
+    return backend->impl->alloc(backend, bytes);
+}
+
+void reid_backend_release(reid_backend *backend, void *memory, size_t bytes)
+{
+    if (memory)
+        backend->impl->release(backend, memory, bytes);
+}
+
+void reid_backend_copy_in(reid_backend *backend, void *device, const void *host, size_t bytes)
+{
+    backend->impl->copy_in(backend, device, host, bytes);
+}
+
+void reid_backend_copy_out(reid_backend *backend, void *host, const void *device, size_t bytes)
+{
+    backend->impl->copy_out(backend, host, device, bytes);
+}
+
+void reid_backend_zero(reid_backend *backend, void *device, size_t bytes)
+{
+    backend->impl->zero(backend, device, bytes);
+}
+
+void reid_backend_wait(reid_backend *backend)
+{
+    if (backend->impl->wait)
+        backend->impl->wait(backend);
+}
+
+static void begin(reid_backend *backend)
+{
+    if (backend->impl->begin)
+        backend->impl->begin(backend);
+}
+
+void reid_backend_from_plain(reid_backend *backend, const reid_layout *layout, const float *plain,
+                             void *device)
+{
+    begin(backend);
+    backend->impl->from_plain(backend, layout, plain, device);
+}
+
+void reid_backend_to_plain(reid_backend *backend, const reid_layout *layout, const void *device,
+                           float *ret_plain)
+{
+    begin(backend);
+    backend->impl->to_plain(backend, layout, device, ret_plain);
+}
+
+void reid_backend_adam(reid_backend *backend, const reid_adam *args, float *value,
+                       const float *grad, float *m, float *v, float *max_v, size_t count)
+{
+    REID_ASSERT(args->step >= 1);
+    begin(backend);
+    backend->impl->adam(backend, args, value, grad, m, v, max_v, count);
+}
+
+void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
+                      float *momentum_buffer, size_t count)
+{
+    REID_ASSERT(momentum_buffer || args->momentum == 0.0);
+    begin(backend);
+    backend->impl->sgd(backend, args, value, grad, momentum_buffer, count);
+}
+
+double reid_backend_sum_squares(reid_backend *backend, const float *data, size_t count)
+{
+    begin(backend);
+    return backend->impl->sum_squares(backend, data, count);
+}
+
+void reid_backend_scale(reid_backend *backend, float *data, double factor, size_t count)
+{
+    begin(backend);
+    backend->impl->scale(backend, data, (float)factor, count);
+}

@@ -1,0 +1,87 @@
+/* A device that computes: memory, copies, layouts, operations over flat ranges.
+ *
+ * Backends: "ref" (plain loops, the oracle of all tests) and "cpu" (oneDNN). Life:
+ * reid_backend_open → params, plans → reid_backend_free last. Operations of a network are created
+ * through backend/op.h by plans only.
+ *
+ * Memory from reid_backend_alloc is the backend's ("device") memory. Both of today's backends
+ * compute on the host, so their pointers may be read directly (reid_backend_is_host); code that
+ * wants to run on any backend copies. Work may be queued; reid_backend_wait ends it. Copies out
+ * wait for what they read. Threads: one at a time per backend.
+ */
+#ifndef REID_BACKEND_BACKEND_H
+#define REID_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "tensor/dtype.h"
+#include "tensor/shape.h"
+
+typedef struct reid_backend reid_backend;
+
+/* How a tensor lies in memory. Made and owned by a backend, one object per distinct layout: compare
+ * pointers. */
+typedef struct reid_layout {
+    reid_shape shape; /* plain shape */
+    reid_dtype dtype;
+    size_t bytes;  /* with padding */
+    char text[64]; /* for people and hashes, such as "nChw16c" */
+} reid_layout;
+
+/* name: "ref", "cpu"; an unknown name is NOT_FOUND. threads: cores to compute with; 0 = as
+ * OMP_NUM_THREADS or all cores. */
+reid_status reid_backend_open(const char *name, int threads, reid_backend **ret_backend,
+                              reid_error *err);
+void reid_backend_free(reid_backend *backend);
+const char *reid_backend_name(const reid_backend *backend);
+int reid_backend_threads(const reid_backend *backend);
+bool reid_backend_is_host(const reid_backend *backend);
+bool reid_backend_supports(const reid_backend *backend, reid_dtype compute);
+/* Names of all backends of this build, in a NULL-terminated table. */
+const char *const *reid_backend_names(void);
+
+void *reid_backend_alloc(reid_backend *backend,
+                         size_t bytes); /* zeroed, aligned for the device; NULL on failure */
+void reid_backend_release(reid_backend *backend, void *memory, size_t bytes);
+void reid_backend_copy_in(reid_backend *backend, void *device, const void *host, size_t bytes);
+void reid_backend_copy_out(reid_backend *backend, void *host, const void *device, size_t bytes);
+void reid_backend_zero(reid_backend *backend, void *device, size_t bytes);
+void reid_backend_wait(reid_backend *backend);
+
+/* Between plain f32 on the host and `layout` on the device (which may be another type); padding
+ * becomes zero. */
+void reid_backend_from_plain(reid_backend *backend, const reid_layout *layout, const float *plain,
+                             void *device);
+void reid_backend_to_plain(reid_backend *backend, const reid_layout *layout, const void *device,
+                           float *ret_plain);
+
+/* One Adam step over `count` floats (torch.optim.Adam, L2 coupled, single-tensor form of
+ * PyTorch 1.13): g = grad + weight_decay·value;  m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g² value
+ * -= (lr / (1-β1^step)) · m / (√v / √(1-β2^step) + eps) max_v: AMSGrad's running maximum, or NULL.
+ * step counts from 1. */
+typedef struct reid_adam {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step;
+    bool decoupled; /* AdamW: value *= 1 - lr·weight_decay first, and no L2 term */
+} reid_adam;
+void reid_backend_adam(reid_backend *backend, const reid_adam *args, float *value,
+                       const float *grad, float *m, float *v, float *max_v, size_t count);
+
+/* One SGD step (torch.optim.SGD): g = grad + weight_decay·value; b = momentum·b + (1-dampening)·g
+ * (b = g when first); g = nesterov ? g + momentum·b : b; value -= lr·g. momentum_buffer may be NULL
+ * when momentum is 0. */
+typedef struct reid_sgd {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov, first;
+} reid_sgd;
+void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
+                      float *momentum_buffer, size_t count);
+
+double reid_backend_sum_squares(reid_backend *backend, const float *data,
+                                size_t count); /* same bits at any thread count */
+void reid_backend_scale(reid_backend *backend, float *data, double factor, size_t count);
+
+#endif

@@ -1,0 +1,75 @@
+/* The execution plan: a graph bound to a backend and to parameters, ready to step.
+ *
+ * Building a plan fuses operations (batch norm + add + ReLU), creates every primitive once, and
+ * places activations, gradients and workspaces in one arena by lifetime. A step is then two flat
+ * lists of calls: no allocation, no locks.
+ *
+ * Life: reid_plan_new → {upload → forward → scalars/download → backward}* → reid_plan_free (before
+ * params and backend). The graph may be freed after reid_plan_new. Threads: one at a time; the
+ * stepping thread should stay the same. Determinism: the same inputs, parameters, options and
+ * thread count give the same bits.
+ */
+#ifndef REID_NN_PLAN_H
+#define REID_NN_PLAN_H
+
+#include "nn/graph.h"
+#include "nn/params.h"
+
+typedef struct reid_plan reid_plan;
+
+typedef struct reid_plan_options {
+    bool training; /* batch statistics, gradients; otherwise running statistics and forward only */
+    reid_dtype compute;           /* as in reid_params_options: must be the params' choice */
+    reid_convolution convolution; /* likewise */
+    bool profile;                 /* reid_plan_summary also lists the time of each call */
+    bool no_fusion;               /* one call per graph operation; for tests */
+} reid_plan_options;
+
+/* Fails with INVALID (the graph, or parameters that do not fit it), UNSUPPORTED (compute type) or
+ * EXHAUSTED (memory). */
+reid_status reid_plan_new(const reid_graph *g, reid_backend *backend, reid_params *params,
+                          const reid_plan_options *options, reid_plan **ret_plan, reid_error *err);
+void reid_plan_free(reid_plan *plan);
+
+/* Fills an input: f32 [N,C,H,W] for images, i32 [N] for labels, plain layout. `bytes` must be
+ * exact; a label out of range is INVALID. */
+reid_status reid_plan_upload(reid_plan *plan, reid_value input, const void *host, size_t bytes,
+                             reid_error *err);
+/* Reads a value declared by reid_graph_output, as f32 in plain layout, after forward and before the
+ * next one. */
+reid_status reid_plan_download(reid_plan *plan, reid_value output, void *host, size_t bytes,
+                               reid_error *err);
+
+reid_status reid_plan_forward(reid_plan *plan, reid_error *err);
+
+/* This range (floats) of params->grad is final. Called on the stepping thread, in order of offset;
+ * the ranges of a step cover [0, params->trainable) exactly. Must not block for long. */
+typedef void reid_grad_ready(void *user, size_t offset, size_t size);
+
+/* After a forward of a training plan; overwrites params->grad. `ready` may be NULL. */
+reid_status reid_plan_backward(reid_plan *plan, reid_grad_ready *ready, void *user,
+                               reid_error *err);
+
+/* Losses (weight applied) and metrics in order of declaration; values of the last forward. */
+size_t reid_plan_scalar_count(const reid_plan *plan);
+const char *reid_plan_scalar_name(const reid_plan *plan, size_t i);
+bool reid_plan_scalar_is_loss(const reid_plan *plan, size_t i);
+double reid_plan_scalar(const reid_plan *plan, size_t i);
+
+/* Of everything ranks must agree on: names, shapes, layouts, chosen kernels, order of parameters,
+ * types, library versions. Not the batch content, addresses or thread count. */
+uint64_t reid_plan_hash(const reid_plan *plan);
+
+/* Facts for tests and people. */
+typedef struct reid_plan_stats {
+    size_t arena_bytes;         /* activations, gradients, workspaces, scratch */
+    size_t live_peak_bytes;     /* lower bound of arena_bytes: most bytes alive in one call */
+    size_t forward_calls;       /* backend operations run by forward */
+    size_t backward_calls;      /* … by backward */
+    size_t activation_reorders; /* layout changes of activations inside the network */
+    size_t weight_reorders;     /* layout changes of weights in a step */
+} reid_plan_stats;
+reid_plan_stats reid_plan_get_stats(const reid_plan *plan);
+char *reid_plan_summary(const reid_plan *plan); /* several lines; caller frees */
+
+#endif
