@@ -1,0 +1,18 @@
+/* What a writer has still to write: scalars put after its mark, smoothed, grouped by iteration. */
+#ifndef REID_EVENTS_FRESH_H
+#define REID_EVENTS_FRESH_H
+
+#include "events/event_storage.h"
+
+typedef struct reid_fresh_scalar {
+    const char *name; /* the storage's */
+    double value;
+    int64_t iter;
+} reid_fresh_scalar;
+
+/* Sorted by iteration, then by name (bytewise, which is also Python's order of strings). Caller
+ * frees. */
+reid_fresh_scalar *reid_event_storage_fresh(const reid_event_storage *storage, uint64_t written,
+                                            size_t window, size_t *ret_count);
+
+#endif
