@@ -52,11 +52,11 @@ static double norm_infinite(const reid_solver_group *group, const float *grad)
     double largest = 0;
     for (size_t r = 0; r < group->ranges.count; r++) {
         const float *data = grad + group->ranges.items[r].offset;
-        for (size_t i = 0; i < group->ranges.items[r].size; i++)
+        for (size_t i = 0; i < group->ranges.items[r].size; i++) {
             if (isnan(data[i]))
                 return NAN;
-        if (fabsf(data[i]) > largest)
-            largest = fabsf(data[i]);
+            largest = fmax(largest, fabs(data[i]));
+        }
     }
     return largest;
 }
