@@ -58,3 +58,5 @@ if(GIT_FOUND)
   execute_process(COMMAND ${GIT_EXECUTABLE} -C ${PROJECT_SOURCE_DIR} rev-parse --short HEAD
     OUTPUT_VARIABLE REID_REVISION OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
+
+configure_file(${CMAKE_CURRENT_LIST_DIR}/version.h.in ${PROJECT_BINARY_DIR}/generated/version.h @ONLY)

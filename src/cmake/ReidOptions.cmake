@@ -20,6 +20,7 @@ set(CMAKE_C_FLAGS_RELEASE "-O3 -g1")
 
 add_library(reid_flags INTERFACE)
 target_compile_definitions(reid_flags INTERFACE _GNU_SOURCE)
+target_include_directories(reid_flags INTERFACE ${PROJECT_BINARY_DIR}/generated)
 # No contraction to fused multiply-add: every instruction-set clone of a loop gives the same bits.
 target_compile_options(reid_flags INTERFACE -fno-math-errno -ffp-contract=off
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wwrite-strings

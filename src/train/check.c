@@ -1,0 +1,94 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "checkpoint/checkpoint.h"
+#include "train/session.h"
+
+/* The nearest folder on the way to `path` that exists must be writable. */
+static reid_status check_output(const reid_config *config, reid_error *err)
+{
+    char *path = reid_path_absolute(reid_config_string(config, "OUTPUT_DIR"));
+    reid_status status = REID_OK;
+    char *folder = strdup(path);
+    while (folder != NULL && !reid_path_exists(folder)) {
+        char *parent = reid_path_dir(folder);
+        free(folder);
+        folder = parent;
+    }
+    if (folder == NULL || !reid_path_is_dir(folder))
+        status = reid_fail(err, REID_ERR_INVALID, "OUTPUT_DIR '%s' is not a folder", path);
+    else if (access(folder, W_OK | X_OK) != 0)
+        status = reid_fail_errno(err, errno, "OUTPUT_DIR '%s': cannot write to '%s'", path, folder);
+    free(folder);
+    free(path);
+    return status;
+}
+
+static reid_status check_weights(const reid_config *config, reid_error *err)
+{
+    const char *path = reid_config_string(config, "MODEL.WEIGHTS");
+    if (*path == '\0' || reid_path_exists(path))
+        return REID_OK;
+    return reid_fail(err, REID_ERR_NOT_FOUND, "MODEL.WEIGHTS: there is no '%s'", path);
+}
+
+static reid_status check_resume(const reid_config *config, reid_error *err)
+{
+    char *path = reid_path_absolute(reid_config_string(config, "OUTPUT_DIR"));
+    reid_checkpoint *checkpoint = NULL;
+    reid_status status = reid_checkpoint_latest(path, &checkpoint, err);
+    reid_checkpoint_free(checkpoint);
+    free(path);
+    return status;
+}
+
+static reid_status check_data(const reid_train_options *options, reid_config *config,
+                              reid_error *err)
+{
+    reid_dataset *train = NULL;
+    REID_TRY(reid_dataset_open_train(config, &train, err));
+    reid_status status = REID_OK;
+    if (!options->eval_only)
+        status = reid_train_loader_check(config, train, options->world, err);
+    int classes = (int)reid_config_int(config, "MODEL.HEADS.NUM_CLASSES");
+    if (status == REID_OK && classes > 0 && classes < train->num_pids)
+        status =
+            reid_fail(err, REID_ERR_INVALID,
+                      "MODEL.HEADS.NUM_CLASSES is %d, but %s has %d identities; set it to 0 to let "
+                      "the data decide",
+                      classes, train->name, train->num_pids);
+    for (size_t i = 0; i < reid_config_count(config, "DATASETS.TESTS") && status == REID_OK; i++) {
+        reid_dataset *query = NULL, *gallery = NULL;
+        status = reid_dataset_open_test(config, reid_config_string_at(config, "DATASETS.TESTS", i),
+                                        &query, &gallery, err);
+        reid_dataset_free(query);
+        reid_dataset_free(gallery);
+    }
+    reid_model *model = NULL;
+    if (status == REID_OK)
+        status =
+            reid_model_build(config, classes > 0 ? classes : train->num_pids,
+                             (int)reid_config_int(config, "SOLVER.IMS_PER_BATCH") / options->world,
+                             reid_evaluator_batch(config, options->world), &model, err);
+    reid_model_free(model);
+    reid_dataset_free(train);
+    return status;
+}
+
+reid_status reid_session_check(const reid_train_options *options, reid_error *err)
+{
+    reid_config *config = NULL;
+    REID_TRY(reid_session_load_config(options, options->world, &config, err));
+    reid_status status = check_data(options, config, err);
+    if (status == REID_OK)
+        status = check_output(config, err);
+    if (status == REID_OK)
+        status = check_weights(config, err);
+    if (status == REID_OK && options->resume)
+        status = check_resume(config, err);
+    reid_config_free(config);
+    return status;
+}

@@ -1,0 +1,462 @@
+#include "train/link.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/recordfile.h"
+#include "reid/v1/link.pb-c.h"
+#include "rpc/channel.h"
+
+#define RECONNECT_MS 250
+#define TICK_MS 200 /* progress goes out at most this often */
+
+struct reid_link {
+    reid_job_env env;
+    int rank, world;
+    pthread_t thread;
+    bool thread_runs;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t reconnect, tick;
+
+    /* Stepping thread only. */
+    reid_record_file *spool;
+    bool spool_failed;
+    int64_t seq;
+
+    /* Under the mutex: what the stepping thread has said last. */
+    pthread_mutex_t mutex;
+    reid_link_progress progress;
+    bool progress_new;
+    reid_link_phase phase;
+    bool phase_new;
+    char *failure; /* sent once */
+    int64_t last_seq;
+    bool closing;
+    double close_deadline;
+
+    /* Loop thread only. */
+    reid_rpc_channel *channel;
+    reid_rpc_stream *stream;
+    bool accepted, announced;
+    reid_record_file *reader;
+    Reid__V1__MetricRow *pending; /* read, but the queue was full */
+    int64_t stored_seq;
+};
+
+const char *reid_link_phase_name(reid_link_phase phase)
+{
+    switch (phase) {
+    case REID_LINK_LOADING:
+        return "loading";
+    case REID_LINK_TRAINING:
+        return "training";
+    case REID_LINK_EVALUATING:
+        return "evaluating";
+    case REID_LINK_SAVING:
+        return "saving";
+    }
+    return "starting";
+}
+
+/* ---- loop thread ---- */
+
+static reid_status send_up(reid_link *link, Reid__V1__LinkUp *up)
+{
+    return reid_rpc_stream_send(link->stream, &up->base);
+}
+
+static void send_hello(reid_link *link)
+{
+    Reid__V1__LinkHello hello = REID__V1__LINK_HELLO__INIT;
+    hello.job_id = (char *)link->env.job_id;
+    hello.attempt = link->env.attempt;
+    hello.ticket = (char *)(link->env.ticket != NULL ? link->env.ticket : "");
+    hello.rank = link->rank;
+    hello.world = link->world;
+    hello.pid = getpid();
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    up.kind_case = REID__V1__LINK_UP__KIND_HELLO;
+    up.hello = &hello;
+    send_up(link, &up);
+}
+
+/* The next row that the daemon has not stored; NULL when there is none yet. */
+static Reid__V1__MetricRow *next_row(reid_link *link)
+{
+    if (link->pending != NULL)
+        return link->pending;
+    while (link->reader != NULL) {
+        const uint8_t *data = NULL;
+        size_t size = 0;
+        reid_error err = {0};
+        if (reid_record_file_next(link->reader, &data, &size, &err) != REID_OK) {
+            reid_log_warn("metrics stream stopped: %s", err.text);
+            reid_record_file_free(link->reader);
+            link->reader = NULL;
+            return NULL;
+        }
+        if (data == NULL)
+            return NULL;
+        Reid__V1__MetricRow *row = reid__v1__metric_row__unpack(NULL, size, data);
+        if (row != NULL && row->seq > link->stored_seq)
+            return link->pending = row;
+        reid__v1__metric_row__free_unpacked(row, NULL);
+    }
+    return NULL;
+}
+
+static void send_rows(reid_link *link)
+{
+    Reid__V1__MetricRow *row;
+    while ((row = next_row(link)) != NULL) {
+        Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+        up.kind_case = REID__V1__LINK_UP__KIND_ROW;
+        up.row = row;
+        if (send_up(link, &up) != REID_OK)
+            return; /* on_drain comes back here, or on_close ends the stream */
+        reid__v1__metric_row__free_unpacked(row, NULL);
+        link->pending = NULL;
+    }
+}
+
+static void send_phase(reid_link *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    bool send = link->phase_new;
+    reid_link_phase phase = link->phase;
+    link->phase_new = false;
+    pthread_mutex_unlock(&link->mutex);
+    if (!send)
+        return;
+    Reid__V1__LinkPhase message = REID__V1__LINK_PHASE__INIT;
+    message.phase = (Reid__V1__JobPhase)phase;
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    up.kind_case = REID__V1__LINK_UP__KIND_PHASE;
+    up.phase = &message;
+    send_up(link, &up);
+}
+
+static void send_progress(reid_link *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    bool send = link->progress_new;
+    reid_link_progress p = link->progress;
+    link->progress_new = false;
+    pthread_mutex_unlock(&link->mutex);
+    if (!send)
+        return;
+    Reid__V1__Progress message = REID__V1__PROGRESS__INIT;
+    message.iteration = p.iteration;
+    message.max_iteration = p.max_iteration;
+    message.epoch = (int32_t)p.epoch;
+    message.max_epoch = (int32_t)p.max_epoch;
+    message.eta_seconds = p.eta_seconds;
+    message.images_per_second = p.images_per_second;
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    up.kind_case = REID__V1__LINK_UP__KIND_PROGRESS;
+    up.progress = &message;
+    send_up(link, &up);
+}
+
+static void send_failure(reid_link *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    char *sentence = link->failure;
+    link->failure = NULL;
+    pthread_mutex_unlock(&link->mutex);
+    if (sentence == NULL)
+        return;
+    Reid__V1__LinkFailure message = REID__V1__LINK_FAILURE__INIT;
+    message.sentence = sentence;
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    up.kind_case = REID__V1__LINK_UP__KIND_FAILURE;
+    up.failure = &message;
+    send_up(link, &up);
+    free(sentence);
+}
+
+/* Ends the loop when it is asked to and nothing is left to wait for. */
+static bool finish_if_done(reid_link *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    bool closing = link->closing;
+    bool stored = link->stored_seq >= link->last_seq && link->failure == NULL;
+    bool late = reid_clock_seconds() >= link->close_deadline;
+    pthread_mutex_unlock(&link->mutex);
+    bool flushed = link->stream == NULL || reid_rpc_stream_queued(link->stream) == 0;
+    if (!closing || !(late || (stored && flushed && link->accepted)))
+        return false;
+    uv_stop(&link->loop);
+    return true;
+}
+
+static void send_all(reid_link *link)
+{
+    if (link->stream == NULL || !link->accepted)
+        return;
+    send_phase(link);
+    send_rows(link);
+    send_progress(link);
+    send_failure(link);
+}
+
+static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *answer, void *user)
+{
+    (void)stream;
+    reid_link *link = user;
+    const Reid__V1__LinkDown *down = (const Reid__V1__LinkDown *)answer;
+    if (down->kind_case == REID__V1__LINK_DOWN__KIND_ACCEPT) {
+        link->accepted = true;
+        link->stored_seq = down->accept->stored_seq;
+        if (link->reader != NULL)
+            reid_record_file_rewind(link->reader);
+        reid__v1__metric_row__free_unpacked(link->pending, NULL);
+        link->pending = NULL;
+        pthread_mutex_lock(&link->mutex);
+        link->phase_new = link->phase != 0;
+        link->progress_new = link->progress.max_iteration > 0;
+        pthread_mutex_unlock(&link->mutex);
+        send_all(link);
+    } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_STORED) {
+        if (down->stored->seq > link->stored_seq)
+            link->stored_seq = down->stored->seq;
+    }
+    finish_if_done(link);
+}
+
+static void on_drain(reid_rpc_stream *stream, void *user)
+{
+    (void)stream;
+    send_all(user);
+}
+
+static void on_close(reid_rpc_stream *stream, const reid_error *end, void *user)
+{
+    (void)stream;
+    reid_link *link = user;
+    link->stream = NULL;
+    link->accepted = false;
+    if (!link->announced && end->code != REID_ERR_CANCELLED) {
+        reid_log_warn("the link to reidd is down (%s); training goes on", end->text);
+        link->announced = true;
+    }
+}
+
+static void connect_link(uv_timer_t *timer)
+{
+    reid_link *link = timer->data;
+    if (link->stream != NULL)
+        return;
+    reid_rpc_channel_close(link->channel);
+    link->channel = NULL;
+    reid_error err = {0};
+    const reid_rpc_channel_events channel_events = {0};
+    const reid_rpc_stream_events stream_events = {on_message, on_drain, on_close};
+    if (reid_rpc_channel_connect(&link->loop, link->env.link_address, 2000, &channel_events, link,
+                                 &link->channel, &err) != REID_OK ||
+        reid_rpc_channel_open(link->channel, "/reid.v1.RankService/Link",
+                              &reid__v1__link_down__descriptor, &stream_events, link, NULL,
+                              &link->stream, &err) != REID_OK) {
+        if (!link->announced)
+            reid_log_warn("no link to reidd: %s", err.text);
+        link->announced = true;
+        return;
+    }
+    send_hello(link);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    reid_link *link = async->data;
+    if (finish_if_done(link) || link->stream == NULL || !link->accepted)
+        return;
+    send_phase(link);
+    send_rows(link);
+    send_failure(link);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    reid_link *link = timer->data;
+    if (!finish_if_done(link))
+        send_all(link);
+}
+
+static void close_handle(uv_handle_t *handle, void *unused)
+{
+    (void)unused;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void *run_link(void *user)
+{
+    reid_link *link = user;
+    if (link->rank == 0) {
+        char *path = reid_path_join(link->env.attempt_dir, "rank0.spool");
+        reid_record_file_read_open(path, &link->reader, NULL);
+        free(path);
+    }
+    uv_timer_start(&link->reconnect, connect_link, 0, RECONNECT_MS);
+    uv_timer_start(&link->tick, on_tick, TICK_MS, TICK_MS);
+    uv_run(&link->loop, UV_RUN_DEFAULT);
+    reid_rpc_channel_close(link->channel);
+    uv_walk(&link->loop, close_handle, NULL);
+    uv_run(&link->loop, UV_RUN_DEFAULT);
+    reid__v1__metric_row__free_unpacked(link->pending, NULL);
+    reid_record_file_free(link->reader);
+    return NULL;
+}
+
+/* ---- stepping thread ---- */
+
+static reid_status open_spool(reid_link *link, reid_error *err)
+{
+    if (link->rank != 0)
+        return REID_OK;
+    char *path = reid_path_join(link->env.attempt_dir, "rank0.spool");
+    reid_status status = reid_record_file_append_open(path, &link->spool, err);
+    free(path);
+    return status;
+}
+
+static void free_link(reid_link *link)
+{
+    reid_record_file_free(link->spool);
+    pthread_mutex_destroy(&link->mutex);
+    free(link->failure);
+    free(link);
+}
+
+reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_link **ret_link,
+                           reid_error *err)
+{
+    *ret_link = NULL;
+    if (!env->managed)
+        return REID_OK;
+    reid_link *link = reid_xcalloc(1, sizeof *link);
+    link->env = *env;
+    link->rank = rank;
+    link->world = world;
+    pthread_mutex_init(&link->mutex, NULL);
+    reid_status status = open_spool(link, err);
+    if (status != REID_OK) {
+        free_link(link);
+        return status;
+    }
+    if (env->link_address != NULL) {
+        REID_ASSERT(uv_loop_init(&link->loop) == 0);
+        REID_ASSERT(uv_async_init(&link->loop, &link->wake, on_wake) == 0);
+        uv_timer_init(&link->loop, &link->reconnect);
+        uv_timer_init(&link->loop, &link->tick);
+        link->wake.data = link->reconnect.data = link->tick.data = link;
+        int code = pthread_create(&link->thread, NULL, run_link, link);
+        if (code != 0)
+            reid_log_warn("no link to reidd: %s", strerror(code));
+        link->thread_runs = code == 0;
+    }
+    *ret_link = link;
+    return REID_OK;
+}
+
+static void wake(reid_link *link)
+{
+    if (link->thread_runs)
+        uv_async_send(&link->wake);
+}
+
+void reid_link_row(reid_link *link, const reid_event_row *row)
+{
+    if (link == NULL || link->spool == NULL || link->spool_failed || row->count == 0)
+        return;
+    Reid__V1__MetricRow message = REID__V1__METRIC_ROW__INIT;
+    Reid__V1__Scalar *scalars = reid_xcalloc(row->count, sizeof *scalars);
+    Reid__V1__Scalar **pointers = reid_xcalloc(row->count, sizeof *pointers);
+    for (size_t i = 0; i < row->count; i++) {
+        reid__v1__scalar__init(&scalars[i]);
+        scalars[i].name = (char *)row->scalars[i].name;
+        scalars[i].value = row->scalars[i].value;
+        pointers[i] = &scalars[i];
+    }
+    message.attempt = link->env.attempt;
+    message.seq = link->seq + 1;
+    message.iteration = row->iter;
+    message.epoch = (int32_t)row->epoch;
+    message.wall_ms = reid_clock_wall_ms();
+    message.n_scalars = row->count;
+    message.scalars = pointers;
+    size_t size = reid__v1__metric_row__get_packed_size(&message);
+    uint8_t *bytes = reid_xmalloc(size + 1);
+    reid__v1__metric_row__pack(&message, bytes);
+    reid_error err = {0};
+    if (reid_record_file_append(link->spool, bytes, size, &err) != REID_OK) {
+        reid_log_warn("scalars no longer reach reidd: %s", err.text);
+        link->spool_failed = true;
+    } else {
+        link->seq++;
+        pthread_mutex_lock(&link->mutex);
+        link->last_seq = link->seq;
+        pthread_mutex_unlock(&link->mutex);
+        wake(link);
+    }
+    free(bytes);
+    free(pointers);
+    free(scalars);
+}
+
+void reid_link_phase_set(reid_link *link, reid_link_phase phase)
+{
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&link->mutex);
+    if (link->phase != phase)
+        link->phase_new = true;
+    link->phase = phase;
+    pthread_mutex_unlock(&link->mutex);
+    wake(link);
+}
+
+void reid_link_progress_set(reid_link *link, const reid_link_progress *progress)
+{
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&link->mutex);
+    link->progress = *progress;
+    link->progress_new = true;
+    pthread_mutex_unlock(&link->mutex);
+}
+
+void reid_link_failure(reid_link *link, const char *sentence)
+{
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&link->mutex);
+    if (link->failure == NULL)
+        link->failure = reid_xstrdup(sentence);
+    pthread_mutex_unlock(&link->mutex);
+    wake(link);
+}
+
+void reid_link_close(reid_link *link, double wait_seconds)
+{
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&link->mutex);
+    link->closing = true;
+    link->close_deadline = reid_clock_seconds() + wait_seconds;
+    pthread_mutex_unlock(&link->mutex);
+    if (link->thread_runs) {
+        wake(link);
+        pthread_join(link->thread, NULL);
+        uv_loop_close(&link->loop);
+    }
+    free_link(link);
+}

@@ -1,0 +1,51 @@
+/* The rank's link to its node's daemon: scalars, phase, progress and last words go up one gRPC
+ * stream.
+ *
+ * Rows of scalars (rank 0) are first appended to rank0.spool in the attempt's folder; a thread of
+ * the link sends what the daemon has not stored yet. So a daemon that is away costs nothing, a
+ * daemon that comes back gets what it missed, and what never went over the wire is read from the
+ * spool after the rank has ended. A step never waits for the link.
+ *
+ * Life: reid_link_open → reid_link_row, _phase, _progress (stepping thread) → reid_link_close. A
+ * NULL link (no daemon) is accepted everywhere and does nothing.
+ */
+#ifndef REID_TRAIN_LINK_H
+#define REID_TRAIN_LINK_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "events/event_storage.h"
+#include "train/job.h"
+
+typedef struct reid_link reid_link;
+
+typedef enum reid_link_phase {
+    REID_LINK_LOADING = 1, /* values of reid.v1.JobPhase */
+    REID_LINK_TRAINING,
+    REID_LINK_EVALUATING,
+    REID_LINK_SAVING,
+} reid_link_phase;
+
+const char *reid_link_phase_name(reid_link_phase phase); /* "training" */
+
+typedef struct reid_link_progress {
+    int64_t iteration, max_iteration; /* finished iterations */
+    int64_t epoch, max_epoch;
+    double eta_seconds;       /* negative: unknown */
+    double images_per_second; /* of all ranks; 0: unknown */
+} reid_link_progress;
+
+/* *ret_link is NULL when the environment names no daemon. The connection is made in the background.
+ */
+reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_link **ret_link,
+                           reid_error *err);
+/* A full disk or the like is logged once; the training goes on. */
+void reid_link_row(reid_link *link, const reid_event_row *row);
+void reid_link_phase_set(reid_link *link, reid_link_phase phase);
+void reid_link_progress_set(reid_link *link, const reid_link_progress *progress);
+void reid_link_failure(reid_link *link, const char *sentence);
+/* Waits up to `wait_seconds` for the daemon to have stored everything, and frees the link. */
+void reid_link_close(reid_link *link, double wait_seconds);
+
+#endif

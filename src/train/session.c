@@ -1,0 +1,435 @@
+#include "train/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "engine/hooks/iteration_timer.h"
+#include "engine/hooks/lr_scheduler.h"
+#include "engine/hooks/periodic_checkpointer.h"
+#include "engine/hooks/periodic_writer.h"
+#include "engine/plan_step.h"
+#include "events/writer.h"
+#include "train/progress_hook.h"
+#include "train/state.h"
+
+/* ---- configuration ---- */
+
+reid_status reid_session_load_config(const reid_train_options *options, int world,
+                                     reid_config **ret_config, reid_error *err)
+{
+    reid_config *config = reid_config_new();
+    reid_status status = REID_OK;
+    if (options->config_file != NULL)
+        status = reid_config_load_file(config, options->config_file, err);
+    if (status == REID_OK)
+        status = reid_config_merge_list(config, options->override_count, options->overrides, err);
+    if (status == REID_OK)
+        status = reid_config_check(config, err);
+    if (status == REID_OK && !options->eval_only)
+        status = reid_config_check_world(config, world, err);
+    if (status != REID_OK) {
+        reid_config_free(config);
+        return status;
+    }
+    *ret_config = config;
+    return REID_OK;
+}
+
+void reid_session_set_phase(reid_session *session, reid_link_phase phase)
+{
+    session->phase = phase;
+    reid_link_phase_set(session->link, phase);
+}
+
+static void log_remarks(const reid_config *config)
+{
+    char *remarks = reid_config_remarks(config);
+    for (char *line = strtok(remarks, "\n"); line != NULL; line = strtok(NULL, "\n"))
+        reid_log_warn("%s", line);
+    free(remarks);
+}
+
+/* ---- ranks ---- */
+
+static reid_status open_comm(reid_session *session, reid_error *err)
+{
+    const reid_comm_options options = {
+        .timeout_s = (double)reid_config_int(session->config, "COMM.TIMEOUT_S"),
+        .background = true};
+    return reid_comm_open(&options, &session->comm, err);
+}
+
+/* Cores of this rank: OMP_NUM_THREADS, else an equal share of the node's. */
+static int compute_threads(const reid_comm *comm)
+{
+    if (getenv("OMP_NUM_THREADS") != NULL)
+        return 0;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long share = cores / (comm->local_size > 0 ? comm->local_size : 1);
+    return share > 0 ? (int)share : 1;
+}
+
+static reid_status prepare_output(reid_session *session, reid_error *err)
+{
+    session->output_dir = reid_path_absolute(reid_config_string(session->config, "OUTPUT_DIR"));
+    REID_TRY(reid_make_dirs(session->output_dir, 0755, err));
+    char *name = session->comm->rank == 0 ? reid_xstrdup("log.txt")
+                                          : reid_xasprintf("log.txt.rank%d", session->comm->rank);
+    char *path = reid_path_join(session->output_dir, name);
+    const reid_log_options log = {
+        .level = REID_LOG_INFO, .program = "reid-train", .rank = session->comm->rank, .path = path};
+    bool opened = reid_log_setup(&log);
+    reid_status status = REID_OK;
+    if (!opened)
+        status =
+            reid_fail(err, REID_ERR_IO, "cannot write the log '%s'; is OUTPUT_DIR writable?", path);
+    free(path);
+    free(name);
+    return status;
+}
+
+static reid_status write_config(reid_session *session, reid_error *err)
+{
+    if (session->comm->rank != 0)
+        return REID_OK;
+    char *path = reid_path_join(session->output_dir, "config.yaml");
+    char *yaml = reid_config_dump(session->config);
+    reid_status status = reid_file_write_atomic(path, yaml, strlen(yaml), err);
+    free(yaml);
+    free(path);
+    return status;
+}
+
+/* ---- data and network ---- */
+
+static reid_status open_data(reid_session *session, reid_error *err)
+{
+    REID_TRY(reid_dataset_open_train(session->config, &session->dataset, err));
+    if (!session->options->eval_only)
+        REID_TRY(
+            reid_train_loader_check(session->config, session->dataset, session->comm->size, err));
+    if (session->comm->rank != 0)
+        return REID_OK;
+    const char *subset = "train";
+    const reid_dataset *dataset = session->dataset;
+    char *table = reid_dataset_table(1, &subset, &dataset);
+    reid_log_info("training set %s:", dataset->name);
+    reid_log_plain(table);
+    free(table);
+    return REID_OK;
+}
+
+/* MODEL.HEADS.NUM_CLASSES 0 means as many as the training set has identities. */
+static reid_status set_classes(reid_config *config, const reid_dataset *dataset, reid_error *err)
+{
+    int64_t classes = reid_config_int(config, "MODEL.HEADS.NUM_CLASSES");
+    if (classes == 0) {
+        char text[32];
+        snprintf(text, sizeof text, "%d", dataset->num_pids);
+        return reid_config_set(config, "MODEL.HEADS.NUM_CLASSES", text, err);
+    }
+    if (classes < dataset->num_pids)
+        return reid_fail(
+            err, REID_ERR_INVALID,
+            "MODEL.HEADS.NUM_CLASSES is %lld, but %s has %d identities; set it to 0 to let "
+            "the data decide",
+            (long long)classes, dataset->name, dataset->num_pids);
+    return REID_OK;
+}
+
+static reid_status make_network(reid_session *session, reid_error *err)
+{
+    const reid_config *config = session->config;
+    int world = session->comm->size;
+    int train_batch = (int)(reid_config_int(config, "SOLVER.IMS_PER_BATCH") / world);
+    REID_TRY(reid_model_build(config, (int)reid_config_int(config, "MODEL.HEADS.NUM_CLASSES"),
+                              train_batch > 0 ? train_batch : 1,
+                              reid_evaluator_batch(config, world), &session->model, err));
+    REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"),
+                               compute_threads(session->comm), &session->backend, err));
+    session->plan_options = (reid_plan_options){.training = true, .compute = REID_F32};
+    const reid_params_options options = {.compute = session->plan_options.compute,
+                                         .convolution = session->plan_options.convolution};
+    REID_TRY(
+        reid_params_new(session->model->train, session->backend, &options, &session->params, err));
+    if (!session->options->eval_only)
+        REID_TRY(reid_plan_new(session->model->train, session->backend, session->params,
+                               &session->plan_options, &session->plan, err));
+    return reid_evaluator_new(config, session->comm, session->backend, session->model,
+                              session->params, &session->plan_options, &session->evaluator, err);
+}
+
+static int compare_offsets(const void *a, const void *b)
+{
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Starts of the trained parameters in the flat gradients, ascending: where buckets may be cut. */
+static size_t gradient_offsets(const reid_params *params, size_t *ret_offsets)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < params->count; i++)
+        if (params->items[i].trainable)
+            ret_offsets[count++] = params->items[i].offset;
+    qsort(ret_offsets, count, sizeof *ret_offsets, compare_offsets);
+    return count;
+}
+
+static reid_status make_solver(reid_session *session, int64_t iters_per_epoch, reid_error *err)
+{
+    const reid_config *config = session->config;
+    reid_params *params = session->params;
+    REID_TRY(reid_optimizer_new(config, params, session->backend, &session->optimizer, err));
+    REID_TRY(
+        reid_lr_schedule_new(config, iters_per_epoch, session->optimizer, &session->schedule, err));
+    size_t *offsets = reid_xcalloc(params->count + 1, sizeof *offsets);
+    size_t count = gradient_offsets(params, offsets);
+    const reid_reducer_options options = {
+        .first_bucket_bytes = (size_t)reid_config_int(config, "COMM.FIRST_BUCKET_MB") << 20,
+        .bucket_bytes = (size_t)reid_config_int(config, "COMM.BUCKET_MB") << 20,
+    };
+    reid_status status = reid_reducer_new(session->comm, params->grad, params->trainable, offsets,
+                                          count, &options, &session->reducer, err);
+    free(offsets);
+    return status;
+}
+
+/* SEED, or a drawn one; that of the run that is resumed goes first. Collective. */
+static reid_status choose_seed(reid_session *session, const reid_resume_point *point,
+                               reid_error *err)
+{
+    int64_t seed = reid_config_int(session->config, "SEED");
+    session->seed = (uint64_t)seed;
+    if (point->found) {
+        session->seed = point->seed;
+    } else if (seed < 0) {
+        uint32_t drawn = 0;
+        if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn)
+            return reid_fail(err, REID_ERR_IO, "cannot draw a random SEED; set SEED to a number");
+        session->seed = drawn;
+    } else {
+        return REID_OK;
+    }
+    REID_TRY(reid_comm_broadcast(session->comm, &session->seed, sizeof session->seed, 0, err));
+    reid_log_info("seed %llu", (unsigned long long)session->seed);
+    return REID_OK;
+}
+
+/* ---- trainer ---- */
+
+static reid_status evaluate(void *user, reid_eval_results *results, reid_error *err)
+{
+    reid_session *session = user;
+    reid_link_phase before = session->phase;
+    reid_session_set_phase(session, REID_LINK_EVALUATING);
+    reid_comm_set_phase(session->comm, "evaluation", 0);
+    reid_status status = reid_evaluator_run(session->evaluator, results, err);
+    reid_comm_set_phase(session->comm, "training", 0);
+    reid_session_set_phase(session, before);
+    return status;
+}
+
+static reid_status save(void *user, const reid_checkpoint_request *request, reid_error *err)
+{
+    return reid_state_save(user, request->name, !request->best, err);
+}
+
+static void stream_row(void *user, const reid_event_row *row)
+{
+    reid_link_row(user, row);
+}
+
+/* Writers of rank 0: console, metrics.json, TensorBoard. */
+static reid_status make_writers(reid_session *session, reid_event_writer *ret_writers[3],
+                                reid_error *err)
+{
+    const reid_console_options console = {.max_iter = session->trainer.base.max_iter};
+    char *json = reid_path_join(session->output_dir, "metrics.json");
+    ret_writers[0] = reid_console_writer_new(&console);
+    reid_status status = reid_json_writer_open(json, &ret_writers[1], err);
+    if (status == REID_OK)
+        status = reid_tensorboard_writer_open(session->output_dir, &ret_writers[2], err);
+    free(json);
+    return status;
+}
+
+/* The same hooks on all ranks, so that one rank's saved state is everybody's; what only rank 0 does
+ * is decided inside. */
+static reid_status add_hooks(reid_session *session, reid_error *err)
+{
+    const reid_config *config = session->config;
+    reid_trainer *trainer = &session->trainer.base;
+    reid_event_writer *writers[3] = {NULL};
+    if (session->comm->rank == 0)
+        REID_TRY(make_writers(session, writers, err));
+    size_t tests = reid_config_count(config, "DATASETS.TESTS");
+    char *metric =
+        tests > 1 ? reid_xasprintf("%s/metric", reid_config_string_at(config, "DATASETS.TESTS", 0))
+                  : NULL;
+    const reid_iteration_timer_options timer = {.warmup_iters = 3};
+    const reid_eval_hook_options eval = {.period = reid_config_int(config, "TEST.EVAL_PERIOD"),
+                                         .evaluate = evaluate,
+                                         .user = session,
+                                         .comm = session->comm};
+    const reid_periodic_checkpointer_options checkpointer = {
+        .period = reid_config_int(config, "SOLVER.CHECKPOINT_PERIOD"),
+        .metric = metric,
+        .save = save,
+        .user = session};
+    reid_trainer_add_hook(trainer, reid_iteration_timer_new(&timer));
+    reid_trainer_add_hook(trainer,
+                          reid_lr_scheduler_hook_new(session->schedule, session->optimizer));
+    if (tests > 0)
+        reid_trainer_add_hook(trainer, reid_eval_hook_new(&eval));
+    reid_trainer_add_hook(trainer,
+                          reid_periodic_writer_new(REID_PERIODIC_WRITER_PERIOD, writers, 3));
+    reid_trainer_add_hook(
+        trainer,
+        reid_progress_hook_new(session->link, reid_config_int(config, "SOLVER.IMS_PER_BATCH")));
+    /* Last: what the others did in after_epoch is in the checkpoint. */
+    reid_trainer_add_hook(trainer, reid_periodic_checkpointer_new(&checkpointer));
+    free(metric);
+    return REID_OK;
+}
+
+static reid_status make_trainer(reid_session *session, reid_state_reader *reader,
+                                int64_t iters_per_epoch, int64_t first_batch, reid_error *err)
+{
+    const reid_config *config = session->config;
+    REID_TRY(reid_train_loader_new(config, session->dataset, session->comm->rank,
+                                   session->comm->size, session->seed, first_batch,
+                                   &session->loader, err));
+    const reid_plan_step_options options = {
+        .loader = session->loader,
+        .plan = session->plan,
+        .images = session->model->train_images,
+        .labels = session->model->train_labels,
+        .reducer = session->reducer,
+        .optimizer = session->optimizer,
+    };
+    reid_simple_trainer_init(&session->trainer, reid_plan_step_new(&options), session->comm,
+                             reid_config_int(config, "SOLVER.MAX_EPOCH"), iters_per_epoch);
+    session->trainer_made = true;
+    session->trainer.base.stop_signal = session->stop_signal;
+    REID_TRY(add_hooks(session, err));
+    REID_TRY(reid_state_load_trainer(session, reader, &session->start_iter, err));
+    if (session->link != NULL && session->comm->rank == 0)
+        reid_event_storage_on_row(session->trainer.base.storage, stream_row, session->link);
+    return REID_OK;
+}
+
+static reid_status make_training(reid_session *session, reid_state_reader *reader,
+                                 const reid_resume_point *point, reid_error *err)
+{
+    int64_t per_epoch = reid_train_loader_batches_per_epoch(session->config, session->dataset);
+    REID_TRY(make_solver(session, per_epoch, err));
+    uint64_t hash = reid_plan_hash(session->plan);
+    uint64_t buckets = reid_reducer_hash(session->reducer);
+    REID_TRY(reid_comm_check_same(session->comm, "the execution plan",
+                                  reid_hash64(&hash, sizeof hash, buckets), err));
+    REID_TRY(reid_state_load_network(session, reader, err));
+    return make_trainer(session, reader, per_epoch, point->iteration, err);
+}
+
+/* ---- life ---- */
+
+reid_status reid_session_open(reid_session *session, const reid_train_options *options,
+                              const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
+                              reid_error *err)
+{
+    *session = (reid_session){.options = options, .env = *env, .stop_signal = stop_signal};
+    reid_comm_launch launch;
+    reid_comm_launch_detect(&launch);
+    REID_TRY(reid_session_load_config(options, launch.size > 0 ? launch.size : 1, &session->config,
+                                      err));
+    REID_TRY(open_comm(session, err));
+    REID_TRY(prepare_output(session, err));
+    REID_TRY(reid_link_open(env, session->comm->rank, session->comm->size, &session->link, err));
+    reid_session_set_phase(session, REID_LINK_LOADING);
+    if (session->comm->rank == 0)
+        log_remarks(session->config);
+    REID_TRY(open_data(session, err));
+    REID_TRY(set_classes(session->config, session->dataset, err));
+    REID_TRY(write_config(session, err));
+    REID_TRY(make_network(session, err));
+    reid_comm_set_phase(session->comm, "start-up", 0);
+
+    reid_state_reader *reader = NULL;
+    reid_resume_point point;
+    reid_status status = reid_state_open(session, &reader, &point, err);
+    if (status == REID_OK)
+        status = choose_seed(session, &point, err);
+    if (status == REID_OK)
+        reid_model_init_params(session->model, session->params, session->seed);
+    if (status == REID_OK)
+        status = options->eval_only ? reid_state_load_network(session, reader, err)
+                                    : make_training(session, reader, &point, err);
+    reid_state_close(reader);
+    return status;
+}
+
+/* A run that was stopped can be resumed at the very iteration. */
+static reid_status save_stopped(reid_session *session, reid_error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "model_iter_%07lld", (long long)session->trainer.base.iter);
+    reid_error failure = {0};
+    if (reid_state_save(session, name, true, &failure) != REID_OK)
+        return reid_fail(err, failure.code, "%s", failure.text);
+    return REID_OK;
+}
+
+reid_status reid_session_train(reid_session *session, reid_error *err)
+{
+    reid_session_set_phase(session, REID_LINK_TRAINING);
+    reid_comm_set_phase(session->comm, "training", 0);
+    reid_trainer *trainer = &session->trainer.base;
+    if (session->start_iter >= trainer->max_iter && session->comm->rank == 0)
+        reid_log_info("the run to be resumed has done all its %lld iterations; raise "
+                      "SOLVER.MAX_EPOCH to train on",
+                      (long long)trainer->max_iter);
+    reid_status status = reid_trainer_train(trainer, session->start_iter, err);
+    if (status == REID_ERR_CANCELLED) {
+        reid_error failure = {0};
+        if (save_stopped(session, &failure) != REID_OK) {
+            reid_error_clear(err);
+            return reid_fail(err, failure.code, "stopped, but the state could not be saved: %s",
+                             failure.text);
+        }
+    }
+    return status;
+}
+
+reid_status reid_session_evaluate(reid_session *session, reid_error *err)
+{
+    reid_session_set_phase(session, REID_LINK_EVALUATING);
+    return reid_evaluator_run(session->evaluator, NULL, err);
+}
+
+void reid_session_close(reid_session *session)
+{
+    if (session->trainer_made)
+        reid_simple_trainer_fini(&session->trainer);
+    reid_loader_free(session->loader);
+    reid_reducer_free(session->reducer);
+    reid_lr_schedule_free(session->schedule);
+    reid_optimizer_free(session->optimizer);
+    reid_evaluator_free(session->evaluator);
+    reid_plan_free(session->plan);
+    reid_params_free(session->params);
+    reid_backend_free(session->backend);
+    reid_model_free(session->model);
+    reid_dataset_free(session->dataset);
+    reid_comm_free(session->comm);
+    reid_link_close(session->link, 2.0);
+    reid_config_free(session->config);
+    free(session->output_dir);
+    *session = (reid_session){0};
+}

@@ -1,0 +1,77 @@
+/* One rank's training session: everything that a configuration stands for, put together
+ * (fast-reid's DefaultTrainer).
+ *
+ * Life: reid_session_open (configuration, ranks, data, network, start from scratch, weights or a
+ * checkpoint) → reid_session_train or reid_session_evaluate → reid_session_close. All ranks call
+ * the same in the same order. The members are read by the files of this folder; nobody else needs
+ * them.
+ */
+#ifndef REID_TRAIN_SESSION_H
+#define REID_TRAIN_SESSION_H
+
+#include <signal.h>
+
+#include "backend/backend.h"
+#include "base/status.h"
+#include "comm/comm.h"
+#include "comm/reducer.h"
+#include "config/config.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "engine/simple_trainer.h"
+#include "modeling/model.h"
+#include "nn/params.h"
+#include "nn/plan.h"
+#include "solver/lr_schedule.h"
+#include "solver/optimizer.h"
+#include "train/evaluate.h"
+#include "train/job.h"
+#include "train/link.h"
+#include "train/options.h"
+
+typedef struct reid_session {
+    const reid_train_options *options;
+    reid_job_env env;
+    const volatile sig_atomic_t *stop_signal;
+    reid_config *config;
+    char *output_dir;
+    reid_comm *comm;
+    reid_link *link; /* NULL without a daemon */
+    reid_link_phase phase;
+    uint64_t seed;
+    int64_t start_iter; /* iterations done by the run that is resumed */
+
+    reid_dataset *dataset; /* training set */
+    reid_backend *backend;
+    reid_model *model;
+    reid_params *params;
+    reid_plan_options plan_options;
+    reid_plan *plan;
+    reid_evaluator *evaluator;
+    reid_optimizer *optimizer;
+    reid_lr_schedule *schedule;
+    reid_reducer *reducer;
+    reid_loader *loader;
+    reid_simple_trainer trainer;
+    bool trainer_made;
+} reid_session;
+
+/* On failure the half-open session is closed by reid_session_close all the same. */
+reid_status reid_session_open(reid_session *session, const reid_train_options *options,
+                              const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
+                              reid_error *err);
+/* REID_ERR_CANCELLED after a stop signal; the state is saved then. */
+reid_status reid_session_train(reid_session *session, reid_error *err);
+reid_status reid_session_evaluate(reid_session *session, reid_error *err);
+void reid_session_close(reid_session *session);
+
+void reid_session_set_phase(reid_session *session, reid_link_phase phase);
+
+/* Loads --config-file and the overrides and checks them for `world` ranks. */
+reid_status reid_session_load_config(const reid_train_options *options, int world,
+                                     reid_config **ret_config, reid_error *err);
+
+/* --check-only: everything that would keep the job from running, found without starting it. */
+reid_status reid_session_check(const reid_train_options *options, reid_error *err);
+
+#endif
