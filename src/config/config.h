@@ -37,9 +37,7 @@ reid_config *reid_config_new(void);
 reid_config *reid_config_clone(const reid_config *config);
 void reid_config_free(reid_config *config);
 
-/* --- Filling
- * ------------------------------------------------------------------------------------------------
- */
+/* --- Filling --- */
 
 /* NOT_FOUND, PERMISSION, … when a file cannot be read; INVALID for anything wrong inside one;
  * UNSUPPORTED for a base on the web; EXHAUSTED for a file over 1 MiB. */
@@ -58,9 +56,7 @@ reid_status reid_config_merge_list(reid_config *config, int count, char *const *
 reid_status reid_config_set(reid_config *config, const char *key, const char *value_text,
                             reid_error *err);
 
-/* --- Checking
- * -----------------------------------------------------------------------------------------------
- */
+/* --- Checking --- */
 
 /* UNSUPPORTED for a value that fast-reid knows and this program does not support yet, INVALID for
  * the rest. */
@@ -74,9 +70,7 @@ reid_status reid_config_check_world(const reid_config *config, int world, reid_e
  * when there are none. For the log of a job. Caller frees. */
 char *reid_config_remarks(const reid_config *config);
 
-/* --- Reading
- * ------------------------------------------------------------------------------------------------
- */
+/* --- Reading --- */
 
 /* An unknown key, another type or an index out of range is a programmer's error. reid_config_float
  * also reads ints. */
@@ -101,8 +95,7 @@ char *reid_config_dump(const reid_config *config);
 /* Of all values; the order and the place in which they were set do not matter. */
 uint64_t reid_config_hash(const reid_config *config);
 
-/* --- The table, for help, completion and documents
- * ------------------------------------------------------------ */
+/* --- The table, for help, completion and documents --- */
 
 typedef enum reid_config_type {
     REID_CONFIG_BOOL,
