@@ -37,6 +37,10 @@ typedef struct reid_comm {
     int size;
     int local_rank; /* among the ranks of this node */
     int local_size;
+    /* private */
+    struct reid_comm_work *call; /* the blocking call under way */
+    char phase[32];
+    double timeout_s, default_timeout_s;
 } reid_comm;
 
 typedef struct reid_comm_options {
@@ -109,6 +113,8 @@ typedef struct reid_comm_work {
     void *data, *output;
     size_t bytes, count;
     float divisor;
+    char phase[32];
+    double timeout_s;
     size_t *offsets;
     reid_status status;
     reid_error err;

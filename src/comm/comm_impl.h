@@ -18,6 +18,13 @@ typedef enum reid_comm_kind {
 /* "all-reduce" */
 const char *reid_comm_kind_name(int kind);
 
+/* Fills the common fields. */
+void reid_comm_setup(reid_comm *comm, const struct reid_comm_impl *impl,
+                     const reid_comm_options *options);
+
+/* "rank 3", "ranks 1, 2 and 5", cut with "and 17 more" when long; `named` has size places. */
+void reid_comm_list_ranks(char *buffer, size_t capacity, const bool *named, int size);
+
 typedef struct reid_comm_impl {
     const char *name;
     /* Queues `work`, whose private fields are filled; does not block. */
@@ -25,10 +32,9 @@ typedef struct reid_comm_impl {
     /* Blocks until it is done or past its deadline; then work->status and work->err tell how it
      * ended. */
     void (*wait)(reid_comm *comm, reid_comm_work *work);
-    void (*set_phase)(reid_comm *comm, const char *phase, double timeout_s);
     const char *(*library)(const reid_comm *comm);
     void (*abort)(reid_comm *comm, int code); /* does not return */
-    void (*free)(reid_comm *comm);
+    void (*free)(reid_comm *comm);            /* comm->call too */
 } reid_comm_impl;
 
 #endif
