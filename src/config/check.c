@@ -245,15 +245,9 @@ static reid_status check_model(const reid_config *config, reid_error *err)
                          prefix_of(config, "MODEL.BACKBONE.FEAT_DIM", prefix), (long long)given,
                          depth, (long long)features, (long long)features);
     double epsilon = reid_config_float(config, "MODEL.LOSSES.CE.EPSILON");
-    if (epsilon == -1)
-        return reid_fail(err, REID_ERR_UNSUPPORTED,
-                         "%sMODEL.LOSSES.CE.EPSILON -1 (adaptive smoothing) is known but not "
-                         "supported yet; give a "
-                         "number from 0 to 1",
-                         prefix_of(config, "MODEL.LOSSES.CE.EPSILON", prefix));
-    if (epsilon < 0)
+    if (epsilon < 0 && epsilon != -1)
         return reid_fail(err, REID_ERR_INVALID,
-                         "%sMODEL.LOSSES.CE.EPSILON is %g; it must be from 0 to 1",
+                         "%sMODEL.LOSSES.CE.EPSILON is %g; it must be from 0 to 1, or -1",
                          prefix_of(config, "MODEL.LOSSES.CE.EPSILON", prefix), epsilon);
     return REID_OK;
 }
@@ -324,12 +318,32 @@ static reid_status check_run(const reid_config *config, reid_error *err)
     return REID_OK;
 }
 
+/* The first unsupported value is told in full, the others by name, so that nobody meets them one by
+ * one. */
+static void add_other_unsupported(const reid_config *config, size_t first, reid_error *err)
+{
+    reid_str others = REID_STR_INIT;
+    for (size_t i = first + 1; i < reid_config_key_count(); i++) {
+        if (check_row(config, i, NULL) == REID_ERR_UNSUPPORTED)
+            reid_str_addf(&others, "%s%s",
+                          others.length > 0 ? ", " : "; nor supported: ", reid_config_key_name(i));
+    }
+    size_t used = strlen(err->text);
+    snprintf(err->text + used, sizeof err->text - used, "%s", reid_str_text(&others));
+    reid_str_fini(&others);
+}
+
 reid_status reid_config_check(const reid_config *config, reid_error *err)
 {
     static reid_status (*const RELATIONS[])(const reid_config *, reid_error *) = {
         check_model, check_batch, check_schedule, check_solver, check_run};
-    for (size_t i = 0; i < reid_config_key_count(); i++)
-        REID_TRY(check_row(config, i, err));
+    bool told = !err || err->code != REID_OK; /* an older error is kept as it is */
+    for (size_t i = 0; i < reid_config_key_count(); i++) {
+        reid_status status = check_row(config, i, err);
+        if (status == REID_ERR_UNSUPPORTED && !told)
+            add_other_unsupported(config, i, err);
+        REID_TRY(status);
+    }
     for (size_t i = 0; i < sizeof RELATIONS / sizeof *RELATIONS; i++)
         REID_TRY(RELATIONS[i](config, err));
     return REID_OK;

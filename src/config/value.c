@@ -106,17 +106,42 @@ void reid_value_fini(reid_value *value)
 
 /* --- Messages --- */
 
+static bool is_utf8(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    while (*at) {
+        int tail = *at < 0x80                  ? 0
+                   : *at >= 0xc2 && *at < 0xe0 ? 1
+                   : *at >= 0xe0 && *at < 0xf0 ? 2
+                                               : 3;
+        if (tail == 3 && !(*at >= 0xf0 && *at < 0xf5))
+            return false;
+        bool too_short = (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xf0 && at[1] < 0x90);
+        bool surrogate = *at == 0xed && at[1] > 0x9f;
+        bool too_large = *at == 0xf4 && at[1] > 0x8f;
+        if (too_short || surrogate || too_large)
+            return false;
+        for (at++; tail > 0; tail--, at++) {
+            if ((*at & 0xc0) != 0x80)
+                return false;
+        }
+    }
+    return true;
+}
+
 const char *reid_value_show(const char *text, char *buffer, size_t size)
 {
     static const char CUT[] = "…";
+    bool valid = is_utf8(text);
     size_t length = 0;
     for (; *text && length + sizeof CUT < size; text++) {
-        bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
-        buffer[length++] = control ? '?' : *text;
+        unsigned char c = (unsigned char)*text;
+        bool hidden = c < 0x20 || c == 0x7f || (c >= 0x80 && !valid);
+        buffer[length++] = hidden ? '?' : *text;
     }
     if (*text) {
         /* Not in the middle of a UTF-8 sequence. */
-        while (length > 0 && ((unsigned char)*text & 0xc0) == 0x80) {
+        while (valid && length > 0 && ((unsigned char)*text & 0xc0) == 0x80) {
             text--;
             length--;
         }
@@ -165,7 +190,8 @@ static const char *refusal_reason(reid_config_type type, const reid_literal *lit
         literal->kind == REID_LITERAL_TEXT && *digits && !digits[strspn(digits, "0123456789")];
     if (number && type == REID_CONFIG_INT)
         return *digits == '0' ? " (write it without leading zeros)" : " (too large)";
-    return literal->kind == REID_LITERAL_STRING ? " (leave the quotes out)" : "";
+    bool quoted_number = literal->kind == REID_LITERAL_STRING && *digits >= '0' && *digits <= '9';
+    return quoted_number ? " (leave the quotes out)" : "";
 }
 
 /* `index` is SIZE_MAX when the value as a whole does not fit. */
@@ -208,29 +234,6 @@ static bool decode_bool(const reid_literal *literal, int64_t *ret_truth)
     if (literal->kind != REID_LITERAL_TEXT || !(yes || strcasecmp(literal->text, "false") == 0))
         return false;
     *ret_truth = yes;
-    return true;
-}
-
-static bool is_utf8(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    while (*at) {
-        int tail = *at < 0x80                  ? 0
-                   : *at >= 0xc2 && *at < 0xe0 ? 1
-                   : *at >= 0xe0 && *at < 0xf0 ? 2
-                                               : 3;
-        if (tail == 3 && !(*at >= 0xf0 && *at < 0xf5))
-            return false;
-        bool too_short = (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xf0 && at[1] < 0x90);
-        bool surrogate = *at == 0xed && at[1] > 0x9f;
-        bool too_large = *at == 0xf4 && at[1] > 0x8f;
-        if (too_short || surrogate || too_large)
-            return false;
-        for (at++; tail > 0; tail--, at++) {
-            if ((*at & 0xc0) != 0x80)
-                return false;
-        }
-    }
     return true;
 }
 

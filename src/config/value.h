@@ -49,7 +49,8 @@ void reid_value_add_float(double number, reid_str *out);
 /* Whether a string key's text would be read as something else when it is decoded once more. */
 bool reid_value_needs_quotes(const char *text);
 
-/* `text` for a message: without control characters, not longer than the buffer. Returns the buffer.
+/* `text` for a message: always UTF-8, without control characters, not longer than the buffer.
+ * Returns the buffer.
  */
 const char *reid_value_show(const char *text, char *buffer, size_t size);
 
