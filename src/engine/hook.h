@@ -12,14 +12,20 @@
  *     after_train                          always, also after an error; storage.iter = iter
  *
  * A hook is a struct that begins with reid_hook and a const table. before_step should take
- * negligible time. A point returns REID_OK, or a status that ends the training (after_train still
+ * negligible time.
+ *
+ * A point returns REID_OK, or a status that ends the training (after_train still
  * runs). A hook that wants something from the trainer asks for it there
  * (reid_trainer_request_stop); the trainer does it at a defined place and on all ranks alike.
  *
  * Life: *_new → reid_trainer_add_hook (the trainer owns it from then on) → points → free with the
- * trainer. State: what a hook must remember for a resume is one JSON value in the trainer's state;
+ * trainer.
+ *
+ * State: what a hook must remember for a resume is one JSON value in the trainer's state;
  * hooks without state have NULL there. Hooks are matched by name and, for equal names, by order of
- * registration. Threads: the stepping thread only. Collectives: a hook that calls them must be
+ * registration.
+ *
+ * Threads: the stepping thread only. Collectives: a hook that calls them must be
  * registered on all ranks, and must not call them in after_train of a training that failed
  * (reid_trainer.status tells).
  */

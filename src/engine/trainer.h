@@ -1,9 +1,8 @@
 /* TrainerBase: the loop with hooks (order: hook.h). It knows nothing of data, networks and
  * optimizers; a concrete trainer begins with reid_trainer and gives run_step.
  *
- * Life: reid_trainer_init → add hooks, listeners, writers → [reid_trainer_load_state,
- * reid_event_storage_load] → reid_trainer_train, once → [reid_trainer_save_state] →
- * reid_trainer_fini.
+ * Life: reid_trainer_init → add hooks and listeners → [reid_event_storage_load, then
+ * reid_trainer_load_state] → reid_trainer_train, once → [both states saved] → reid_trainer_fini.
  *
  * Starting anywhere: training starts at the count of iterations done, in the middle of an epoch
  * too. before_epoch runs when the first iteration of an epoch is entered and not at a resume inside
@@ -20,7 +19,7 @@
  * after_epoch: then hooks registered before it have done their after_epoch, and a resume continues
  * with the next epoch.
  *
- * Threads: one thread, but for reid_trainer_request_stop_from_signal's flag.
+ * Threads: the stepping thread only; the signal flag may be set by a signal handler.
  */
 #ifndef REID_ENGINE_TRAINER_H
 #define REID_ENGINE_TRAINER_H
@@ -80,6 +79,8 @@ void reid_trainer_add_hook(reid_trainer *trainer, reid_hook *own_hook);
 
 /* From a hook, run_step or the caller; the first reason is kept. */
 void reid_trainer_request_stop(reid_trainer *trainer, const char *reason);
+/* Whether this rank wants to stop: a request was made, or the signal flag is set. */
+bool reid_trainer_wants_stop(reid_trainer *trainer);
 
 /* Trains from `start_iter` iterations done (0 … max_iter) to max_iter. REID_ERR_CANCELLED after a
  * stop, with the reason; otherwise the first error. Errors of after_train are returned only when

@@ -1,0 +1,95 @@
+#include "engine/plan_step.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+typedef struct plan_step {
+    reid_step base;
+    reid_plan_step_parts parts;
+    const reid_batch *batch;
+} plan_step;
+
+static reid_status plan_next(reid_step *base, reid_step_batch *ret_batch, reid_error *err)
+{
+    plan_step *step = (plan_step *)base;
+    REID_TRY(reid_loader_next(step->parts.loader, &step->batch, err));
+    if (!step->batch)
+        return reid_fail(err, REID_ERR_INTERNAL, "the training loader has come to an end");
+    *ret_batch = (reid_step_batch){
+        .count = step->batch->count,
+        .paths = (const char *const *)step->batch->paths,
+    };
+    return REID_OK;
+}
+
+static reid_status plan_forward(reid_step *base, reid_error *err)
+{
+    plan_step *step = (plan_step *)base;
+    const reid_batch *batch = step->batch;
+    REID_TRY(reid_plan_upload(step->parts.plan, step->parts.images, batch->images,
+                              (size_t)batch->capacity * step->parts.image_bytes, err));
+    REID_TRY(reid_plan_upload(step->parts.plan, step->parts.labels, batch->targets,
+                              (size_t)batch->capacity * sizeof *batch->targets, err));
+    return reid_plan_forward(step->parts.plan, err);
+}
+
+static reid_status plan_backward(reid_step *base, reid_error *err)
+{
+    plan_step *step = (plan_step *)base;
+    reid_reducer *reducer = step->parts.reducer;
+    reid_reducer_begin(reducer, false);
+    REID_TRY(reid_plan_backward(step->parts.plan, reid_reducer_ready, reducer, err));
+    return reid_reducer_finish(reducer, err);
+}
+
+static reid_status plan_update(reid_step *base, reid_error *err)
+{
+    reid_optimizer_step(((plan_step *)base)->parts.optimizer);
+    return REID_OK;
+}
+
+static size_t plan_scalar_count(const reid_step *base)
+{
+    return reid_plan_scalar_count(((const plan_step *)base)->parts.plan);
+}
+
+static const char *plan_scalar_name(const reid_step *base, size_t index)
+{
+    return reid_plan_scalar_name(((const plan_step *)base)->parts.plan, index);
+}
+
+static bool plan_scalar_is_loss(const reid_step *base, size_t index)
+{
+    return reid_plan_scalar_is_loss(((const plan_step *)base)->parts.plan, index);
+}
+
+static double plan_scalar(const reid_step *base, size_t index)
+{
+    return reid_plan_scalar(((const plan_step *)base)->parts.plan, index);
+}
+
+static void plan_free(reid_step *base)
+{
+    free(base);
+}
+
+static const reid_step_impl PLAN_STEP = {
+    .next = plan_next,
+    .forward = plan_forward,
+    .backward = plan_backward,
+    .update = plan_update,
+    .scalar_count = plan_scalar_count,
+    .scalar_name = plan_scalar_name,
+    .scalar_is_loss = plan_scalar_is_loss,
+    .scalar = plan_scalar,
+    .free = plan_free,
+};
+
+reid_step *reid_plan_step_new(const reid_plan_step_parts *parts)
+{
+    plan_step *step = reid_xcalloc(1, sizeof *step);
+    step->base.impl = &PLAN_STEP;
+    step->parts = *parts;
+    return &step->base;
+}

@@ -1,0 +1,26 @@
+/* The real step: the next batch of a loader → a training plan's forward and backward, with the
+ * reducer's all-reduce overlapping the latter → the optimizer.
+ */
+#ifndef REID_ENGINE_PLAN_STEP_H
+#define REID_ENGINE_PLAN_STEP_H
+
+#include "comm/reducer.h"
+#include "data/loader.h"
+#include "engine/step.h"
+#include "nn/plan.h"
+#include "solver/optimizer.h"
+
+/* Borrowed; all must outlive the step. */
+typedef struct reid_plan_step_parts {
+    reid_loader *loader; /* of training; its batches are those of the plan */
+    reid_plan *plan;     /* a training plan */
+    reid_value images;   /* inputs of its graph */
+    reid_value labels;
+    size_t image_bytes;    /* of one image: 3·H·W floats */
+    reid_reducer *reducer; /* over the gradients of the plan's parameters */
+    reid_optimizer *optimizer;
+} reid_plan_step_parts;
+
+reid_step *reid_plan_step_new(const reid_plan_step_parts *parts);
+
+#endif
