@@ -101,10 +101,11 @@ struct reid_op {
     bool needs_output;                      /* backward reads it */
     bool output_over_input[REID_OP_INPUTS]; /* forward may write its output on this input, if nobody
                                                reads that later */
-    bool grad_over_grad; /* backward may write input_grad[0] on a part of output_grad */
-    bool equal_grads;    /* all inputs get the same gradient: only input_grad[0] is written, and the
-                            plan uses it for all */
-    int grad_parts;      /* how many addends of output_grad backward takes: 1 or 2 */
+    bool grad_over_grad[REID_OP_INPUTS];    /* backward may write input_grad[i] on a part of
+                                               output_grad */
+    bool equal_grads; /* all inputs get the same gradient: only input_grad[0] is written, and the
+                         plan uses it for all */
+    int grad_parts;   /* how many addends of output_grad backward takes: 1 or 2 */
     int weight_reorders;
     char kernels[192]; /* names of what was chosen, for summaries and the hash */
 };

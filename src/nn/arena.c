@@ -1,0 +1,93 @@
+#include "nn/arena.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+typedef struct placing {
+    size_t bytes, index;
+} placing;
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + REID_ARENA_ALIGN - 1) / REID_ARENA_ALIGN * REID_ARENA_ALIGN;
+}
+
+/* Largest first; the index breaks ties, so that the result does not depend on the sort. */
+static int compare_size(const void *left, const void *right)
+{
+    const placing *a = left, *b = right;
+    if (a->bytes != b->bytes)
+        return a->bytes > b->bytes ? -1 : 1;
+    return a->index < b->index ? -1 : a->index > b->index;
+}
+
+static bool alive_together(const reid_arena_buffer *a, const reid_arena_buffer *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
+
+/* Lowest offset at which `buffer` clears all placed ones; `placed` is sorted by offset. */
+static size_t lowest_gap(const reid_arena_buffer *buffers, const size_t *placed,
+                         size_t placed_count, const reid_arena_buffer *buffer)
+{
+    size_t offset = 0;
+    for (size_t i = 0; i < placed_count; i++) {
+        const reid_arena_buffer *other = &buffers[placed[i]];
+        if (!alive_together(buffer, other))
+            continue;
+        if (other->offset >= offset + aligned(buffer->bytes))
+            break;
+        if (other->offset + aligned(other->bytes) > offset)
+            offset = other->offset + aligned(other->bytes);
+    }
+    return offset;
+}
+
+static void insert_by_offset(const reid_arena_buffer *buffers, size_t *placed, size_t placed_count,
+                             size_t index)
+{
+    size_t at = placed_count;
+    for (; at > 0 && buffers[placed[at - 1]].offset > buffers[index].offset; at--)
+        placed[at] = placed[at - 1];
+    placed[at] = index;
+}
+
+size_t reid_arena_place(reid_arena_buffer *buffers, size_t count)
+{
+    placing *order = reid_xcalloc(count + 1, sizeof *order);
+    size_t *placed = reid_xcalloc(count + 1, sizeof *placed);
+    size_t roots = 0, total = 0;
+    for (size_t i = 0; i < count; i++)
+        if (buffers[i].root < 0)
+            order[roots++] = (placing){buffers[i].bytes, i};
+    qsort(order, roots, sizeof *order, compare_size);
+    for (size_t i = 0; i < roots; i++) {
+        reid_arena_buffer *buffer = &buffers[order[i].index];
+        buffer->offset = lowest_gap(buffers, placed, i, buffer);
+        insert_by_offset(buffers, placed, i, order[i].index);
+        if (buffer->offset + aligned(buffer->bytes) > total)
+            total = buffer->offset + aligned(buffer->bytes);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (buffers[i].root >= 0)
+            buffers[i].offset = buffers[buffers[i].root].offset;
+    free(order);
+    free(placed);
+    return total;
+}
+
+size_t reid_arena_live_peak(const reid_arena_buffer *buffers, size_t count)
+{
+    size_t peak = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t sum = 0; /* the peak is reached when some buffer begins */
+        for (size_t k = 0; k < count; k++)
+            if (buffers[k].root < 0 && buffers[k].first <= buffers[i].first &&
+                buffers[i].first <= buffers[k].last)
+                sum += aligned(buffers[k].bytes);
+        peak = sum > peak ? sum : peak;
+    }
+    return peak;
+}

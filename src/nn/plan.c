@@ -1,0 +1,272 @@
+#include "nn/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "nn/plan_impl.h"
+
+static void *place_of(const reid_plan *plan, int buffer)
+{
+    return buffer == REID_BUFFER_NONE ? NULL : plan->arena + plan->buffers.items[buffer].offset;
+}
+
+static reid_status bind(reid_plan *plan, reid_plan_node *node, reid_error *err)
+{
+    reid_op_buffers *b = &node->op->buffers;
+    reid_params *params = plan->params;
+    for (int k = 0; k < node->desc.input_count; k++)
+        b->input[k] = place_of(plan, plan->values[node->input[k]].buffer);
+    b->output = place_of(plan, plan->values[node->output].buffer);
+    for (int k = 0; k < REID_OP_GRAD_PARTS; k++)
+        b->output_grad[k] = place_of(plan, node->output_grad[k]);
+    for (int k = 0; k < REID_OP_INPUTS; k++)
+        b->input_grad[k] = place_of(plan, node->input_grad[k]);
+    if (node->op->equal_grads && !b->input_grad[0]) /* only the second input wants it */
+        b->input_grad[0] = b->input_grad[1];
+    for (int k = 0; k < node->desc.param_count; k++) {
+        b->param[k] = params->value + params->items[node->param[k]].offset;
+        b->param_grad[k] =
+            node->desc.param_grad[k] ? params->grad + params->items[node->param[k]].offset : NULL;
+    }
+    for (int k = 0; k < REID_OP_STATES; k++)
+        b->state[k] =
+            node->state[k] == REID_PARAM_NONE ? NULL : params->buffers[node->state[k]].data;
+    b->workspace = place_of(plan, node->workspace);
+    b->scratch = place_of(plan, plan->scratch);
+    return node->op->impl->bind ? node->op->impl->bind(node->op, err) : REID_OK;
+}
+
+static reid_status build(reid_plan *plan, const reid_graph *g, reid_error *err)
+{
+    REID_TRY(reid_graph_check(g, err));
+    if (!reid_backend_supports(plan->backend, plan->options.compute))
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "backend '%s' cannot compute in %s on this machine",
+                         reid_backend_name(plan->backend), reid_dtype_name(plan->options.compute));
+    if (plan->backend->impl->begin)
+        plan->backend->impl->begin(plan->backend);
+    REID_TRY(reid_plan_fuse(plan, g, err));
+    REID_TRY(reid_plan_create_ops(plan, err));
+    REID_TRY(reid_plan_schedule(plan, err));
+    plan->arena = reid_backend_alloc(plan->backend, plan->arena_bytes);
+    if (!plan->arena)
+        return reid_fail(err, REID_ERR_EXHAUSTED,
+                         "not enough memory for a step: the plan needs %zu MiB",
+                         (plan->arena_bytes >> 20) + 1);
+    for (size_t i = 0; i < plan->nodes.count; i++)
+        REID_TRY(bind(plan, &plan->nodes.items[i], err));
+    char *text = reid_plan_text(plan, true);
+    plan->hash = reid_hash64(text, strlen(text), 0);
+    free(text);
+    return REID_OK;
+}
+
+reid_status reid_plan_new(const reid_graph *g, reid_backend *backend, reid_params *params,
+                          const reid_plan_options *options, reid_plan **ret_plan, reid_error *err)
+{
+    reid_plan *plan = reid_xcalloc(1, sizeof *plan);
+    plan->backend = backend;
+    plan->params = params;
+    plan->options = *options;
+    REID_ASSERT(params->backend == backend);
+    reid_status status = build(plan, g, err);
+    if (status != REID_OK) {
+        reid_plan_free(plan);
+        return status;
+    }
+    *ret_plan = plan;
+    return REID_OK;
+}
+
+void reid_plan_free(reid_plan *plan)
+{
+    if (!plan)
+        return;
+    for (size_t i = 0; i < plan->nodes.count; i++) {
+        if (plan->nodes.items[i].op)
+            plan->nodes.items[i].op->impl->free(plan->nodes.items[i].op);
+        free(plan->nodes.items[i].name);
+    }
+    for (size_t i = 0; i < plan->value_count; i++)
+        reid_vec_fini(&plan->values[i].grads);
+    for (size_t i = 0; i < plan->scalars.count; i++)
+        free(plan->scalars.items[i].name);
+    reid_backend_release(plan->backend, plan->arena, plan->arena_bytes);
+    reid_vec_fini(&plan->nodes);
+    reid_vec_fini(&plan->scalars);
+    reid_vec_fini(&plan->steps);
+    reid_vec_fini(&plan->buffers);
+    free(plan->values);
+    free(plan);
+}
+
+static reid_status check_labels(const reid_plan_value *value, const int32_t *labels, size_t count,
+                                reid_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (labels[i] < 0 || labels[i] >= value->label_bound)
+            return reid_fail(err, REID_ERR_INVALID,
+                             "label %d at position %zu of the batch is not in [0, %lld)",
+                             (int)labels[i], i, (long long)value->label_bound);
+    return REID_OK;
+}
+
+reid_status reid_plan_upload(reid_plan *plan, reid_value input, const void *host, size_t bytes,
+                             reid_error *err)
+{
+    REID_ASSERT(input >= 0 && (size_t)input < plan->value_count &&
+                plan->values[input].input != REID_INPUT_NONE);
+    const reid_plan_value *value = &plan->values[input];
+    size_t count = reid_shape_count(&value->layout->shape);
+    if (bytes != count * 4)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "an input of the plan takes %zu bytes, but %zu were given", count * 4,
+                         bytes);
+    if (value->input == REID_INPUT_LABELS)
+        REID_TRY(check_labels(value, host, count, err));
+    if (value->buffer == REID_BUFFER_NONE)
+        return REID_OK; /* nothing reads it */
+    if (value->input == REID_INPUT_LABELS)
+        reid_backend_copy_in(plan->backend, place_of(plan, value->buffer), host, bytes);
+    else
+        reid_backend_from_plain(plan->backend, value->layout, host, place_of(plan, value->buffer));
+    return REID_OK;
+}
+
+reid_status reid_plan_download(reid_plan *plan, reid_value output, void *host, size_t bytes,
+                               reid_error *err)
+{
+    REID_ASSERT(output >= 0 && (size_t)output < plan->value_count && plan->values[output].kept);
+    const reid_plan_value *value = &plan->values[output];
+    size_t count = reid_shape_count(&value->layout->shape);
+    if (bytes != count * sizeof(float))
+        return reid_fail(err, REID_ERR_INVALID,
+                         "this output of the plan has %zu bytes, but room for %zu was given",
+                         count * sizeof(float), bytes);
+    if (!plan->forward_done)
+        return reid_fail(err, REID_ERR_PRECONDITION,
+                         "an output can be read after the first forward only");
+    reid_backend_to_plain(plan->backend, value->layout, place_of(plan, value->buffer), host);
+    return REID_OK;
+}
+
+static reid_status run_forward(reid_plan *plan, reid_plan_node *node, reid_error *err)
+{
+    if (!plan->options.profile)
+        return node->op->impl->forward(node->op, err);
+    double start = reid_clock_seconds();
+    reid_status status = node->op->impl->forward(node->op, err);
+    reid_backend_wait(plan->backend);
+    node->forward_seconds += reid_clock_seconds() - start;
+    return status;
+}
+
+reid_status reid_plan_forward(reid_plan *plan, reid_error *err)
+{
+    if (plan->backend->impl->begin)
+        plan->backend->impl->begin(plan->backend);
+    for (size_t i = 0; i < plan->nodes.count; i++) {
+        reid_plan_node *node = &plan->nodes.items[i];
+        if (run_forward(plan, node, err) != REID_OK)
+            return reid_error_prefix(err, "forward of '%s'", node->name);
+    }
+    for (size_t i = 0; i < plan->scalars.count; i++) {
+        reid_plan_scalar_row *row = &plan->scalars.items[i];
+        reid_backend_copy_out(plan->backend, &row->last,
+                              place_of(plan, plan->values[row->value].buffer), sizeof row->last);
+    }
+    plan->forward_done = true;
+    plan->runs++;
+    return REID_OK;
+}
+
+static reid_status run_step(reid_plan *plan, const reid_backward_step *step, reid_error *err)
+{
+    if (step->kind == REID_STEP_COPY)
+        reid_backend_zero(plan->backend, place_of(plan, step->to), step->layout->bytes);
+    if (step->kind != REID_STEP_NODE) {
+        plan->backend->impl->accumulate(plan->backend, step->layout, place_of(plan, step->to),
+                                        place_of(plan, step->from));
+        return REID_OK;
+    }
+    reid_plan_node *node = &plan->nodes.items[step->node];
+    double start = plan->options.profile ? reid_clock_seconds() : 0.0;
+    reid_status status = REID_OK;
+    if (node->op->impl->backward_params)
+        status = node->op->impl->backward_params(node->op, err);
+    if (status == REID_OK && node->op->impl->backward_inputs)
+        status = node->op->impl->backward_inputs(node->op, err);
+    if (plan->options.profile) {
+        reid_backend_wait(plan->backend);
+        node->backward_seconds += reid_clock_seconds() - start;
+    }
+    return status == REID_OK ? REID_OK : reid_error_prefix(err, "backward of '%s'", node->name);
+}
+
+reid_status reid_plan_backward(reid_plan *plan, reid_grad_ready *ready, void *user, reid_error *err)
+{
+    REID_ASSERT(plan->options.training);
+    if (!plan->forward_done)
+        return reid_fail(err, REID_ERR_PRECONDITION, "backward needs a forward before it");
+    if (plan->backend->impl->begin)
+        plan->backend->impl->begin(plan->backend);
+    size_t announced = 0;
+    for (size_t i = 0; i < plan->steps.count; i++) {
+        const reid_backward_step *step = &plan->steps.items[i];
+        REID_TRY(run_step(plan, step, err));
+        if (ready && step->ready_end > announced)
+            ready(user, announced, step->ready_end - announced);
+        announced = step->ready_end > announced ? step->ready_end : announced;
+    }
+    if (ready && announced < plan->params->trainable)
+        ready(user, announced, plan->params->trainable - announced);
+    return REID_OK;
+}
+
+size_t reid_plan_scalar_count(const reid_plan *plan)
+{
+    return plan->scalars.count;
+}
+
+const char *reid_plan_scalar_name(const reid_plan *plan, size_t i)
+{
+    REID_ASSERT(i < plan->scalars.count);
+    return plan->scalars.items[i].name;
+}
+
+bool reid_plan_scalar_is_loss(const reid_plan *plan, size_t i)
+{
+    REID_ASSERT(i < plan->scalars.count);
+    return plan->scalars.items[i].is_loss;
+}
+
+double reid_plan_scalar(const reid_plan *plan, size_t i)
+{
+    REID_ASSERT(i < plan->scalars.count);
+    return plan->scalars.items[i].weight * (double)plan->scalars.items[i].last;
+}
+
+uint64_t reid_plan_hash(const reid_plan *plan)
+{
+    return plan->hash;
+}
+
+reid_plan_stats reid_plan_get_stats(const reid_plan *plan)
+{
+    reid_plan_stats stats = {.arena_bytes = plan->arena_bytes,
+                             .live_peak_bytes = plan->live_peak_bytes,
+                             .forward_calls = plan->nodes.count,
+                             .backward_calls = plan->steps.count};
+    for (size_t i = 0; i < plan->nodes.count; i++)
+        stats.weight_reorders += (size_t)plan->nodes.items[i].op->weight_reorders;
+    return stats;
+}
+
+char *reid_plan_summary(const reid_plan *plan)
+{
+    return reid_plan_text(plan, false);
+}
