@@ -1,0 +1,93 @@
+#include "out/json.h"
+
+#include "out/style.h"
+
+static void add_text(reid_json_writer *w, const char *key, const char *value)
+{
+    reid_json_key(w, key);
+    reid_json_string(w, value);
+}
+
+static void add_int(reid_json_writer *w, const char *key, int64_t value)
+{
+    reid_json_key(w, key);
+    reid_json_int(w, value);
+}
+
+static void add_scalars(reid_json_writer *w, const char *key, size_t count,
+                        Reid__V1__Scalar **scalars)
+{
+    reid_json_key(w, key);
+    reid_json_object(w);
+    for (size_t i = 0; i < count; i++) {
+        reid_json_key(w, scalars[i]->name);
+        reid_json_double(w, scalars[i]->value);
+    }
+    reid_json_end_object(w);
+}
+
+static void add_progress(reid_json_writer *w, const Reid__V1__Progress *p)
+{
+    reid_json_key(w, "progress");
+    reid_json_object(w);
+    add_int(w, "iteration", p->iteration);
+    add_int(w, "max_iteration", p->max_iteration);
+    add_int(w, "epoch", p->epoch);
+    add_int(w, "max_epoch", p->max_epoch);
+    reid_json_key(w, "eta_seconds");
+    if (p->eta_seconds >= 0)
+        reid_json_double(w, p->eta_seconds);
+    else
+        reid_json_null(w);
+    reid_json_key(w, "images_per_second");
+    reid_json_double(w, p->images_per_second);
+    reid_json_end_object(w);
+}
+
+static void add_failure(reid_json_writer *w, const Reid__V1__Failure *f)
+{
+    reid_json_key(w, "failure");
+    reid_json_object(w);
+    add_text(w, "sentence", f->sentence);
+    add_int(w, "rank", f->rank);
+    add_int(w, "exit_code", f->exit_code);
+    add_int(w, "signal", f->signal);
+    reid_json_end_object(w);
+}
+
+void reidctl_json_job(reid_json_writer *w, const Reid__V1__Job *job)
+{
+    reid_json_object(w);
+    add_text(w, "id", job->id);
+    add_text(w, "name", job->name);
+    add_text(w, "user", job->user);
+    add_text(w, "state", reidctl_state_name(job->state));
+    add_text(w, "phase", reidctl_phase_name(job->phase));
+    add_int(w, "ranks", job->ranks);
+    add_int(w, "attempt", job->attempt);
+    add_int(w, "submitted_ms", job->submitted_ms);
+    add_int(w, "started_ms", job->started_ms);
+    add_int(w, "ended_ms", job->ended_ms);
+    add_int(w, "exit_code", job->exit_code);
+    add_int(w, "queue_position", job->queue_position);
+    add_text(w, "detail", job->detail);
+    add_text(w, "output_dir", job->output_dir);
+    if (job->progress != NULL)
+        add_progress(w, job->progress);
+    if (job->failure != NULL)
+        add_failure(w, job->failure);
+    add_scalars(w, "latest", job->n_latest, job->latest);
+    reid_json_end_object(w);
+}
+
+void reidctl_json_row(reid_json_writer *w, const Reid__V1__MetricRow *row)
+{
+    reid_json_object(w);
+    add_int(w, "attempt", row->attempt);
+    add_int(w, "seq", row->seq);
+    add_int(w, "iteration", row->iteration);
+    add_int(w, "epoch", row->epoch);
+    add_int(w, "wall_ms", row->wall_ms);
+    add_scalars(w, "metrics", row->n_scalars, row->scalars);
+    reid_json_end_object(w);
+}
