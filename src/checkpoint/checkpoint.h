@@ -59,7 +59,8 @@ reid_status reid_checkpoint_writer_add_tensor(reid_checkpoint_writer *writer, co
 reid_status reid_checkpoint_writer_add_text(reid_checkpoint_writer *writer, const char *file,
                                             const void *text, size_t bytes, reid_error *err);
 /* Once. On failure (EXHAUSTED: disk full; PERMISSION; IO) nothing of it is left and the earlier
- * checkpoints are as before. */
+ * checkpoints are as before; only when the last acts fail (bringing OUTPUT_DIR to disk, marking it
+ * as the last one) the new checkpoint stays. */
 reid_status reid_checkpoint_writer_commit(reid_checkpoint_writer *writer, reid_error *err);
 /* NULL is fine; without commit nothing was written. */
 void reid_checkpoint_writer_free(reid_checkpoint_writer *writer);
