@@ -147,27 +147,78 @@ def weighted(dist, mask, sign):
     return (dist * e / (e.sum(1, keepdim=True) + 1e-6)).sum(1)
 
 
-def random_weights(model, seed, gain=1.0):
-    """Weights of the size that training sees: fan-out normal convolutions, norms around 1, running statistics set."""
+def random_weights(model, seed):
+    """Weights as a training sees them: fan-out normal convolutions, norms near 1, running statistics in use. Residual branches
+    are damped (the last norm of a block near 0.2), as in trained networks, which keeps float32's noise small."""
     g = torch.Generator().manual_seed(seed)
 
     def normal(like, std):
-        return torch.randn(like.shape, generator=g) * std
+        return torch.randn(like.shape, generator=g).to(like) * std
 
-    state = model.state_dict()
-    for name, value in state.items():
+    for name, value in model.state_dict().items():
         if value.dim() == 4:
             value.copy_(normal(value, (2.0 / (value.shape[0] * value.shape[2] * value.shape[3]))**0.5))
         elif value.dim() == 2:
             value.copy_(normal(value, 0.01))
         elif name.endswith('running_var'):
-            value.copy_(1 + 0.2 * torch.rand(value.shape, generator=g))
-        elif name.endswith('running_mean'):
-            value.copy_(normal(value, 0.1))
+            value.copy_(1 + normal(value, 0.1).abs())
         elif name.endswith('num_batches_tracked'):
             value.fill_(3)
         elif name.endswith('.weight'):
-            value.copy_(gain * (1 + normal(value, 0.1)))
+            value.copy_(1 + normal(value, 0.1))
         else:
             value.copy_(normal(value, 0.1))
-    return state
+    for module in model.modules():
+        if isinstance(module, Block):
+            getattr(module, f'bn{module.depth}').weight.data.mul_(0.2)
+    for module in model.heads.bottleneck:
+        if isinstance(module, nn.BatchNorm2d):
+            module.bias.data.zero_()
+
+
+def random_batch(identities, images, height, width, seed):
+    """Smooth random images; those of one identity share a part of it. The triplet loss is far from zero."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(identities).repeat_interleave(images)
+
+    def smooth(count):
+        coarse = torch.randn(count, 3, max(height // 8, 2), max(width // 8, 2), generator=g)
+        return F.interpolate(coarse, size=(height, width), mode='bilinear', align_corners=False)
+
+    noise = torch.randn(len(labels), 3, height, width, generator=g)
+    return 0.5 * smooth(identities)[labels] + 1.5 * smooth(len(labels)) + 0.3 * noise, labels
+
+
+def keep_off_kinks(model, images):
+    """Moves the bias of each norm before a ReLU so that no value of this batch lies near zero.
+
+    There a rounding error decides whether a gradient passes, and one such decision changes a weight's gradient by far more
+    than rounding does: the comparison would test luck. `model` is changed in place; the forward runs in float64.
+    """
+    def shift(x):
+        """Per channel, the middle of the widest gap between neighbouring values with the middle near zero."""
+        values = x.detach().transpose(0, 1).flatten(1).sort(1)[0]
+        middle, gap = (values[:, 1:] + values[:, :-1]) / 2, values[:, 1:] - values[:, :-1]
+        gap = torch.where(middle.abs() < 0.1 * values.std(1, keepdim=True), gap, torch.zeros_like(gap))
+        best = gap.argmax(1, keepdim=True)
+        width = gap.gather(1, best)[:, 0]
+        return torch.where(width > 0, -middle.gather(1, best)[:, 0], torch.zeros_like(width))
+
+    def adjusted(norm, x, *rest):
+        y = sum(rest, norm(x))
+        delta = shift(y)
+        norm.bias.data += delta
+        return F.relu(y + delta[:, None, None])
+
+    backbone = model.backbone
+    with torch.no_grad():
+        x = adjusted(backbone.bn1, backbone.conv1(images))
+        x = F.max_pool2d(x, 3, 2, padding=0, ceil_mode=True)
+        for stage in range(1, 5):
+            for block in getattr(backbone, f'layer{stage}'):
+                skip = x if block.downsample is None else block.downsample(x)
+                y = x
+                for i in range(1, block.depth + 1):
+                    y = getattr(block, f'conv{i}')(y)
+                    y = adjusted(getattr(block, f'bn{i}'), y, *([skip] if i == block.depth else []))
+                x = y
