@@ -88,9 +88,7 @@ static reid_status prepare(reid_evaluator *evaluator, test_set *set, reid_error 
     if (evaluator->plan == NULL) {
         REID_TRY(reid_plan_new(evaluator->model->eval, evaluator->backend, evaluator->params,
                                &evaluator->plan_options, &evaluator->plan, err));
-        evaluator->dim =
-            (size_t)reid_graph_shape(evaluator->model->eval, evaluator->model->eval_features)
-                .dim[1];
+        evaluator->dim = (size_t)evaluator->model->feature_dim;
     }
     if (set->loader != NULL)
         return reid_loader_rewind(set->loader, err);

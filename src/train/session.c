@@ -1,5 +1,6 @@
 #include "train/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -306,15 +307,17 @@ static reid_status make_trainer(reid_session *session, reid_state_reader *reader
     REID_TRY(reid_train_loader_new(config, session->dataset, session->comm->rank,
                                    session->comm->size, session->seed, first_batch,
                                    &session->loader, err));
-    const reid_plan_step_options options = {
+    const reid_plan_step_parts parts = {
         .loader = session->loader,
         .plan = session->plan,
         .images = session->model->train_images,
         .labels = session->model->train_labels,
+        .image_bytes = sizeof(float) * 3 * (size_t)session->model->train_height *
+                       (size_t)session->model->train_width,
         .reducer = session->reducer,
         .optimizer = session->optimizer,
     };
-    reid_simple_trainer_init(&session->trainer, reid_plan_step_new(&options), session->comm,
+    reid_simple_trainer_init(&session->trainer, reid_plan_step_new(&parts), session->comm,
                              reid_config_int(config, "SOLVER.MAX_EPOCH"), iters_per_epoch);
     session->trainer_made = true;
     session->trainer.base.stop_signal = session->stop_signal;

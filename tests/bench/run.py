@@ -1,0 +1,72 @@
+#!/usr/bin/python3
+"""Runs product and peer in turns on this machine and prints ratios.
+
+    tests/bench/run.sh [NAME ...] [--rounds N] [--json FILE]
+
+NAME: step50 (ResNet-50 256x128 batch 32), step18 (ResNet-18 128x64 batch 64), step18small (a quick look).
+Peers: PyTorch as it runs by default, and tuned (channels_last, malloc on huge pages).
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+BUILD = pathlib.Path(os.environ.get('REID_BUILD_DIR', HERE.parents[1] / 'build/release'))
+TUNED = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:'
+                           'glibc.malloc.trim_threshold=34359738368'}
+CASES = {
+    'step50': ['--depth', '50x', '--height', '256', '--width', '128', '--batch', '32', '--steps', '2'],
+    'step18': ['--depth', '18x', '--height', '128', '--width', '64', '--batch', '64', '--steps', '4'],
+    'step18small': ['--depth', '18x', '--height', '64', '--width', '64', '--batch', '32', '--steps', '6'],
+}
+RUNNERS = {
+    'reidd': ([str(BUILD / 'tests/bench_step')], {}),
+    'PyTorch default': (['/usr/bin/python3', str(HERE / 'peer_step.py')], {}),
+    'PyTorch tuned': (['/usr/bin/python3', str(HERE / 'peer_step.py'), '--channels-last'], TUNED),
+}
+
+
+def run(runner, case, threads):
+    command, env = RUNNERS[runner]
+    out = subprocess.run(command + case + ['--threads', str(threads)], check=True, capture_output=True, text=True,
+                         env={**os.environ, 'OMP_NUM_THREADS': str(threads), **env})
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('names', nargs='*', default=['step18', 'step50'])
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--json')
+    args = parser.parse_args()
+    results = {}
+    for name in args.names:
+        if name not in CASES:
+            sys.exit(f"there is no benchmark '{name}'; known: {', '.join(CASES)}")
+        samples = {runner: [] for runner in RUNNERS}
+        peak = {}
+        for _ in range(args.rounds):
+            for runner in RUNNERS:  # in turns: machines drift
+                result = run(runner, CASES[name], args.threads)
+                samples[runner] += result['seconds']
+                peak[runner] = result['peak_mib']
+        batch = int(CASES[name][CASES[name].index('--batch') + 1])
+        ours = statistics.median(samples['reidd'])
+        print(f'{name}, {args.threads} threads\n{"":18}{"s/step":>9}{"min":>9}{"images/s":>10}{"MiB":>8}{"reidd is":>12}')
+        results[name] = {}
+        for runner in RUNNERS:
+            median = statistics.median(samples[runner])
+            print(f'{runner:18}{median:9.3f}{min(samples[runner]):9.3f}{batch / median:10.1f}{peak[runner]:8}'
+                  f'{median / ours:10.2f} x')
+            results[name][runner] = {'median_s': median, 'min_s': min(samples[runner]), 'peak_mib': peak[runner],
+                                     'ratio': median / ours}
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + '\n')
+
+
+main()
