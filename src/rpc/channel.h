@@ -82,6 +82,9 @@ void reid_rpc_stream_cancel(reid_rpc_stream *stream);
 /* While paused no on_message comes, and the server is held back by flow control (at most 1 MiB is
  * kept). on_close waits for the messages that came before it. */
 void reid_rpc_stream_pause(reid_rpc_stream *stream, bool paused);
+/* In on_message only: the answer is not freed after the callback, it is the caller's
+ * (protobuf_c_message_free_unpacked(answer, NULL)). */
+void reid_rpc_stream_keep(reid_rpc_stream *stream);
 size_t reid_rpc_stream_queued(const reid_rpc_stream *stream);
 void *reid_rpc_stream_user(const reid_rpc_stream *stream);
 reid_rpc_channel *reid_rpc_stream_channel(const reid_rpc_stream *stream);

@@ -1,0 +1,284 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/log.h"
+#include "rpc/server_impl.h"
+
+enum { STREAM_WINDOW_BYTES = 1 << 20, CONNECTION_WINDOW_BYTES = 4 << 20 };
+
+/* ---- floods ---- */
+
+static bool take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate)
+{
+    double limit = rate * 10;
+    bucket->level =
+        REID_MIN(limit, bucket->level + (double)(now_ms - bucket->updated_ms) * rate / 1000);
+    bucket->updated_ms = now_ms;
+    if (bucket->level < 1)
+        return false;
+    bucket->level -= 1;
+    return true;
+}
+
+static void throw_out(reid_rpc_conn *conn, const char *reason)
+{
+    if (conn->flooding)
+        return;
+    conn->flooding = true;
+    reid_log_warn("rpc connection dropped reason=%s pid=%d uid=%u", reason, (int)conn->peer.pid,
+                  (unsigned)conn->peer.uid);
+    nghttp2_session_terminate_session(conn->wire.session, NGHTTP2_ENHANCE_YOUR_CALM);
+    reid_rpc_alarm_set(&conn->server->pump, &conn->alarm,
+                       REID_MIN(conn->server->limits.linger_ms, 1000));
+}
+
+static void count_frame(reid_rpc_conn *conn, const nghttp2_frame *frame)
+{
+    const reid_rpc_limits *limits = &conn->server->limits;
+    uint64_t now = uv_now(conn->server->pump.loop);
+    switch (frame->hd.type) {
+    case NGHTTP2_RST_STREAM:
+        if (!take(&conn->resets, now, limits->max_resets_per_second))
+            throw_out(conn, "resets");
+        return;
+    case NGHTTP2_DATA:
+        if (frame->hd.length > 0 || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+            return;
+        break;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_CONTINUATION:
+    case NGHTTP2_WINDOW_UPDATE:
+        return;
+    default:
+        break;
+    }
+    if (!take(&conn->controls, now, limits->max_control_per_second))
+        throw_out(conn, "control frames");
+}
+
+/* ---- nghttp2's callbacks ---- */
+
+static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    reid_rpc_conn *conn = user;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    if (conn->server->draining || conn->flooding) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_REFUSED_STREAM);
+        return 0;
+    }
+    reid_rpc_call *call = reid_rpc_call_new(conn, frame->hd.stream_id);
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
+    return 0;
+}
+
+static reid_rpc_call *find_call(nghttp2_session *session, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(session, stream_id);
+}
+
+static int header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                  size_t name_length, const uint8_t *value, size_t value_length, uint8_t flags,
+                  void *user)
+{
+    reid_rpc_conn *conn = user;
+    reid_rpc_call *call = find_call(session, frame->hd.stream_id);
+    if (!call || call->begun ||
+        call->ended) /* refused, or trailers, which mean nothing in a request */
+        return 0;
+    call->header_bytes += name_length + value_length + 32;
+    if (call->header_bytes > 16 * (size_t)conn->server->limits.max_header_bytes)
+        throw_out(conn, "headers");
+    if (call->header_bytes <= conn->server->limits.max_header_bytes)
+        reid_rpc_call_header(call, (const char *)name, name_length, (const char *)value,
+                             value_length);
+    return 0;
+}
+
+static int frame_received(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    reid_rpc_conn *conn = user;
+    count_frame(conn, frame);
+    if (frame->hd.type == NGHTTP2_SETTINGS && !conn->began) {
+        conn->began = true;
+        if (!conn->server->draining)
+            reid_rpc_alarm_cancel(&conn->server->pump, &conn->alarm);
+        return 0;
+    }
+    if (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS)
+        return 0;
+    reid_rpc_call *call = find_call(session, frame->hd.stream_id);
+    if (!call)
+        return 0;
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        reid_rpc_call_begin(call);
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        reid_rpc_call_half_closed(call);
+    return 0;
+}
+
+static int data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
+                      const uint8_t *data, size_t size, void *user)
+{
+    reid_rpc_call *call = find_call(session, stream_id);
+    if (call)
+        reid_rpc_call_receive(call, data, size, flags & NGHTTP2_FLAG_END_STREAM);
+    return 0;
+}
+
+/* An answer that ends before its request does: tell the client to stop sending. Resets that a peer
+ * makes us send by breaking the rules count as its own. */
+static int frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    reid_rpc_conn *conn = user;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
+        !take(&conn->resets, uv_now(conn->server->pump.loop),
+              conn->server->limits.max_resets_per_second))
+        throw_out(conn, "resets");
+    if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        return 0;
+    reid_rpc_call *call = find_call(session, frame->hd.stream_id);
+    if (call && !call->half_closed)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+static int stream_closed(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                         void *user)
+{
+    reid_rpc_call *call = find_call(session, stream_id);
+    if (call) {
+        nghttp2_session_set_stream_user_data(session, stream_id, NULL);
+        reid_rpc_call_detach(call, false);
+    }
+    return 0;
+}
+
+nghttp2_session_callbacks *reid_rpc_conn_callbacks(void)
+{
+    nghttp2_session_callbacks *callbacks;
+    if (nghttp2_session_callbacks_new(&callbacks) != 0)
+        return NULL;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, frame_received);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, data_chunk);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, frame_sent);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, stream_closed);
+    return callbacks;
+}
+
+/* ---- life ---- */
+
+static void lose_calls(reid_rpc_conn *conn)
+{
+    while (!reid_rpc_list_empty(&conn->calls))
+        reid_rpc_call_detach(REID_RPC_OWNER(conn->calls.next, reid_rpc_call, node), true);
+}
+
+void reid_rpc_conn_abandon(reid_rpc_conn *conn)
+{
+    if (conn->wire.closing)
+        return;
+    reid_rpc_alarm_cancel(&conn->server->pump, &conn->alarm);
+    lose_calls(conn);
+    reid_rpc_wire_close(&conn->wire);
+}
+
+static void conn_broken(reid_rpc_wire *wire, const char *why)
+{
+    reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
+    reid_log_debug("rpc connection ended pid=%d reason=\"%s\"", (int)conn->peer.pid, why);
+    reid_rpc_conn_abandon(conn);
+}
+
+static void conn_closed(reid_rpc_wire *wire)
+{
+    reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
+    reid_rpc_server *server = conn->server;
+    reid_rpc_list_remove(&conn->node);
+    free(conn);
+    reid_rpc_server_conn_closed(server);
+}
+
+static void too_slow(reid_rpc_alarm *alarm)
+{
+    reid_rpc_conn *conn = REID_RPC_OWNER(alarm, reid_rpc_conn, alarm);
+    if (!conn->began)
+        reid_log_warn("rpc connection dropped reason=\"no HTTP/2 preface\" pid=%d",
+                      (int)conn->peer.pid);
+    reid_rpc_conn_abandon(conn);
+}
+
+static nghttp2_session *new_session(reid_rpc_conn *conn)
+{
+    const reid_rpc_limits *limits = &conn->server->limits;
+    nghttp2_session *session;
+    if (nghttp2_session_server_new2(&session, conn->server->callbacks, conn,
+                                    conn->server->option) != 0)
+        return NULL;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->max_streams},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits->max_header_bytes},
+    };
+    if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, REID_COUNT_OF(settings)) !=
+            0 ||
+        nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,
+                                              CONNECTION_WINDOW_BYTES) != 0) {
+        nghttp2_session_del(session);
+        return NULL;
+    }
+    return session;
+}
+
+void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd)
+{
+    reid_rpc_server *server = listener->server;
+    reid_rpc_conn *conn = reid_xcalloc(1, sizeof *conn);
+    conn->server = server;
+    conn->listener = listener;
+    struct ucred who;
+    socklen_t size = sizeof who;
+    nghttp2_session *session = NULL;
+    if (getsockopt(own_fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {
+        conn->peer = (reid_rpc_peer){.uid = who.uid, .gid = who.gid, .pid = who.pid};
+        session = new_session(conn);
+    }
+    if (!session) {
+        reid_log_error("rpc connection refused reason=\"no memory or no credentials\"");
+        close(own_fd);
+        free(conn);
+        return;
+    }
+    reid_rpc_wire_init(&conn->wire, &server->pump, session, conn_broken, conn_closed);
+    conn->wire.max_waiting_frames = 2 * (size_t)server->limits.max_streams + 256;
+    reid_rpc_list_init(&conn->calls);
+    reid_rpc_list_append(&server->conns, &conn->node);
+    server->conn_count++;
+    server->open_handles++;
+    reid_rpc_alarm_init(&conn->alarm, too_slow);
+    uint64_t now = uv_now(server->pump.loop);
+    conn->resets = (reid_rpc_bucket){10.0 * server->limits.max_resets_per_second, now};
+    conn->controls = (reid_rpc_bucket){10.0 * server->limits.max_control_per_second, now};
+    if (reid_rpc_wire_attach(&conn->wire, own_fd) != 0) {
+        reid_rpc_conn_abandon(conn);
+        return;
+    }
+    reid_rpc_alarm_set(&server->pump, &conn->alarm, server->limits.preface_timeout_ms);
+}
+
+void reid_rpc_conn_drain(reid_rpc_conn *conn)
+{
+    if (conn->wire.closing || conn->wire.broken)
+        return;
+    int32_t last = nghttp2_session_get_last_proc_stream_id(conn->wire.session);
+    nghttp2_submit_goaway(conn->wire.session, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0);
+    reid_rpc_wire_touch(&conn->wire);
+}

@@ -1,0 +1,166 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "rpc/address.h"
+#include "rpc/server_impl.h"
+
+enum { BACKLOG = 128, ACCEPTS_PER_TURN = 32, RETRY_MS = 100 };
+
+static void accept_ready(uv_poll_t *poll, int status, int events);
+
+/* ---- the socket file ---- */
+
+/* Whether somebody accepts connections at the path. */
+static bool is_alive(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    int result = connect(fd, (const struct sockaddr *)address, sizeof *address);
+    bool alive = result == 0 || errno == EAGAIN; /* EAGAIN: its backlog is full */
+    close(fd);
+    return alive;
+}
+
+static reid_status remove_stale(const struct sockaddr_un *address, reid_error *err)
+{
+    const char *path = address->sun_path;
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT ? REID_OK
+                               : reid_fail_errno(err, errno, "cannot look at socket '%s'", path);
+    if (!S_ISSOCK(st.st_mode))
+        return reid_fail(err, REID_ERR_EXISTS,
+                         "cannot listen at '%s': there is a file that is not a socket", path);
+    if (is_alive(address))
+        return reid_fail(err, REID_ERR_EXISTS,
+                         "cannot listen at '%s': another process listens there already", path);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return reid_fail_errno(err, errno, "cannot remove the old socket '%s'", path);
+    return REID_OK;
+}
+
+static reid_status bind_and_listen(int fd, const struct sockaddr_un *address, unsigned mode,
+                                   struct stat *ret_stat, reid_error *err)
+{
+    const char *path = address->sun_path;
+    /* The file never has more permissions than asked for: Linux makes it with the socket's own mode
+     * less the umask. */
+    if (fchmod(fd, mode & 0777) != 0)
+        return reid_fail_errno(err, errno, "cannot set the mode of socket '%s'", path);
+    if (bind(fd, (const struct sockaddr *)address, sizeof *address) != 0) {
+        if (errno == EADDRINUSE)
+            return reid_fail(err, REID_ERR_EXISTS,
+                             "cannot listen at '%s': another process has just begun to", path);
+        return reid_fail_errno(err, errno, "cannot make socket '%s'", path);
+    }
+    if (chmod(path, mode & 0777) != 0 || lstat(path, ret_stat) != 0 || listen(fd, BACKLOG) != 0) {
+        reid_status status = reid_fail_errno(err, errno, "cannot listen at '%s'", path);
+        unlink(path);
+        return status;
+    }
+    return REID_OK;
+}
+
+static void retry_accept(reid_rpc_alarm *alarm)
+{
+    reid_rpc_listener *listener = REID_RPC_OWNER(alarm, reid_rpc_listener, retry);
+    uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
+}
+
+reid_status reid_rpc_server_listen_unix(reid_rpc_server *server, const char *path, unsigned mode,
+                                        reid_error *err)
+{
+    REID_ASSERT(!server->draining);
+    struct sockaddr_un address;
+    REID_TRY(reid_rpc_sockaddr(path, &address, err));
+    REID_TRY(remove_stale(&address, err));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return reid_fail_errno(err, errno, "cannot make a socket");
+    struct stat st;
+    reid_status status = bind_and_listen(fd, &address, mode, &st, err);
+    if (status != REID_OK) {
+        close(fd);
+        return status;
+    }
+    reid_rpc_listener *listener = reid_xcalloc(1, sizeof *listener);
+    int failure = uv_poll_init(server->pump.loop, &listener->poll, fd);
+    if (failure) {
+        unlink(path);
+        close(fd);
+        free(listener);
+        return reid_fail(err, REID_ERR_IO, "cannot watch socket '%s': %s", path,
+                         uv_strerror(failure));
+    }
+    listener->server = server;
+    listener->path = reid_xstrdup(path);
+    listener->fd = fd;
+    listener->device = st.st_dev;
+    listener->inode = st.st_ino;
+    listener->poll.data = listener;
+    reid_rpc_alarm_init(&listener->retry, retry_accept);
+    reid_rpc_list_append(&server->listeners, &listener->node);
+    server->open_handles++;
+    uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
+    return REID_OK;
+}
+
+static void listener_closed(uv_handle_t *handle)
+{
+    reid_rpc_listener *listener = handle->data;
+    reid_rpc_server_handle_closed(listener->server);
+}
+
+void reid_rpc_listener_close(reid_rpc_listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    struct stat st; /* the path may be somebody else's by now */
+    if (lstat(listener->path, &st) == 0 && st.st_dev == listener->device &&
+        st.st_ino == listener->inode)
+        unlink(listener->path);
+    reid_rpc_alarm_cancel(&listener->server->pump, &listener->retry);
+    uv_close((uv_handle_t *)&listener->poll, listener_closed);
+    close(listener->fd);
+    listener->fd = -1;
+}
+
+/* ---- accepting ---- */
+
+static void pause_accepting(reid_rpc_listener *listener, int errnum)
+{
+    reid_log_warn("rpc accept failed path=%s error=\"%s\"", listener->path, strerror(errnum));
+    uv_poll_stop(&listener->poll);
+    reid_rpc_alarm_set(&listener->server->pump, &listener->retry, RETRY_MS);
+}
+
+static void accept_ready(uv_poll_t *poll, int status, int events)
+{
+    reid_rpc_listener *listener = poll->data;
+    reid_rpc_server *server = listener->server;
+    for (int i = 0; i < ACCEPTS_PER_TURN && listener->fd >= 0; i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+                pause_accepting(listener, errno);
+            return;
+        }
+        if (server->conn_count >= server->limits.max_connections) {
+            if (!server->full_warned)
+                reid_log_warn("rpc connection refused reason=full limit=%u",
+                              server->limits.max_connections);
+            server->full_warned = true;
+            close(fd);
+            continue;
+        }
+        server->full_warned = false;
+        reid_rpc_conn_new(listener, fd);
+    }
+}

@@ -1,0 +1,280 @@
+#include "rpc/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+/* Portions per turn of the loop and connection: nobody is kept waiting by one busy peer. */
+enum { READS_PER_TURN = 8, WRITES_PER_TURN = 16 };
+static void flush_task(reid_rpc_task *task);
+static void poll_ready(uv_poll_t *poll, int status, int events);
+static void read_some(reid_rpc_wire *wire);
+
+void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_session *own_session,
+                        void (*on_broken)(reid_rpc_wire *wire, const char *why),
+                        void (*on_closed)(reid_rpc_wire *wire))
+{
+    *wire = (reid_rpc_wire){.pump = pump,
+                            .session = own_session,
+                            .on_broken = on_broken,
+                            .on_closed = on_closed,
+                            .fd = -1};
+    reid_rpc_task_init(&wire->flush, flush_task);
+}
+
+bool reid_rpc_wire_stuck(const reid_rpc_wire *wire)
+{
+    return wire->rest != NULL;
+}
+
+static void break_wire(reid_rpc_wire *wire, const char *why)
+{
+    if (wire->broken || wire->closing)
+        return;
+    wire->broken = true;
+    uv_poll_stop(&wire->poll);
+    reid_rpc_task_cancel(&wire->flush);
+    wire->on_broken(wire, why);
+}
+
+static void update_events(reid_rpc_wire *wire)
+{
+    if (wire->fd < 0 || wire->broken || wire->closing)
+        return;
+    int events = 0;
+    if (wire->rest)
+        events |= UV_WRITABLE;
+    if (!wire->rest || wire->max_waiting_frames == 0 ||
+        nghttp2_session_get_outbound_queue_size(wire->session) < wire->max_waiting_frames)
+        events |= UV_READABLE;
+    if (events == wire->events)
+        return;
+    wire->events = events;
+    uv_poll_start(&wire->poll, events, poll_ready);
+}
+
+int reid_rpc_wire_attach(reid_rpc_wire *wire, int own_fd)
+{
+    int failure = uv_poll_init(wire->pump->loop, &wire->poll, own_fd);
+    if (failure) {
+        close(own_fd);
+        return failure;
+    }
+    wire->poll.data = wire;
+    wire->fd = own_fd;
+    update_events(wire);
+    reid_rpc_wire_touch(wire);
+    return 0;
+}
+
+void reid_rpc_wire_touch(reid_rpc_wire *wire)
+{
+    if (wire->fd >= 0 && !wire->broken && !wire->closing)
+        reid_rpc_task_post(wire->pump, &wire->flush);
+}
+
+/* ---- writing ---- */
+
+/* Returns how many bytes the socket took, or -1 when it is broken. */
+static ssize_t send_some(reid_rpc_wire *wire, const uint8_t *bytes, size_t size)
+{
+    ssize_t n;
+    do
+        n = send(wire->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        wire->bytes_out += (uint64_t)n;
+        return n;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+}
+
+/* Collects frames in the scratch buffer. Returns the number of bytes, or -1 when the session
+ * failed. `*ret_big` is set to a frame that does not fit behind the others and must be sent after
+ * them. */
+static ssize_t collect(reid_rpc_wire *wire, const uint8_t **ret_big, size_t *ret_big_size)
+{
+    uint8_t *scratch = wire->pump->scratch;
+    size_t used = 0;
+    *ret_big = NULL;
+    while (used < REID_RPC_SCRATCH_BYTES / 2) {
+        const uint8_t *bytes;
+        wire->in_session = true;
+        ssize_t n = nghttp2_session_mem_send(wire->session, &bytes);
+        wire->in_session = false;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        if ((size_t)n > REID_RPC_SCRATCH_BYTES - used) {
+            *ret_big = bytes;
+            *ret_big_size = (size_t)n;
+            break;
+        }
+        memcpy(scratch + used, bytes, (size_t)n);
+        used += (size_t)n;
+    }
+    return (ssize_t)used;
+}
+
+static void keep_rest(reid_rpc_wire *wire, const uint8_t *bytes, size_t size, const uint8_t *more,
+                      size_t more_size)
+{
+    wire->rest = reid_xmalloc(size + more_size);
+    memcpy(wire->rest, bytes, size);
+    if (more_size > 0)
+        memcpy(wire->rest + size, more, more_size);
+    wire->rest_bytes = size + more_size;
+    wire->rest_sent = 0;
+}
+
+/* The peer may have sent its last words before it closed. */
+static void write_failed(reid_rpc_wire *wire)
+{
+    read_some(wire);
+    break_wire(wire, "the connection was closed by the peer");
+}
+
+/* Sends what was left over; false while some still is, or when the wire broke. */
+static bool send_rest(reid_rpc_wire *wire)
+{
+    if (!wire->rest)
+        return true;
+    ssize_t n = send_some(wire, wire->rest + wire->rest_sent, wire->rest_bytes - wire->rest_sent);
+    if (n < 0) {
+        write_failed(wire);
+        return false;
+    }
+    wire->rest_sent += (size_t)n;
+    if (wire->rest_sent < wire->rest_bytes)
+        return false;
+    free(wire->rest);
+    wire->rest = NULL;
+    return true;
+}
+
+static void flush_task(reid_rpc_task *task)
+{
+    reid_rpc_wire *wire = REID_RPC_OWNER(task, reid_rpc_wire, flush);
+    for (int i = 0; i < WRITES_PER_TURN && send_rest(wire); i++) {
+        const uint8_t *big;
+        size_t big_size = 0;
+        ssize_t size = collect(wire, &big, &big_size);
+        if (wire->closing)
+            return;
+        if (size < 0) {
+            break_wire(wire, "the HTTP/2 session failed");
+            return;
+        }
+        if (size == 0 && !big) {
+            if (!nghttp2_session_want_read(wire->session) &&
+                !nghttp2_session_want_write(wire->session)) {
+                break_wire(wire, "the connection was closed");
+                return;
+            }
+            break;
+        }
+        ssize_t n = send_some(wire, wire->pump->scratch, (size_t)size);
+        if (n < 0) {
+            write_failed(wire);
+            return;
+        }
+        if (n < size || big)
+            keep_rest(wire, wire->pump->scratch + n, (size_t)(size - n), big, big_size);
+        else if (i + 1 == WRITES_PER_TURN)
+            reid_rpc_wire_touch(wire);
+    }
+    update_events(wire);
+}
+
+/* ---- reading ---- */
+
+static void read_some(reid_rpc_wire *wire)
+{
+    for (int i = 0; i < READS_PER_TURN && !wire->broken && !wire->closing; i++) {
+        ssize_t n;
+        do
+            n = recv(wire->fd, wire->pump->scratch, REID_RPC_SCRATCH_BYTES, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        if (n <= 0) {
+            break_wire(wire, "the connection was closed by the peer");
+            return;
+        }
+        wire->bytes_in += (uint64_t)n;
+        wire->in_session = true;
+        ssize_t used = nghttp2_session_mem_recv(wire->session, wire->pump->scratch, (size_t)n);
+        wire->in_session = false;
+        if (wire->closing)
+            return;
+        if (used < 0) {
+            break_wire(wire, used == NGHTTP2_ERR_BAD_CLIENT_MAGIC
+                                 ? "the peer does not speak HTTP/2"
+                                 : "the peer broke the HTTP/2 protocol");
+            return;
+        }
+        reid_rpc_wire_touch(wire);
+        if (n < REID_RPC_SCRATCH_BYTES)
+            return;
+    }
+}
+
+static void poll_ready(uv_poll_t *poll, int status, int events)
+{
+    reid_rpc_wire *wire = poll->data;
+    if (status < 0) { /* an error on the socket: reading tells which */
+        read_some(wire);
+        if (!wire->broken && !wire->closing)
+            break_wire(wire, "the connection failed");
+        return;
+    }
+    if (events & UV_READABLE)
+        read_some(wire);
+    if ((events & UV_WRITABLE) && !wire->broken && !wire->closing)
+        reid_rpc_wire_touch(wire);
+}
+
+/* ---- closing ---- */
+
+static void finish_close(reid_rpc_wire *wire)
+{
+    if (wire->fd >= 0)
+        close(wire->fd);
+    wire->fd = -1;
+    nghttp2_session_del(wire->session);
+    wire->session = NULL;
+    free(wire->rest);
+    wire->rest = NULL;
+    wire->on_closed(wire);
+}
+
+static void poll_closed(uv_handle_t *handle)
+{
+    finish_close(handle->data);
+}
+
+static void close_task(reid_rpc_task *task)
+{
+    finish_close(REID_RPC_OWNER(task, reid_rpc_wire, flush));
+}
+
+void reid_rpc_wire_close(reid_rpc_wire *wire)
+{
+    if (wire->closing)
+        return;
+    wire->closing = true;
+    reid_rpc_task_cancel(&wire->flush);
+    if (wire->fd >= 0) {
+        uv_close((uv_handle_t *)&wire->poll, poll_closed);
+        return;
+    }
+    reid_rpc_task_init(&wire->flush,
+                       close_task); /* no handle yet: close from the loop all the same */
+    reid_rpc_task_post(wire->pump, &wire->flush);
+}

@@ -1,0 +1,54 @@
+/* One HTTP/2 connection: a non-blocking socket, an nghttp2 session and a libuv poll handle. Loop's
+ * thread.
+ *
+ * The owner makes the session (with its own nghttp2 callbacks) and gives it to reid_rpc_wire_init;
+ * the wire reads and feeds it, and writes what it has after reid_rpc_wire_touch, in one go before
+ * the loop waits. nghttp2 must not be entered twice, so the owner's callbacks only submit, they
+ * never flush.
+ *
+ * on_broken comes once, outside of the session: the peer closed, the socket or the protocol failed,
+ * or the session is over (`why` is a phrase for people). The owner then calls _close (it may also
+ * do so unasked, even within a session callback); on_closed comes later from the loop, and only
+ * then may the memory go.
+ */
+#ifndef REID_RPC_WIRE_H
+#define REID_RPC_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <nghttp2/nghttp2.h>
+#include <uv.h>
+
+#include "rpc/pump.h"
+
+typedef struct reid_rpc_wire {
+    reid_rpc_pump *pump;
+    nghttp2_session *session;
+    void (*on_broken)(struct reid_rpc_wire *wire, const char *why);
+    void (*on_closed)(struct reid_rpc_wire *wire);
+    uv_poll_t poll;
+    int fd; /* -1: not yet connected, or closed */
+    int events;
+    size_t max_waiting_frames; /* while the peer reads nothing and so many frames wait, nothing is
+                                  read from it; 0: off */
+    reid_rpc_task flush;
+    uint8_t *rest; /* bytes that the socket did not take */
+    size_t rest_bytes, rest_sent;
+    uint64_t bytes_in, bytes_out;
+    bool in_session, broken, closing;
+} reid_rpc_wire;
+
+/* Owns the session from here on. */
+void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_session *own_session,
+                        void (*on_broken)(reid_rpc_wire *wire, const char *why),
+                        void (*on_closed)(reid_rpc_wire *wire));
+/* A connected, non-blocking socket; owned from here on, also on failure. Returns 0 or a libuv
+ * error. */
+int reid_rpc_wire_attach(reid_rpc_wire *wire, int own_fd);
+void reid_rpc_wire_touch(reid_rpc_wire *wire); /* the session has something to write */
+void reid_rpc_wire_close(reid_rpc_wire *wire);
+/* Whether bytes wait for the peer to read. */
+bool reid_rpc_wire_stuck(const reid_rpc_wire *wire);
+
+#endif
