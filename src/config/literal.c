@@ -56,6 +56,11 @@ static bool is_word(char c)
 
 /* --- Numbers --- */
 
+static bool is_digit(char c, bool hexadecimal)
+{
+    return hexadecimal ? isxdigit((unsigned char)c) : isdigit((unsigned char)c);
+}
+
 /* Copies a run of number characters without the underscores that Python allows between digits. */
 static bool take_number_text(scanner *s, char *buffer, size_t size)
 {
@@ -66,7 +71,8 @@ static bool take_number_text(scanner *s, char *buffer, size_t size)
         if (sign && !(length > 0 && (at[-1] == 'e' || at[-1] == 'E')))
             return false;
         if (*at == '_') {
-            if (at == s->at || !isxdigit((unsigned char)at[-1]) || !isxdigit((unsigned char)at[1]))
+            bool letters = strpbrk(s->at, "xXoObB") == s->at + 1; /* hexadecimal */
+            if (at == s->at || !is_digit(at[-1], letters) || !is_digit(at[1], letters))
                 return false;
             continue;
         }
@@ -280,7 +286,7 @@ static bool scan_items(scanner *s, char closing, reid_literal *list, size_t *ret
     for (;;) {
         skip_space(s);
         if (*s->at == closing) {
-            s->at++;
+            s->at += closing != '\0';
             return true;
         }
         if (list->count > *ret_commas)
@@ -335,6 +341,42 @@ static bool scan_value(scanner *s, reid_literal *ret_literal)
     return scan_number(s, ret_literal) || scan_word(s, ret_literal);
 }
 
+/* 40, 90 is a tuple without brackets. Bare words make none: "a,b" is a text. */
+static bool scan_tuple(scanner *s, reid_literal *ret_literal)
+{
+    const char *start = s->at;
+    reid_literal tuple = {.kind = REID_LITERAL_LIST};
+    size_t commas;
+    if (!scan_items(s, '\0', &tuple, &commas)) {
+        reid_literal_fini(&tuple);
+        return false;
+    }
+    bool words = tuple.count == 0;
+    for (size_t i = 0; i < tuple.count; i++)
+        words = words || tuple.items[i].kind == REID_LITERAL_TEXT;
+    if (words) {
+        reid_literal_fini(&tuple);
+        return false;
+    }
+    tuple.text = reid_xstrdup(start);
+    *ret_literal = tuple;
+    return true;
+}
+
+static bool scan_whole(scanner *s, reid_literal *ret_literal)
+{
+    scanner ahead = *s;
+    if (!scan_value(&ahead, ret_literal))
+        return false;
+    skip_space(&ahead);
+    if (*ahead.at != ',') {
+        *s = ahead;
+        return true;
+    }
+    reid_literal_fini(ret_literal);
+    return scan_tuple(s, ret_literal);
+}
+
 static void parse_with(const char *text, bool (*scan)(scanner *, reid_literal *),
                        reid_literal *ret_literal)
 {
@@ -360,7 +402,7 @@ static void parse_with(const char *text, bool (*scan)(scanner *, reid_literal *)
 
 void reid_literal_parse(const char *text, reid_literal *ret_literal)
 {
-    parse_with(text, scan_value, ret_literal);
+    parse_with(text, scan_whole, ret_literal);
 }
 
 void reid_literal_parse_number(const char *text, reid_literal *ret_literal)
