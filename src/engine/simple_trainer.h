@@ -9,8 +9,9 @@
  * with REID_ERR_NONFINITE, before the parameters change: "Loss became infinite or NaN at
  * iteration=N …" with the losses and the images of the ranks whose loss it was.
  *
- * Life: as reid_trainer; the step and the communicator must outlive it, so that the caller frees in
- * reverse order of making. Threads: the stepping thread; collective: all ranks step together.
+ * Life: as reid_trainer; it frees the step, and the communicator must outlive it.
+ *
+ * Threads: the stepping thread; collective: all ranks step together.
  */
 #ifndef REID_ENGINE_SIMPLE_TRAINER_H
 #define REID_ENGINE_SIMPLE_TRAINER_H

@@ -4,7 +4,9 @@
  * Life: open → write … → close (waits for all bytes to be on disk) or abandon (does not). Bytes of
  * one write stay together: when the disk fails in the middle, the file is cut back to the end of
  * the last whole write where that is possible. After a failure the first write, flush or close
- * reports it and nothing is written any more. Threads: one user thread.
+ * reports it and nothing is written any more.
+ *
+ * Threads: one user thread.
  */
 #ifndef REID_EVENTS_ASYNC_FILE_H
 #define REID_EVENTS_ASYNC_FILE_H

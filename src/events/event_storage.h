@@ -7,10 +7,15 @@
  * of the others.
  *
  * Life: reid_event_storage_new → set_iter/set_epoch by the trainer, put_scalar by anybody → _free.
+ *
  * Rows: all scalars put since the last row form one row, handed to the listeners when the iteration
  * changes and at reid_event_storage_flush_row (the trainer calls it after each step, each epoch and
- * the training), so that a stream gets every scalar and not every 200th. Threads: the stepping
- * thread only; listeners are called on it and must not block. Names: 1 … 200 bytes of valid UTF-8
+ * the training), so that a stream gets every scalar and not every 200th.
+ *
+ * Threads: the stepping
+ * thread only; listeners are called on it and must not block.
+ *
+ * Names: 1 … 200 bytes of valid UTF-8
  * without control characters; prefixed by the open scopes ("scope/name").
  */
 #ifndef REID_EVENTS_EVENT_STORAGE_H

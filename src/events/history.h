@@ -3,7 +3,9 @@
  *
  * Life: zeroed → reid_history_add … → reid_history_fini. Reading is by EventStorage's users through
  * a const pointer. Windows count samples, not iterations, and are cut to what is there. All readers
- * need at least one sample. Threads: none of its own; that of the storage.
+ * need at least one sample.
+ *
+ * Threads: none of its own; that of the storage.
  */
 #ifndef REID_EVENTS_HISTORY_H
 #define REID_EVENTS_HISTORY_H

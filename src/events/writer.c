@@ -35,10 +35,12 @@ reid_status reid_event_writer_flush(reid_event_writer *writer, reid_error *err)
 
 reid_status reid_event_writer_close(reid_event_writer *writer, reid_error *err)
 {
-    if (writer->disabled || !writer->impl->close)
+    if (writer->disabled)
         return REID_OK;
     reid_error local = {0};
-    reid_status status = settle(writer, writer->impl->close(writer, &local), &local, err);
+    reid_status status = REID_OK;
+    if (writer->impl->close)
+        status = settle(writer, writer->impl->close(writer, &local), &local, err);
     writer->disabled = true;
     return status;
 }

@@ -4,11 +4,15 @@
  * A writer is a struct that begins with reid_event_writer and a const table. The PeriodicWriter
  * hook calls write() every so many iterations, after each epoch and at the end, and then close(). A
  * writer never blocks a step for long: the file writers hand their bytes to a thread of their own.
+ *
  * Errors: write() and close() return a status whose sentence names the file.
  * reid_event_writer_write applies the policy: a warning, once, and the writer is disabled; with
- * `strict` the error goes to the caller. What is new: `written` is the sequence number
- * (event_storage.h) up to which scalars are written; so scalars put after the last step of an epoch
- * (evaluation) are not lost, though their iteration was written before. It is part of a checkpoint.
+ * `strict` the error goes to the caller.
+ *
+ * What is new: `written` is the sequence number (event_storage.h) up to which scalars are written;
+ * so scalars put after the last step of an epoch (evaluation) are not lost, though their iteration
+ * was written before. It is part of a checkpoint.
+ *
  * Threads: all calls on the stepping thread.
  */
 #ifndef REID_EVENTS_WRITER_H
@@ -31,7 +35,7 @@ typedef struct reid_event_writer_impl {
     reid_status (*flush)(reid_event_writer *writer, reid_error *err);
     /* Flushes and releases the resources; called once. NULL: nothing to do. */
     reid_status (*close)(reid_event_writer *writer, reid_error *err);
-    /* Releases the object, after close() or without it (then without a wait). Required. */
+    /* Releases the object, after close() or without it. Required. */
     void (*free)(reid_event_writer *writer);
 } reid_event_writer_impl;
 

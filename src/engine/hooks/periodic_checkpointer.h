@@ -4,7 +4,9 @@
  * model_NNNN (epoch) after the last epoch:                   model_best likewise, then model_final
  *
  * The metric is the scalar of the given name, (mAP + Rank-1) / 2 as the evaluation puts it; without
- * one there is no model_best. State: the best metric so far. Pending scalars are handed to the row
+ * one there is no model_best.
+ *
+ * State: the best metric so far. Pending scalars are handed to the row
  * listeners before each save.
  */
 #ifndef REID_ENGINE_HOOKS_PERIODIC_CHECKPOINTER_H
