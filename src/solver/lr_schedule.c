@@ -226,7 +226,9 @@ reid_lr_schedule_state reid_lr_schedule_state_get(const reid_lr_schedule *s)
 reid_status reid_lr_schedule_state_set(reid_lr_schedule *s, reid_lr_schedule_state state,
                                        reid_error *err)
 {
-    if (state.warmup_steps < 0 || state.epoch_steps < 0 || state.warmup_steps > s->warmup_iters)
+    bool warming = state.warmup_steps < s->warmup_iters;
+    if (state.warmup_steps < 0 || state.epoch_steps < 0 || state.warmup_steps > s->warmup_iters ||
+        (warming && state.epoch_steps > 0))
         return reid_fail(err, REID_ERR_INVALID,
                          "a schedule state of %lld warm-up and %lld epoch steps does not fit "
                          "SOLVER.WARMUP_ITERS %lld",
