@@ -1,0 +1,212 @@
+#include "daemon/shim/cause.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+
+#define TAIL_BYTES 8192
+#define QUOTE_BYTES 400
+
+/* The last bytes of a file, printable (other characters become spaces, lines stay). Caller frees.
+ */
+static char *read_tail(const char *path)
+{
+    char *text = reid_xcalloc(1, TAIL_BYTES + 1);
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return text;
+    if (fstat(fd, &info) == 0) {
+        off_t from = info.st_size > TAIL_BYTES ? info.st_size - TAIL_BYTES : 0;
+        ssize_t n = pread(fd, text, TAIL_BYTES, from);
+        for (ssize_t i = 0; i < n; i++)
+            if (text[i] != '\n' && ((unsigned char)text[i] < 0x20 || text[i] == 0x7f))
+                text[i] = ' ';
+    }
+    close(fd);
+    return text;
+}
+
+/* The last line that says something, cut to a size that fits into a sentence; "" for none. */
+static char *last_line(char *text)
+{
+    char *line = reid_str_trim(text);
+    char *newline = strrchr(line, '\n');
+    line = reid_str_trim(newline ? newline + 1 : line);
+    if (strlen(line) > QUOTE_BYTES)
+        line[QUOTE_BYTES] = '\0';
+    return line;
+}
+
+bool reidd_cause_from_launcher(const char *text, int *ret_rank, int *ret_exit_code, int *ret_signal)
+{
+    const char *killed = strstr(text, "process rank ");
+    const char *signal = killed ? strstr(killed, "exited on signal ") : NULL;
+    int rank = -1, number = 0;
+    if (signal && sscanf(killed, "process rank %d", &rank) == 1 &&
+        sscanf(signal, "exited on signal %d", &number) == 1) {
+        *ret_rank = rank;
+        *ret_exit_code = 128 + number;
+        *ret_signal = number;
+        return true;
+    }
+    /* "Process name: [[22342,1],1]" and "Exit code:    3" on the next line */
+    const char *name = strstr(text, "Process name: [[");
+    const char *code = name ? strstr(name, "Exit code:") : NULL;
+    if (code && sscanf(name, "Process name: [[%*d,%*d],%d]", &rank) == 1 &&
+        sscanf(code, "Exit code: %d", &number) == 1) {
+        *ret_rank = rank;
+        *ret_exit_code = number;
+        *ret_signal = 0;
+        return true;
+    }
+    return false;
+}
+
+static void describe_signal(reidd_exit_report *report, const char *who)
+{
+    snprintf(report->sentence, sizeof report->sentence, "%s was killed by signal %d (%s)", who,
+             report->signal, strsignal(report->signal));
+}
+
+/* "WHO ended with exit code 3: the last line of its messages" */
+static void describe_exit(reidd_exit_report *report, const char *who, char *own_log_path)
+{
+    REID_AUTOFREE char *path = own_log_path;
+    REID_AUTOFREE char *tail = read_tail(path);
+    const char *line = last_line(tail);
+    snprintf(report->sentence, sizeof report->sentence, "%s ended with exit code %d%s%s", who,
+             report->exit_code, *line ? ": " : "", line);
+}
+
+static void describe_rank(const reidd_cause_input *input, reidd_exit_report *report)
+{
+    char who[32];
+    snprintf(who, sizeof who, "rank %d", report->rank);
+    if (report->signal)
+        describe_signal(report, who);
+    else
+        describe_exit(report, who,
+                      reidd_rank_path(input->attempt_dir, "logs", report->rank, "err"));
+}
+
+/* An end of its own, not one that the stop or the final kill brought about. */
+static bool is_own_end(const reidd_cause_input *input, const reidd_rank_fate *fate)
+{
+    if (!fate->ended || !fate->known || fate->end.exit_code == 0)
+        return false;
+    if (input->stop_ms && fate->end.wall_ms >= input->stop_ms)
+        return false;
+    return !(input->kill_ms && fate->end.wall_ms >= input->kill_ms && fate->end.signal == 9);
+}
+
+/* The earliest of what the ranks' own records say. */
+static bool find_in_ranks(const reidd_cause_input *input, reidd_exit_report *report)
+{
+    int64_t earliest = INT64_MAX;
+    bool found = false;
+    for (int rank = 0; rank < input->rank_count; rank++) {
+        const reidd_rank_fate *fate = &input->ranks[rank];
+        reidd_last_words words;
+        bool own = is_own_end(input, fate);
+        bool spoke = reidd_last_words_read(input->attempt_dir, rank, &words, NULL) == REID_OK &&
+                     words.sentence[0] && !(input->stop_ms && words.wall_ms >= input->stop_ms);
+        int64_t when = spoke ? words.wall_ms : fate->end.wall_ms;
+        if (spoke && own && fate->end.wall_ms < when)
+            when = fate->end.wall_ms;
+        /* At the same millisecond a killed rank is the cause and the words of others follow. */
+        if ((!own && !spoke) || when > earliest || (when == earliest && !(own && fate->end.signal)))
+            continue;
+        found = true;
+        earliest = when;
+        report->rank = rank;
+        report->exit_code = own ? fate->end.exit_code : 1;
+        report->signal = own ? fate->end.signal : 0;
+        if (spoke)
+            snprintf(report->sentence, sizeof report->sentence, "%s", words.sentence);
+        else
+            describe_rank(input, report);
+    }
+    return found;
+}
+
+/* The first rank whose processes went without a record. */
+static bool find_vanished(const reidd_cause_input *input, reidd_exit_report *report)
+{
+    int64_t earliest = INT64_MAX;
+    for (int rank = 0; rank < input->rank_count; rank++) {
+        const reidd_rank_fate *fate = &input->ranks[rank];
+        if (!fate->ended || fate->known || fate->end.wall_ms >= earliest)
+            continue;
+        earliest = fate->end.wall_ms;
+        report->rank = rank;
+        report->exit_code = 1;
+        snprintf(report->sentence, sizeof report->sentence, "the processes of rank %d were killed",
+                 rank);
+    }
+    return earliest != INT64_MAX;
+}
+
+/* mpirun itself: killed, or unable to launch. */
+static bool find_in_launcher(const reidd_cause_input *input, reidd_exit_report *report)
+{
+    const reidd_launcher_fate *launcher = &input->launcher;
+    if (!launcher->is_mpirun || !launcher->started)
+        return false;
+    bool shot_by_us = input->kill_ms && launcher->end.signal == 9;
+    if (launcher->end.signal && !shot_by_us) {
+        report->signal = launcher->end.signal;
+        report->exit_code = launcher->end.exit_code;
+        describe_signal(report, "mpirun");
+        return true;
+    }
+    REID_AUTOFREE char *path = reidd_attempt_path(input->attempt_dir, "logs/launcher.log");
+    REID_AUTOFREE char *tail = read_tail(path);
+    if (reidd_cause_from_launcher(tail, &report->rank, &report->exit_code, &report->signal)) {
+        describe_rank(input, report);
+        return true;
+    }
+    if (find_vanished(input, report))
+        return true;
+    if (launcher->end.exit_code == 0 || shot_by_us)
+        return false;
+    report->exit_code = launcher->end.exit_code;
+    describe_exit(report, "mpirun", reid_xstrdup(path));
+    return true;
+}
+
+static bool all_ended_well(const reidd_cause_input *input)
+{
+    for (int rank = 0; rank < input->rank_count; rank++)
+        if (!input->ranks[rank].ended || !input->ranks[rank].known ||
+            input->ranks[rank].end.exit_code != 0)
+            return false;
+    return input->launcher.started && input->launcher.end.exit_code == 0 && !input->own;
+}
+
+void reidd_cause_find(const reidd_cause_input *input, reidd_exit_report *ret_report)
+{
+    reidd_exit_report report = {.rank = -1, .stopped = input->stop_ms != 0};
+    if (!all_ended_well(input) && !find_in_ranks(input, &report)) {
+        if (input->stop_ms) {
+            report.exit_code = 143;
+            snprintf(report.sentence, sizeof report.sentence, "%s",
+                     input->grace_over ? "stopped on request: killed, because the ranks did not "
+                                         "end within the grace period"
+                                       : "stopped on request");
+        } else if (input->own) {
+            report.exit_code = 1;
+            snprintf(report.sentence, sizeof report.sentence, "%s", input->own);
+        } else if (!find_in_launcher(input, &report)) {
+            report.exit_code = 1;
+            snprintf(report.sentence, sizeof report.sentence, "the ranks ended without saying how");
+        }
+    }
+    *ret_report = report;
+}

@@ -1,0 +1,50 @@
+/* The first cause of an attempt's end. Pure but for the small files it reads in the attempt's
+ * folder.
+ *
+ * Candidates, the earliest by the clock counts: the last words of a rank (failures/rank-N.json) and
+ * the ends of ranks that no one asked for. Where a rank is known to have failed but not how (its
+ * wrapper was killed too), and where nothing is known of any rank, mpirun's own message in
+ * logs/launcher.log is read, then mpirun's exit status.
+ */
+#ifndef REIDD_SHIM_CAUSE_H
+#define REIDD_SHIM_CAUSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/exec/files.h"
+
+typedef struct reidd_rank_fate {
+    bool ended;
+    /* `end` is what happened; otherwise the processes are only known to be gone since end.wall_ms
+     */
+    bool known;
+    reidd_rank_exit end;
+} reidd_rank_fate;
+
+typedef struct reidd_launcher_fate {
+    bool is_mpirun; /* otherwise the launched process was the only rank */
+    bool started;
+    reidd_rank_exit end;
+} reidd_launcher_fate;
+
+typedef struct reidd_cause_input {
+    const char *attempt_dir;
+    const reidd_rank_fate *ranks;
+    int rank_count;
+    reidd_launcher_fate launcher;
+    int64_t stop_ms; /* when the ranks were asked to stop; 0: they were not */
+    int64_t kill_ms; /* when what was left was killed; 0: it was not */
+    bool grace_over; /* killed because the ranks did not stop in time */
+    const char *own; /* what the shim itself found wrong; NULL: nothing */
+} reidd_cause_input;
+
+/* Fills everything but ended_ms. */
+void reidd_cause_find(const reidd_cause_input *input, reidd_exit_report *ret_report);
+
+/* Reads mpirun's message about the first rank that failed. False when there is none. */
+bool reidd_cause_from_launcher(const char *text, int *ret_rank, int *ret_exit_code,
+                               int *ret_signal);
+
+#endif

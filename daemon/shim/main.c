@@ -1,0 +1,32 @@
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "daemon/shim/options.h"
+#include "daemon/shim/rank.h"
+#include "daemon/shim/supervise.h"
+
+int main(int argc, char **argv)
+{
+    reidd_shim_options options;
+    reid_error err = {0};
+    if (reidd_shim_options_parse(argc, argv, &options, &err) != REID_OK) {
+        fprintf(stderr, "reidd-shim: %s\n", err.text);
+        return 2;
+    }
+    if (options.help || options.version) {
+        fputs(options.help ? reidd_shim_usage : "reidd-shim " REID_VERSION "\n", stdout);
+        return 0;
+    }
+    if (options.rank_exec)
+        return reidd_rank_wrap(options.attempt_dir, options.command);
+    reid_log_setup(
+        &(reid_log_options){.level = REID_LOG_INFO, .program = "reidd-shim", .rank = -1});
+    if (options.lock_fd >= 0)
+        fcntl(options.lock_fd, F_SETFD, FD_CLOEXEC);
+    if (reidd_supervise(&options, &err) != REID_OK) {
+        reid_log_error("shim %s", err.text);
+        return 1;
+    }
+    return 0;
+}

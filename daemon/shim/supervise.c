@@ -1,0 +1,387 @@
+#include "daemon/shim/supervise.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/exec/process.h"
+#include "daemon/shim/cause.h"
+#include "daemon/shim/launch.h"
+#include "daemon/shim/rank.h"
+
+#define TICK_MS 50              /* looking for new ranks, and for what cannot be waited for */
+#define ABORT_GRACE_MS 2000     /* for the others, after a rank has failed */
+#define LAUNCH_TIMEOUT_MS 60000 /* for mpirun, until every rank has started */
+#define CLEAN_UP_MS 5000        /* for processes to be gone after KILL */
+#define NEVER INT64_MAX
+
+typedef struct rank_watch {
+    bool started;
+    bool told; /* has got TERM */
+    reidd_rank_pids pids;
+    uint64_t start_time;
+    int pidfd; /* -1: none */
+} rank_watch;
+
+typedef struct supervisor {
+    const reidd_shim_options *options;
+    const char *folder;
+    int count;
+    rank_watch *ranks;
+    reidd_rank_fate *fates;
+    int started; /* ranks */
+    int signal_fd;
+    pid_t child; /* mpirun or the only rank */
+    bool child_ended;
+    reidd_launcher_fate launcher;
+    reidd_shim_info info;
+    int64_t stop_ms, kill_ms;            /* wall clock, as in reidd_cause_input */
+    int64_t kill_at_ms, launch_until_ms; /* monotonic clock */
+    bool aborting, grace_over;
+    char *own;
+} supervisor;
+
+static int64_t now_ms(void)
+{
+    return reid_clock_mono_ns() / 1000000;
+}
+
+/* ---- preparation ---- */
+
+static reid_status prepare_signals(supervisor *s, reid_error *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return reid_fail_errno(err, errno, "cannot block signals");
+    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (s->signal_fd < 0)
+        return reid_fail_errno(err, errno, "cannot receive signals");
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+        return reid_fail_errno(err, errno, "cannot become the reaper of the job's processes");
+    return REID_OK;
+}
+
+static reid_status prepare_folders(supervisor *s, reid_error *err)
+{
+    static const char *const names[] = {"logs", "ranks", "failures", "tmp"};
+    for (size_t i = 0; i < REID_COUNT_OF(names); i++) {
+        REID_AUTOFREE char *path = reidd_attempt_path(s->folder, names[i]);
+        REID_TRY(reid_make_dirs(path, 0700, err));
+    }
+    if (s->count == 1 || !reid_path_is_dir("/dev/shm"))
+        return REID_OK;
+    const char *job = getenv("REIDD_JOB");
+    snprintf(s->info.shm_dir, sizeof s->info.shm_dir, "/dev/shm/reidd-%.32s-XXXXXX",
+             job && !strchr(job, '/') ? job : "job");
+    if (!mkdtemp(s->info.shm_dir)) {
+        reid_log_warn("shim no folder in /dev/shm: %s", strerror(errno));
+        s->info.shm_dir[0] = '\0';
+    }
+    return REID_OK;
+}
+
+static reid_status launch(supervisor *s, reid_error *err)
+{
+    REID_TRY(reidd_launch_environment(s->options, s->info.shm_dir, err));
+    char **command = reidd_launch_command(s->options);
+    bool alone = s->count == 1;
+    reid_status status = reidd_rank_spawn(s->folder, alone ? 0 : -1, command, &s->child, err);
+    reidd_launch_command_free(command);
+    if (status != REID_OK)
+        return status;
+    s->launcher.started = true;
+    s->launcher.is_mpirun = !alone;
+    s->info.launcher_pid = s->child;
+    if (alone) {
+        s->ranks[0] = (rank_watch){
+            .started = true, .pidfd = -1, .pids = {.wrapper = s->child, .rank = s->child}};
+        s->started = 1;
+        reidd_rank_pids_write(s->folder, 0, &s->ranks[0].pids, NULL);
+    }
+    return reidd_shim_info_write(s->folder, &s->info, err);
+}
+
+/* ---- ranks ---- */
+
+static int open_pidfd(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself; -1 on old kernels */
+}
+
+/* Takes notice of the ranks that mpirun has started meanwhile. */
+static void find_ranks(supervisor *s)
+{
+    for (int i = 0; i < s->count && s->started < s->count; i++) {
+        rank_watch *rank = &s->ranks[i];
+        reidd_process process = {0};
+        if (rank->started || reidd_rank_pids_read(s->folder, i, &rank->pids, NULL) != REID_OK)
+            continue;
+        rank->started = true;
+        s->started++;
+        if (reidd_process_read(rank->pids.wrapper, &process))
+            rank->start_time = process.start_time;
+        rank->pidfd = open_pidfd(rank->pids.wrapper);
+    }
+    if (s->started == s->count)
+        s->launch_until_ms = NEVER;
+}
+
+static void tell_to_stop(supervisor *s)
+{
+    for (int i = 0; i < s->count; i++) {
+        rank_watch *rank = &s->ranks[i];
+        if (!rank->started || rank->told || s->fates[i].ended)
+            continue;
+        kill(rank->pids.rank, SIGTERM);
+        rank->told = true;
+    }
+}
+
+static void abort_soon(supervisor *s, int64_t within_ms)
+{
+    s->aborting = true;
+    s->kill_at_ms = REID_MIN(s->kill_at_ms, now_ms() + within_ms);
+}
+
+/* A rank's end that is no success and no answer to a stop takes the others along. */
+static void note_end(supervisor *s, int rank)
+{
+    const reidd_rank_fate *fate = &s->fates[rank];
+    bool answer = s->stop_ms && fate->known && fate->end.signal == 0;
+    if ((fate->known && fate->end.exit_code == 0) || answer || s->kill_ms)
+        return;
+    reid_log_warn("shim rank failed rank=%d exit_code=%d signal=%d", rank, fate->end.exit_code,
+                  fate->end.signal);
+    abort_soon(s, ABORT_GRACE_MS);
+}
+
+static void check_rank(supervisor *s, int i)
+{
+    rank_watch *rank = &s->ranks[i];
+    reidd_rank_fate *fate = &s->fates[i];
+    if (!rank->started || fate->ended || !s->launcher.is_mpirun)
+        return;
+    if (reidd_process_is_alive(rank->pids.wrapper, rank->start_time))
+        return;
+    fate->ended = true;
+    fate->known = reidd_rank_exit_read(s->folder, i, &fate->end, NULL) == REID_OK;
+    if (!fate->known)
+        fate->end.wall_ms = reid_clock_wall_ms();
+    if (rank->pidfd >= 0)
+        close(rank->pidfd);
+    rank->pidfd = -1;
+    note_end(s, i);
+}
+
+/* ---- events ---- */
+
+static void reap(supervisor *s)
+{
+    int status = 0;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid != s->child)
+            continue;
+        s->child_ended = true;
+        s->launcher.end = reidd_rank_exit_from(status);
+        if (s->launcher.is_mpirun)
+            continue;
+        s->fates[0] = (reidd_rank_fate){.ended = true, .known = true, .end = s->launcher.end};
+        reidd_rank_exit_write(s->folder, 0, &s->launcher.end, NULL);
+    }
+}
+
+static void begin_stop(supervisor *s)
+{
+    int64_t grace_ms = reidd_grace_read(s->folder, s->options->grace_ms);
+    s->kill_at_ms = REID_MIN(s->kill_at_ms, now_ms() + grace_ms);
+    if (s->stop_ms)
+        return;
+    s->stop_ms = reid_clock_wall_ms();
+    reid_log_info("shim stopping grace_ms=%lld", (long long)grace_ms);
+    find_ranks(s);
+    if (s->started == 0 && !s->child_ended)
+        kill(s->child, SIGTERM); /* mpirun, before it has started anything */
+    tell_to_stop(s);
+}
+
+static void read_signals(supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_signo != SIGCHLD)
+            begin_stop(s);
+}
+
+static void check_deadlines(supervisor *s)
+{
+    int64_t now = now_ms();
+    if (now >= s->launch_until_ms && !s->stop_ms) {
+        s->launch_until_ms = NEVER;
+        s->own = reid_xasprintf("mpirun has started only %d of %d ranks within %d s", s->started,
+                                s->count, LAUNCH_TIMEOUT_MS / 1000);
+        abort_soon(s, 0);
+    }
+    if (now < s->kill_at_ms)
+        return;
+    if (!s->kill_ms) {
+        s->kill_ms = reid_clock_wall_ms();
+        s->grace_over = s->stop_ms && !s->aborting;
+        reid_log_warn("shim killing what is left");
+    }
+    reidd_process_signal_descendants(getpid(), SIGKILL);
+}
+
+/* Waits for a signal, the end of a rank, or the next tick. */
+static void wait_for_event(supervisor *s, struct pollfd *fds)
+{
+    nfds_t count = 0;
+    bool blind = false; /* something must be looked at without being told */
+    fds[count++] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+    for (int i = 0; i < s->count; i++) {
+        if (s->ranks[i].pidfd >= 0)
+            fds[count++] = (struct pollfd){.fd = s->ranks[i].pidfd, .events = POLLIN};
+        else if (s->launcher.is_mpirun && !s->fates[i].ended)
+            blind = true;
+    }
+    int64_t timeout = blind || s->kill_ms ? TICK_MS : 1000;
+    if (s->kill_at_ms != NEVER)
+        timeout = REID_MIN(timeout, REID_MAX(s->kill_at_ms - now_ms(), s->kill_ms ? TICK_MS : 0));
+    poll(fds, count, (int)timeout);
+}
+
+/* ---- the end ---- */
+
+/* Kills and reaps until no descendant is left. */
+static void clear_up(supervisor *s)
+{
+    int64_t until = now_ms() + CLEAN_UP_MS;
+    while (reidd_process_signal_descendants(getpid(), SIGKILL) > 0) {
+        if (now_ms() > until) {
+            reid_log_error("shim processes that cannot be killed are left");
+            break;
+        }
+        struct pollfd fd = {.fd = s->signal_fd, .events = POLLIN};
+        poll(&fd, 1, 10);
+        read_signals(s);
+        reap(s);
+    }
+    reap(s);
+    for (int i = 0; i < s->count; i++)
+        check_rank(s, i);
+}
+
+static void remove_folders(supervisor *s)
+{
+    REID_AUTOFREE char *tmp = reidd_attempt_path(s->folder, "tmp");
+    reid_error err = {0};
+    if (reid_remove_tree(tmp, &err) != REID_OK)
+        reid_log_warn("shim %s", err.text);
+    reid_error_clear(&err);
+    if (s->info.shm_dir[0] && reid_remove_tree(s->info.shm_dir, &err) != REID_OK)
+        reid_log_warn("shim %s", err.text);
+}
+
+static reid_status report(supervisor *s, reid_error *err)
+{
+    reidd_exit_report end;
+    const reidd_cause_input input = {
+        .attempt_dir = s->folder,
+        .ranks = s->fates,
+        .rank_count = s->count,
+        .launcher = s->launcher,
+        .stop_ms = s->stop_ms,
+        .kill_ms = s->kill_ms,
+        .grace_over = s->grace_over,
+        .own = s->own,
+    };
+    reidd_cause_find(&input, &end);
+    end.ended_ms = reid_clock_wall_ms();
+    reid_log_info("shim ended exit_code=%d signal=%d rank=%d %s", end.exit_code, end.signal,
+                  end.rank, end.sentence);
+    return reidd_exit_report_write(s->folder, &end, err);
+}
+
+static void watch(supervisor *s)
+{
+    struct pollfd *fds = reid_xcalloc((size_t)s->count + 1, sizeof *fds);
+    while (!s->child_ended) {
+        wait_for_event(s, fds);
+        read_signals(s);
+        reap(s);
+        find_ranks(s);
+        for (int i = 0; i < s->count; i++)
+            check_rank(s, i);
+        if (s->stop_ms)
+            tell_to_stop(s);
+        check_deadlines(s);
+    }
+    free(fds);
+}
+
+static reid_status prepare(supervisor *s, reid_error *err)
+{
+    reidd_process self = {0};
+    if (s->options->lock_fd < 0) {
+        int fd = -1; /* kept open until the process ends */
+        REID_TRY(reidd_attempt_lock(s->folder, &fd, err));
+    }
+    REID_TRY(prepare_signals(s, err));
+    REID_TRY(prepare_folders(s, err));
+    s->info.pid = getpid();
+    if (reidd_process_read(s->info.pid, &self))
+        s->info.start_time = self.start_time;
+    return reidd_shim_info_write(s->folder, &s->info, err);
+}
+
+reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)
+{
+    supervisor s = {.options = options,
+                    .folder = options->attempt_dir,
+                    .count = options->ranks,
+                    .signal_fd = -1,
+                    .kill_at_ms = NEVER};
+    s.ranks = reid_xcalloc((size_t)s.count, sizeof *s.ranks);
+    s.fates = reid_xcalloc((size_t)s.count, sizeof *s.fates);
+    for (int i = 0; i < s.count; i++)
+        s.ranks[i].pidfd = -1;
+    s.launch_until_ms = now_ms() + LAUNCH_TIMEOUT_MS;
+    reid_error why = {0};
+    reid_status status = prepare(&s, err);
+    if (status == REID_OK) {
+        if (launch(&s, &why) == REID_OK)
+            watch(&s);
+        else
+            s.own = reid_xstrdup(why.text);
+        clear_up(&s);
+        remove_folders(&s);
+        status = report(&s, err);
+    }
+    if (s.signal_fd >= 0)
+        close(s.signal_fd);
+    free(s.own);
+    free(s.ranks);
+    free(s.fates);
+    return status;
+}

@@ -1,0 +1,54 @@
+#include "daemon/store/private.h"
+
+#define JOB_KEY "(SELECT key FROM jobs WHERE id = ?1)"
+#define JOB_COLUMNS                                                                                \
+    "id, name, user, uid, output_dir, ranks, resume, eval_only, state, phase, attempt,"            \
+    " submitted_ms, started_ms, ended_ms, last_progress_ms, iteration, max_iteration, epoch,"      \
+    " max_epoch, eta_s, images_per_s, failure, failure_rank, failure_exit_code, failure_signal,"   \
+    " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code"
+
+const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
+    [REIDD_SQL_JOB_ADD] = "INSERT INTO jobs(" JOB_COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
+                          "?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,"
+                          "?27,?28,?29)",
+    /* The same numbers of parameters as above; what is fixed at submit is not written again. */
+    [REIDD_SQL_JOB_SAVE] =
+        "UPDATE jobs SET state=?9, phase=?10, attempt=?11, submitted_ms=?12, started_ms=?13,"
+        " ended_ms=?14, last_progress_ms=?15, iteration=?16, max_iteration=?17, epoch=?18,"
+        " max_epoch=?19, eta_s=?20, images_per_s=?21, failure=?22, failure_rank=?23,"
+        " failure_exit_code=?24, failure_signal=?25, cancel_wanted=?26, cancel_reason=?27,"
+        " cancel_grace_ms=?28, exit_code=?29 WHERE id=?1",
+    [REIDD_SQL_JOB_LOAD] = "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?1",
+    [REIDD_SQL_JOB_BY_NAME] = "SELECT id FROM jobs WHERE name = ?1 ORDER BY key DESC LIMIT 1",
+    /* ?2 is the prefix with its last byte one higher: a range of the index. */
+    [REIDD_SQL_JOB_BY_PREFIX] =
+        "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 4",
+    [REIDD_SQL_JOB_NEWEST] =
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 ORDER BY key DESC LIMIT ?2",
+    [REIDD_SQL_JOB_OLDEST] =
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 ORDER BY key LIMIT ?2",
+    [REIDD_SQL_JOB_LAST_ID] = "SELECT max(id) FROM jobs",
+    [REIDD_SQL_ATTEMPT_ADD] =
+        "INSERT INTO attempts(job, attempt, ticket, started_ms) VALUES (" JOB_KEY ",?2,?3,?4)"
+        " ON CONFLICT(job, attempt) DO UPDATE SET ticket=excluded.ticket,"
+        " started_ms=excluded.started_ms",
+    [REIDD_SQL_ATTEMPT_TICKET] =
+        "SELECT ticket FROM attempts WHERE job = " JOB_KEY " AND attempt = ?2",
+    [REIDD_SQL_ATTEMPT_END] = "UPDATE attempts SET exit_code=?3, signal=?4, rank=?5, sentence=?6,"
+                              " ended_ms=?7 WHERE job = " JOB_KEY " AND attempt = ?2",
+    [REIDD_SQL_EVENT_ADD] = "INSERT INTO events(job, attempt, wall_ms, kind, detail) VALUES"
+                            " (" JOB_KEY ",?2,?3,?4,?5)",
+    [REIDD_SQL_EVENT_LIST] = "SELECT attempt, wall_ms, kind, detail FROM events"
+                             " WHERE job = " JOB_KEY " ORDER BY key",
+    [REIDD_SQL_ROW_ADD] =
+        "INSERT INTO metrics(job, attempt, seq, row) VALUES (" JOB_KEY ",?2,?3,?4)"
+        " ON CONFLICT DO NOTHING",
+    [REIDD_SQL_ROW_LAST] =
+        "SELECT coalesce(max(seq), 0) FROM metrics WHERE job = " JOB_KEY " AND attempt = ?2",
+    [REIDD_SQL_ROW_AFTER] = "SELECT attempt, seq, row FROM metrics WHERE job = " JOB_KEY
+                            " AND (attempt, seq) > (?2, ?3) ORDER BY attempt, seq",
+    [REIDD_SQL_LATEST_SET] = "INSERT INTO latest(job, name, value) VALUES (" JOB_KEY ",?2,?3)"
+                             " ON CONFLICT(job, name) DO UPDATE SET value=excluded.value",
+    [REIDD_SQL_LATEST_LIST] =
+        "SELECT name, value FROM latest WHERE job = " JOB_KEY " ORDER BY name",
+};
