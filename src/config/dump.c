@@ -10,24 +10,37 @@ static int compare_names(const void *a, const void *b)
                   reid_config_key_name(*(const size_t *)b));
 }
 
-/* A word that YAML reads as this text and nothing else. */
+/* To some reader: YAML 1.1 also takes 0x1f_ and 012 for numbers. */
+static bool looks_like_number(const char *text)
+{
+    if (*text == '0' || strchr(text, '_'))
+        return true;
+    reid_literal literal;
+    reid_literal_parse_number(text, &literal);
+    bool number = literal.kind != REID_LITERAL_TEXT;
+    reid_literal_fini(&literal);
+    return number;
+}
+
+/* A word that every YAML reader takes for this text: letters, digits, "_./-", but no number, date,
+ * bool or null. */
 static bool is_plain_word(const char *text)
 {
     static const char *const TAKEN[] = {"yes",   "no",   "on", "off", "true",
                                         "false", "null", "y",  "n"};
     static const char LETTERS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    static const char MORE[] = "0123456789_./-";
-    if (!*text || !strchr(LETTERS, *text))
-        return *text == '/' && text[strspn(text, "/")] && is_plain_word(text + strspn(text, "/"));
+    size_t digits = strspn(text, "0123456789");
+    size_t slashes = strspn(text, "/");
+    const char *first = text + digits + slashes; /* "50x" and "/data" begin with a letter here */
+    if (!*first || !strchr(LETTERS, *first) || (digits > 0 && looks_like_number(text)))
+        return false;
     for (size_t i = 0; i < sizeof TAKEN / sizeof *TAKEN; i++) {
         if (reid_str_distance(text, TAKEN[i]) == 0)
             return false;
     }
-    for (; *text; text++) {
-        if (!strchr(LETTERS, *text) && !strchr(MORE, *text))
-            return false;
-    }
-    return true;
+    return first[strspn(first,
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-")] ==
+           '\0';
 }
 
 /* Single quotes keep everything but control characters; those need double quotes. */

@@ -53,12 +53,13 @@ static void test_defaults(void **state)
 }
 
 static const char *const TEXTS[] = {
-    "",      "None", "'None'", "null",    "True",  "yes",  "50",      "0x10", "1e3",        "'50'",
-    "\"a\"", "a'b",  "a\"b",   "a b",     " a ",   "a: b", "a #b",    "- a",  "[1, 2]",     "(a)",
-    "{a}",   "*a",   "&a",     "!a",      "%a",    "@a",   "`a",      "|",    ">",          "?",
-    ":",     "-",    "~",      "=",       "<<",    "1,2",  "a\tb",    "a\nb", "a\\nb",      "\\",
-    "é…😀",   "\x7f", "//a",    "~/x",     ".inf",  "012",  "a,b",     "'",    "2020-01-01", "1:30",
-    "...",   "---",  "y",      "\x1b[0m", "tab\t", "\n",   "'\\x41'",
+    "",       "None",  "'None'", "null",       "True",  "yes",  "50",      "0x10", "1e3",
+    "'50'",   "\"a\"", "a'b",    "a\"b",       "a b",   " a ",  "a: b",    "a #b", "- a",
+    "[1, 2]", "(a)",   "{a}",    "*a",         "&a",    "!a",   "%a",      "@a",   "`a",
+    "|",      ">",     "?",      ":",          "-",     "~",    "=",       "<<",   "1,2",
+    "a\tb",   "a\nb",  "a\\nb",  "\\",         "é…😀",   "\x7f", "//a",     "~/x",  ".inf",
+    "012",    "a,b",   "'",      "2020-01-01", "50x",   "0b12", "1e5x",    "5/a",  "1:30",
+    "...",    "---",   "y",      "\x1b[0m",    "tab\t", "\n",   "'\\x41'",
 };
 
 static void test_awkward_strings(void **state)
@@ -66,7 +67,7 @@ static void test_awkward_strings(void **state)
     for (size_t i = 0; i < REID_COUNT_OF(TEXTS); i++) {
         reid_error err = {0};
         reid_config *c = reid_config_new();
-        char quoted[128], list[160];
+        char quoted[128], list[272];
         size_t length = 0;
         quoted[length++] = '"';
         for (const char *at = TEXTS[i]; *at; at++) {
