@@ -395,6 +395,16 @@ static int switch_of(const char *key)
     return reid_config_key_find(name);
 }
 
+/* A dump names every key, so a key in it need not have been given by anybody. */
+static bool is_dump(const reid_config *config)
+{
+    for (size_t i = 0; i < reid_config_key_count(); i++) {
+        if (!config->values[i].origin)
+            return false;
+    }
+    return true;
+}
+
 char *reid_config_remarks(const reid_config *config)
 {
     reid_str out = REID_STR_INIT;
@@ -409,8 +419,8 @@ char *reid_config_remarks(const reid_config *config)
         free(shown);
     }
     bool on_cuda = is(config, "MODEL.BACKEND", "cuda");
-    if (is(config, "MODEL.DEVICE", "cuda") && reid_config_value(config, "MODEL.DEVICE")->origin &&
-        !on_cuda)
+    bool device_given = reid_config_value(config, "MODEL.DEVICE")->origin && !is_dump(config);
+    if (is(config, "MODEL.DEVICE", "cuda") && device_given && !on_cuda)
         reid_str_addf(&out, "MODEL.DEVICE 'cuda' has no effect: MODEL.BACKEND '%s' computes\n",
                       reid_config_string(config, "MODEL.BACKEND"));
     if (reid_config_bool(config, "CUDNN_BENCHMARK") && !on_cuda)

@@ -262,6 +262,17 @@ static void test_remarks(void **state)
                         "MODEL.FREEZE_LAYERS has no effect while SOLVER.FREEZE_ITERS is 0\n");
     free(remarks);
     reid_config_free(c);
+
+    /* Nobody gave MODEL.DEVICE of a dump of the defaults. */
+    reid_error err = {0};
+    c = reid_config_new();
+    char *dump = reid_config_dump(c);
+    reid_assert_ok(reid_config_load_text(c, dump, "dump", &err), &err);
+    remarks = reid_config_remarks(c);
+    assert_string_equal(remarks, "");
+    free(remarks);
+    free(dump);
+    reid_config_free(c);
 }
 
 int main(void)
