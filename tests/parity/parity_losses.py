@@ -49,7 +49,7 @@ def run():
     g = torch.Generator().manual_seed(5)
     labels = labels_of(6, 4)
     centres = torch.randn(6, 40, generator=g)
-    features = centres[labels] + 0.8 * torch.randn(24, 40, generator=g)
+    features = centres[labels] + 1.5 * torch.randn(24, 40, generator=g)
     logits = 2 * torch.randn(24, 11, generator=g) + 3 * torch.nn.functional.one_hot(labels, 11)
 
     for epsilon in (0.0, 0.1, -1.0):

@@ -63,7 +63,7 @@ CASES = {
     'cosine, delayed': case(11, 30, 25, sched='CosineAnnealingLR', delay=12, eta_min=7e-7),
     'cosine without warm-up': case(4, 9, 0, sched='CosineAnnealingLR', eta_min=0.0),
     'cosine of one epoch': case(4, 3, 8, sched='CosineAnnealingLR'),
-    'cosine past its end': case(4, 12, 8, sched='CosineAnnealingLR', delay=8),
+    'cosine past its end': case(4, 12, 8, sched='CosineAnnealingLR'),
     'training ends in the warm-up': case(4, 3, 100, sched='CosineAnnealingLR'),
 }
 
