@@ -38,37 +38,45 @@ static void add_own_images(const reid_nonfinite_report *report, reid_str *out)
         reid_str_addf(out, "rank %d: %s\n", report->comm->rank, report->batch->paths[i]);
 }
 
-/* Rank 0 collects and hands back to all, so that each rank can tell the whole story. */
-static reid_status share(reid_comm *comm, const reid_str *own, char **ret_text, reid_error *err)
+/* Rank 0 collects and hands back to all, so that each rank can tell the whole story. What was
+ * handed to a collective that failed stays allocated: the library may still know it. */
+typedef struct shared_text {
+    reid_str own;
+    size_t *offsets;
+    void *all; /* rank 0 */
+    uint64_t length;
+    char *text;
+} shared_text;
+
+static reid_status share(reid_comm *comm, shared_text *shared, reid_error *err)
 {
-    REID_AUTOFREE size_t *offsets = reid_xcalloc((size_t)comm->size + 1, sizeof *offsets);
-    REID_AUTOFREE void *all = NULL;
-    REID_TRY(reid_comm_gather_varied(comm, reid_str_text(own), own->length, 0, &all, offsets, err));
-    uint64_t length = offsets[comm->size];
-    REID_TRY(reid_comm_broadcast(comm, &length, sizeof length, 0, err));
-    char *text = reid_alloc((size_t)length + 1, 1);
-    if (!text) /* the others would wait for this rank: it must not go on alone */
-        return reid_fail(err, REID_ERR_EXHAUSTED, "out of memory for the list of images");
+    shared->offsets = reid_xcalloc((size_t)comm->size + 1, sizeof *shared->offsets);
+    REID_TRY(reid_comm_gather_varied(comm, reid_str_text(&shared->own), shared->own.length, 0,
+                                     &shared->all, shared->offsets, err));
+    shared->length = shared->offsets[comm->size];
+    REID_TRY(reid_comm_broadcast(comm, &shared->length, sizeof shared->length, 0, err));
+    shared->text = reid_xcalloc((size_t)shared->length + 1, 1); /* a few paths per rank */
     if (comm->rank == 0)
-        memcpy(text, all, (size_t)length);
-    reid_status status = reid_comm_broadcast(comm, text, (size_t)length, 0, err);
-    if (status == REID_OK)
-        *ret_text = text;
-    else
-        free(text);
-    return status;
+        memcpy(shared->text, shared->all, (size_t)shared->length);
+    return reid_comm_broadcast(comm, shared->text, (size_t)shared->length, 0, err);
 }
 
 static void collect_images(const reid_nonfinite_report *report, reid_str *out)
 {
-    reid_str own = REID_STR_INIT;
-    add_own_images(report, &own);
-    REID_AUTOFREE char *text = NULL;
+    shared_text *shared = reid_xcalloc(1, sizeof *shared);
+    add_own_images(report, &shared->own);
     reid_error err = {0};
-    if (report->comm->size > 1 && share(report->comm, &own, &text, &err) != REID_OK)
+    if (share(report->comm, shared, &err) != REID_OK) {
         reid_log_warn("the images of the other ranks are not known: %s", err.text);
-    reid_str_add(out, text ? text : reid_str_text(&own));
-    reid_str_fini(&own);
+        reid_str_add(out, reid_str_text(&shared->own));
+        return;
+    }
+    reid_str_add(out, shared->text);
+    reid_str_fini(&shared->own);
+    free(shared->offsets);
+    free(shared->all);
+    free(shared->text);
+    free(shared);
 }
 
 static void log_images(const reid_nonfinite_report *report, const char *images)

@@ -167,7 +167,9 @@ void reid_simple_trainer_fini(reid_simple_trainer *trainer)
     reid_trainer_fini(&trainer->base);
     reid_step_free(trainer->step);
     trainer->step = NULL;
-    free(trainer->gathered);
+    /* a broken communicator may still know the table */
+    if (trainer->base.status != REID_ERR_TIMEOUT && trainer->base.status != REID_ERR_UNAVAILABLE)
+        free(trainer->gathered);
     trainer->gathered = NULL;
     reid_str_fini(&trainer->bad_images);
 }
