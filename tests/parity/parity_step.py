@@ -96,7 +96,7 @@ def run(title, depth, size, identities, images_each, runs, seed=1, **changes):
     network.keep_off_kinks(exact, images.double())
     single = copy.deepcopy(exact).float()
     exact = copy.deepcopy(single).double()  # the very weights that float32 has
-    tensors = {k: v.clone() for k, v in single.state_dict().items()}  # the steps below change the model
+    tensors = {k: v.clone().float() for k, v in single.state_dict().items()}  # the steps below change the model
     tensors.update(images=images, labels=labels.int())
 
     before = {k: v.detach().clone() for k, v in exact.named_parameters()}
