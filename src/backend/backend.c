@@ -13,6 +13,7 @@ static const struct {
     reid_backend_open_fn *open;
 } table[] = {
     {"ref", reid_ref_backend_open},
+    {"cpu", reid_cpu_backend_open},
 };
 
 static const char *const names[] = {"ref", "cpu", NULL};

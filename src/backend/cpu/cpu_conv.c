@@ -1,0 +1,392 @@
+/* Convolution by oneDNN: three primitives, and reorders of the weights where a primitive wants
+ * another blocking. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/cpu_call.h"
+#include "base/alloc.h"
+
+typedef struct cpu_conv {
+    reid_op op; /* first */
+    cpu_call forward, data, weights;
+    cpu_call forward_reorder, data_reorder; /* parameter → what the primitive reads */
+    cpu_call weights_reorder;               /* what the primitive writes → gradient */
+} cpu_conv;
+
+/* Memory descriptions of one convolution; channels are rounded up to the block unless the source is
+ * plain. */
+typedef struct conv_mds {
+    dnnl_memory_desc_t source, target, weights_any, grad_any, weights, bias;
+    dnnl_dims_t strides, padding;
+} conv_mds;
+
+static int64_t round_up(int64_t value, int64_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+static dnnl_data_type_t type_of(reid_dtype dtype)
+{
+    return dtype == REID_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+static reid_status activation_md(const cpu_backend *backend, const reid_layout *layout,
+                                 dnnl_memory_desc_t *ret_md, reid_error *err)
+{
+    const int64_t *d = layout->shape.dim;
+    bool blocked = cpu_layout_of(layout)->kind == CPU_BLOCKED;
+    dnnl_dims_t dims = {d[0], blocked ? round_up(d[1], backend->block) : d[1], d[2], d[3]};
+    dnnl_format_tag_t tag = !blocked               ? dnnl_nchw
+                            : backend->block == 16 ? dnnl_nChw16c
+                                                   : dnnl_nChw8c;
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, type_of(layout->dtype), tag));
+    return REID_OK;
+}
+
+static reid_status describe(const cpu_backend *backend, const reid_op_desc *desc, conv_mds *ret,
+                            reid_error *err)
+{
+    const reid_conv2d *a = &desc->attr.conv;
+    memset(ret, 0, sizeof *ret);
+    REID_TRY(activation_md(backend, desc->input[0], &ret->source, err));
+    REID_TRY(activation_md(backend, desc->output, &ret->target, err));
+    dnnl_dims_t dims = {ret->target.dims[1], ret->source.dims[1], a->kernel, a->kernel};
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->weights_any, 4, dims, type_of(desc->compute),
+                                          dnnl_format_tag_any));
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->grad_any, 4, dims, dnnl_f32, dnnl_format_tag_any));
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->bias, 1, dims, dnnl_f32, dnnl_a));
+    for (int i = 0; i < 2; i++) {
+        ret->strides[i] = a->stride;
+        ret->padding[i] = a->padding;
+    }
+    if (desc->param[0]) {
+        ret->weights = cpu_layout_of(desc->param[0])->md;
+        memcpy(ret->weights.dims, ret->weights.padded_dims, sizeof ret->weights.dims);
+    }
+    return REID_OK;
+}
+
+typedef enum conv_pass { PASS_FORWARD, PASS_DATA, PASS_WEIGHTS } conv_pass;
+
+static dnnl_status_t create_pd(const cpu_backend *backend, const reid_op_desc *desc,
+                               const conv_mds *m, conv_pass pass, dnnl_alg_kind_t algorithm,
+                               const dnnl_memory_desc_t *weights, const_dnnl_primitive_desc_t hint,
+                               dnnl_primitive_desc_t *ret_pd)
+{
+    const dnnl_memory_desc_t *bias = desc->attr.conv.bias ? &m->bias : NULL;
+    dnnl_convolution_desc_t d;
+    dnnl_status_t status;
+    if (pass == PASS_FORWARD)
+        status = dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, algorithm,
+                                                    &m->source, weights, bias, &m->target,
+                                                    m->strides, m->padding, m->padding);
+    else if (pass == PASS_DATA)
+        status = dnnl_convolution_backward_data_desc_init(
+            &d, algorithm, &m->source, weights, &m->target, m->strides, m->padding, m->padding);
+    else
+        status = dnnl_convolution_backward_weights_desc_init(&d, algorithm, &m->source, weights,
+                                                             bias, &m->target, m->strides,
+                                                             m->padding, m->padding);
+    if (status != dnnl_success)
+        return status;
+    return dnnl_primitive_desc_create(ret_pd, &d, backend->attr, backend->engine, hint);
+}
+
+/* Winograd pays on 3×3 with stride 1 where both sides have a full block of channels; oneDNN's own
+ * `auto` rule then looks at the sizes. A rule of shapes alone: every rank decides alike. */
+static bool may_use_winograd(const cpu_backend *backend, const reid_op_desc *desc)
+{
+    const reid_conv2d *a = &desc->attr.conv;
+    return !desc->direct && desc->compute == REID_F32 && a->kernel == 3 && a->stride == 1 &&
+           desc->input[0]->shape.dim[1] >= backend->block && a->out_channels >= backend->block;
+}
+
+static reid_status choose(const cpu_backend *backend, const reid_op_desc *desc, const conv_mds *m,
+                          conv_pass pass, const_dnnl_primitive_desc_t hint,
+                          dnnl_primitive_desc_t *ret_pd, reid_error *err)
+{
+    const dnnl_memory_desc_t *any = pass == PASS_WEIGHTS ? &m->grad_any : &m->weights_any;
+    /* Forward and weight gradients keep the parameter's layout where they can: no reorder. */
+    bool same_type = pass == PASS_WEIGHTS || desc->compute == REID_F32;
+    dnnl_status_t status = dnnl_unimplemented;
+    for (int direct = may_use_winograd(backend, desc) ? 0 : 1; direct < 2 && status != dnnl_success;
+         direct++) {
+        dnnl_alg_kind_t algorithm = direct ? dnnl_convolution_direct : dnnl_convolution_auto;
+        if (pass != PASS_DATA && same_type)
+            status = create_pd(backend, desc, m, pass, algorithm, &m->weights, hint, ret_pd);
+        if (status != dnnl_success)
+            status = create_pd(backend, desc, m, pass, algorithm, any, hint, ret_pd);
+    }
+    return status == dnnl_success ? REID_OK : cpu_dnnl_fail(status, "this convolution", err);
+}
+
+/* "ABcd16b16a": outer dims by stride, blocked ones in capitals, then the inner blocks. */
+static void layout_text(const dnnl_memory_desc_t *md, char *text, size_t size)
+{
+    const dnnl_blocking_desc_t *b = &md->format_desc.blocking;
+    int order[4] = {0, 1, 2, 3};
+    for (int i = 0; i < 4; i++)
+        for (int j = i + 1; j < 4; j++)
+            if (b->strides[order[j]] > b->strides[order[i]]) {
+                int t = order[i];
+                order[i] = order[j];
+                order[j] = t;
+            }
+    size_t used = 0;
+    for (int i = 0; i < 4 && used + 1 < size; i++) {
+        bool inner = false;
+        for (int k = 0; k < b->inner_nblks; k++)
+            inner = inner || b->inner_idxs[k] == order[i];
+        text[used++] = (char)((inner ? 'A' : 'a') + order[i]);
+    }
+    text[used] = '\0';
+    for (int k = 0; k < b->inner_nblks && used + 8 < size; k++)
+        used += (size_t)snprintf(text + used, size - used, "%d%c", (int)b->inner_blks[k],
+                                 (char)('a' + (int)b->inner_idxs[k]));
+}
+
+/* Gives the md the true channel counts; false when its blocks do not round them up to the padded
+ * ones. */
+static bool set_true_channels(dnnl_memory_desc_t *md, const reid_shape *shape)
+{
+    if (md->format_kind != dnnl_blocked)
+        return false;
+    int64_t block[4] = {1, 1, 1, 1};
+    const dnnl_blocking_desc_t *b = &md->format_desc.blocking;
+    for (int k = 0; k < b->inner_nblks; k++)
+        block[b->inner_idxs[k]] *= b->inner_blks[k];
+    for (int i = 0; i < 2; i++) {
+        if (round_up(shape->dim[i], block[i]) != md->padded_dims[i])
+            return false;
+        md->dims[i] = shape->dim[i];
+    }
+    return true;
+}
+
+reid_status cpu_conv_weight_layout(cpu_backend *backend, const reid_op_desc *desc,
+                                   const reid_layout **ret_layout, reid_error *err)
+{
+    reid_op_desc plain = *desc; /* f32 whatever the compute type: these are the master weights */
+    plain.compute = REID_F32;
+    plain.param[0] = NULL;
+    plain.input[0] =
+        cpu_activation_layout(&backend->base, REID_ROLE_INNER, &desc->input[0]->shape, REID_F32);
+    if (cpu_layout_of(desc->input[0])->kind == CPU_PLAIN)
+        plain.input[0] = cpu_plain_layout(backend, &desc->input[0]->shape, REID_F32);
+    plain.output =
+        cpu_activation_layout(&backend->base, REID_ROLE_INNER, &desc->output->shape, REID_F32);
+    conv_mds m;
+    REID_TRY(describe(backend, &plain, &m, err));
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_status_t status = create_pd(backend, &plain, &m, PASS_FORWARD, dnnl_convolution_direct,
+                                     &m.weights_any, NULL, &pd);
+    if (status != dnnl_success)
+        return cpu_dnnl_fail(status, "this convolution", err);
+    cpu_layout proto;
+    memset(&proto, 0, sizeof proto);
+    proto.md = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    dnnl_primitive_desc_destroy(pd);
+    const reid_conv2d *a = &desc->attr.conv;
+    proto.base.shape =
+        reid_shape_4d(a->out_channels, desc->input[0]->shape.dim[1], a->kernel, a->kernel);
+    if (!set_true_channels(&proto.md, &proto.base.shape))
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "convolution '%s': oneDNN chose a weight layout that is not known here",
+                         desc->name);
+    proto.kind = CPU_WEIGHT;
+    proto.base.dtype = REID_F32;
+    proto.base.bytes = dnnl_memory_desc_get_size(&proto.md);
+    layout_text(&proto.md, proto.base.text, sizeof proto.base.text);
+    *ret_layout = reid_layout_intern(&backend->base, &proto.base, sizeof proto);
+    return REID_OK;
+}
+
+/* A reorder when the two differ; otherwise call->pd stays NULL. */
+static reid_status maybe_reorder(cpu_backend *backend, cpu_call *call,
+                                 const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                                 reid_error *err)
+{
+    if (dnnl_memory_desc_equal(from, to))
+        return REID_OK;
+    DNNL_TRY(dnnl_reorder_primitive_desc_create(&call->pd, from, backend->engine, to,
+                                                backend->engine, backend->attr));
+    return REID_OK;
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Scratch of a pass: first the reordered weights, then the scratchpad that reorder and primitive
+ * use in turn. */
+static size_t pass_scratch(const cpu_call *main, const cpu_call *reorder, dnnl_query_t weights)
+{
+    if (!main->pd)
+        return 0;
+    size_t copy = reorder->pd ? aligned(dnnl_memory_desc_get_size(cpu_call_md(main, weights))) : 0;
+    return copy + largest(cpu_call_scratch_bytes(main), cpu_call_scratch_bytes(reorder));
+}
+
+static reid_status choose_all(cpu_backend *backend, cpu_conv *conv, reid_error *err)
+{
+    reid_op *op = &conv->op;
+    conv_mds m;
+    REID_TRY(describe(backend, &op->desc, &m, err));
+    REID_TRY(choose(backend, &op->desc, &m, PASS_FORWARD, NULL, &conv->forward.pd, err));
+    REID_TRY(maybe_reorder(backend, &conv->forward_reorder, &m.weights,
+                           cpu_call_md(&conv->forward, dnnl_query_weights_md), err));
+    if (op->desc.input_grad[0]) {
+        REID_TRY(choose(backend, &op->desc, &m, PASS_DATA, conv->forward.pd, &conv->data.pd, err));
+        REID_TRY(maybe_reorder(backend, &conv->data_reorder, &m.weights,
+                               cpu_call_md(&conv->data, dnnl_query_weights_md), err));
+    }
+    if (op->desc.param_grad[0]) {
+        REID_TRY(
+            choose(backend, &op->desc, &m, PASS_WEIGHTS, conv->forward.pd, &conv->weights.pd, err));
+        REID_TRY(maybe_reorder(backend, &conv->weights_reorder,
+                               cpu_call_md(&conv->weights, dnnl_query_diff_weights_md), &m.weights,
+                               err));
+    }
+    op->scratch_bytes = largest(
+        pass_scratch(&conv->forward, &conv->forward_reorder, dnnl_query_weights_md),
+        largest(pass_scratch(&conv->data, &conv->data_reorder, dnnl_query_weights_md),
+                pass_scratch(&conv->weights, &conv->weights_reorder, dnnl_query_diff_weights_md)));
+    op->weight_reorders = (conv->forward_reorder.pd != NULL) + (conv->data_reorder.pd != NULL) +
+                          (conv->weights_reorder.pd != NULL);
+    snprintf(op->kernels, sizeof op->kernels, "%s, %s, %s%s%s%s", cpu_call_kernel(&conv->forward),
+             cpu_call_kernel(&conv->data), cpu_call_kernel(&conv->weights),
+             conv->forward_reorder.pd ? ", rf" : "", conv->data_reorder.pd ? ", rd" : "",
+             conv->weights_reorder.pd ? ", rw" : "");
+    return REID_OK;
+}
+
+/* Prepares one pass: arguments common to reorder and primitive. Returns the memory of the weights
+ * the primitive uses. */
+static reid_status bind_pass(cpu_backend *backend, cpu_conv *conv, cpu_call *main,
+                             cpu_call *reorder, const dnnl_memory_desc_t *outside_md, void *outside,
+                             dnnl_query_t query, int arg, reid_error *err)
+{
+    const dnnl_memory_desc_t *inside_md = cpu_call_md(main, query);
+    unsigned char *scratch = conv->op.buffers.scratch;
+    void *inside = outside;
+    bool writes = query == dnnl_query_diff_weights_md;
+    REID_TRY(cpu_call_prepare(main, err));
+    if (reorder->pd) {
+        inside = scratch;
+        scratch += aligned(dnnl_memory_desc_get_size(inside_md));
+        REID_TRY(cpu_call_prepare(reorder, err));
+        REID_TRY(cpu_call_arg(backend, reorder, writes ? DNNL_ARG_TO : DNNL_ARG_FROM, outside_md,
+                              outside, err));
+        REID_TRY(cpu_call_arg(backend, reorder, writes ? DNNL_ARG_FROM : DNNL_ARG_TO, inside_md,
+                              inside, err));
+        REID_TRY(cpu_call_arg(backend, reorder, DNNL_ARG_SCRATCHPAD,
+                              cpu_call_md(reorder, dnnl_query_scratchpad_md), scratch, err));
+    }
+    REID_TRY(cpu_call_arg(backend, main, arg, inside_md, inside, err));
+    return cpu_call_arg(backend, main, DNNL_ARG_SCRATCHPAD,
+                        cpu_call_md(main, dnnl_query_scratchpad_md), scratch, err);
+}
+
+static reid_status conv_bind(reid_op *op, reid_error *err)
+{
+    cpu_conv *conv = (cpu_conv *)op;
+    cpu_backend *backend = cpu_of(op);
+    reid_op_buffers *b = &op->buffers;
+    bool bias = op->desc.param_count > 1;
+    conv_mds m;
+    REID_TRY(describe(backend, &op->desc, &m, err));
+    REID_TRY(bind_pass(backend, conv, &conv->forward, &conv->forward_reorder, &m.weights,
+                       (void *)b->param[0], dnnl_query_weights_md, DNNL_ARG_WEIGHTS, err));
+    REID_TRY(
+        cpu_call_arg(backend, &conv->forward, DNNL_ARG_SRC, &m.source, (void *)b->input[0], err));
+    REID_TRY(cpu_call_arg(backend, &conv->forward, DNNL_ARG_DST, &m.target, b->output, err));
+    if (bias)
+        REID_TRY(cpu_call_arg(backend, &conv->forward, DNNL_ARG_BIAS, &m.bias, (void *)b->param[1],
+                              err));
+    if (conv->data.pd) {
+        REID_TRY(bind_pass(backend, conv, &conv->data, &conv->data_reorder, &m.weights,
+                           (void *)b->param[0], dnnl_query_weights_md, DNNL_ARG_WEIGHTS, err));
+        REID_TRY(cpu_call_arg(backend, &conv->data, DNNL_ARG_DIFF_SRC, &m.source, b->input_grad[0],
+                              err));
+        REID_TRY(cpu_call_arg(backend, &conv->data, DNNL_ARG_DIFF_DST, &m.target,
+                              (void *)b->output_grad[0], err));
+    }
+    if (conv->weights.pd) {
+        REID_TRY(bind_pass(backend, conv, &conv->weights, &conv->weights_reorder, &m.weights,
+                           b->param_grad[0], dnnl_query_diff_weights_md, DNNL_ARG_DIFF_WEIGHTS,
+                           err));
+        REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_SRC, &m.source, (void *)b->input[0],
+                              err));
+        REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_DIFF_DST, &m.target,
+                              (void *)b->output_grad[0], err));
+        if (bias)
+            REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_DIFF_BIAS, &m.bias,
+                                  b->param_grad[1], err));
+    }
+    return REID_OK;
+}
+
+static reid_status run_pass(const reid_op *op, const cpu_call *first, const cpu_call *second,
+                            reid_error *err)
+{
+    if (first->pd)
+        REID_TRY(cpu_call_run(cpu_of(op), first, err));
+    return second->pd ? cpu_call_run(cpu_of(op), second, err) : REID_OK;
+}
+
+static reid_status conv_forward(reid_op *op, reid_error *err)
+{
+    const cpu_conv *conv = (const cpu_conv *)op;
+    return run_pass(op, &conv->forward_reorder, &conv->forward, err);
+}
+
+static reid_status conv_backward_params(reid_op *op, reid_error *err)
+{
+    const cpu_conv *conv = (const cpu_conv *)op;
+    return run_pass(op, &conv->weights, &conv->weights_reorder, err);
+}
+
+static reid_status conv_backward_inputs(reid_op *op, reid_error *err)
+{
+    const cpu_conv *conv = (const cpu_conv *)op;
+    return run_pass(op, &conv->data_reorder, &conv->data, err);
+}
+
+static void conv_free(reid_op *op)
+{
+    cpu_conv *conv = (cpu_conv *)op;
+    cpu_call_fini(&conv->forward);
+    cpu_call_fini(&conv->data);
+    cpu_call_fini(&conv->weights);
+    cpu_call_fini(&conv->forward_reorder);
+    cpu_call_fini(&conv->data_reorder);
+    cpu_call_fini(&conv->weights_reorder);
+    free(conv);
+}
+
+reid_status cpu_conv_new(cpu_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
+                         reid_error *err)
+{
+    static const reid_op_impl impl = {conv_free, conv_bind, conv_forward, conv_backward_params,
+                                      conv_backward_inputs};
+    cpu_conv *conv = reid_xcalloc(1, sizeof *conv);
+    conv->op.impl = &impl;
+    conv->op.backend = &backend->base;
+    conv->op.desc = *desc;
+    conv->op.grad_parts = 1;
+    conv->op.needs_input[0] = true;
+    reid_status status = choose_all(backend, conv, err);
+    if (status != REID_OK) {
+        conv_free(&conv->op);
+        return status;
+    }
+    *ret_op = &conv->op;
+    return REID_OK;
+}
