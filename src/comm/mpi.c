@@ -8,7 +8,6 @@
  * and Yuan, "Bandwidth optimal all-reduce algorithms", 2009). */
 #include <mpi.h>
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +25,16 @@
 
 #define PIECE_BYTES ((size_t)1 << 30)           /* MPI counts are ints */
 #define BROADCAST_PIECE_BYTES ((size_t)8 << 20) /* passed on while the next one arrives */
-#define SEGMENT_FLOATS ((size_t)64 << 10)
-#define SCRATCH_FLOATS ((size_t)2 << 20) /* bound for all peers' segments together */
+#define SEGMENT_FLOATS ((size_t)512 << 10)
+#define SCRATCH_FLOATS ((size_t)4 << 20) /* bound for all peers' segments together */
 #define SMALL_FLOATS ((size_t)2048)      /* up to here one round trip is cheaper than two */
 #define ALIGN_FLOATS ((size_t)16)
 #define DEPTH 2 /* segments under way */
 #define ABORT_WAIT_S 2.0
+#define FREE_TESTS 16
+#define FIRST_SLEEP_NS 5000l
+#define HOT_SLEEP_NS 50000l    /* while data flow */
+#define COLD_SLEEP_NS 1000000l /* while others compute */
 /* Open MPI's name of its transport through shared memory. */
 #if defined(OMPI_MAJOR_VERSION) && OMPI_MAJOR_VERSION >= 5
 #define SHARED_MEMORY "sm"
@@ -142,17 +145,15 @@ static reid_status fail_late(const operation *op, const batch *b, reid_error *er
         receives ? "nothing came from" : "data were not taken by", ranks, elsewhere);
 }
 
-/* Early tests are free, then the thread gets out of the way of the one that computes. */
+/* Early tests are free, then the thread gets out of the way of the one that computes. It sleeps
+ * rather than yields: a sleeper is let in again soon, one that yields waits for a whole time slice.
+ */
 static void back_off(const operation *op, unsigned idle)
 {
-    if (idle < 16)
+    if (idle < FREE_TESTS)
         return;
-    if (idle < 32) {
-        sched_yield();
-        return;
-    }
-    long most_ns = op->hot ? 50000 : 1000000;
-    long sleep_ns = 10000l << REID_MIN((idle - 32) / 8, 7u);
+    long most_ns = op->hot ? HOT_SLEEP_NS : COLD_SLEEP_NS;
+    long sleep_ns = FIRST_SLEEP_NS << REID_MIN((idle - FREE_TESTS) / 8, 10u);
     nanosleep(&(struct timespec){0, REID_MIN(sleep_ns, most_ns)}, NULL);
 }
 
@@ -247,17 +248,10 @@ static reid_status post(operation *op, batch *b, int peer, int step, bool receiv
     return REID_OK;
 }
 
-static reid_status post_receive(operation *op, batch *b, int peer, int step, void *data,
-                                size_t bytes, reid_error *err)
-{
-    return post(op, b, peer, step, true, data, bytes, err);
-}
-
-static reid_status post_send(operation *op, batch *b, int peer, int step, const void *data,
-                             size_t bytes, reid_error *err)
-{
-    return post(op, b, peer, step, false, (void *)data, bytes, err);
-}
+#define post_receive(op, b, peer, step, data, bytes, err)                                          \
+    post((op), (b), (peer), (step), true, (data), (bytes), (err))
+#define post_send(op, b, peer, step, data, bytes, err)                                             \
+    post((op), (b), (peer), (step), false, (void *)(data), (bytes), (err))
 
 /* `mine` to everybody, and everybody's to all + rank · bytes. */
 static reid_status exchange(operation *op, const void *mine, size_t bytes, char *all,
