@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,6 +66,33 @@ static void a_failed_file_says_so_to_the_next_write(void **state)
     assert_int_equal(reid_async_file_write(file, "x", 1, &err), REID_ERR_EXHAUSTED);
     assert_non_null(strstr(err.text, "/dev/full"));
     assert_int_equal(reid_async_file_close(file, NULL), REID_ERR_EXHAUSTED);
+}
+
+/* The disk takes half a line: the file ends with the last whole one. */
+static void a_torn_write_is_cut_back(void **state)
+{
+    char *folder = reid_test_dir_new();
+    char *path = reid_path_join(folder, "metrics.json");
+    reid_async_file *file;
+    reid_error err = {0};
+    reid_assert_ok(reid_async_file_open(path, true, &file, &err), &err);
+    reid_assert_ok(reid_async_file_write(file, "whole\n", 6, &err), &err);
+    reid_assert_ok(reid_async_file_flush(file, &err), &err);
+    struct rlimit old;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){10, old.rlim_max}), 0);
+    reid_assert_ok(reid_async_file_write(file, "more than fits\n", 15, &err), &err);
+    reid_status status = reid_async_file_flush(file, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(status, REID_ERR_IO);
+    assert_non_null(strstr(err.text, path));
+    reid_async_file_close(file, NULL);
+    char *text = reid_test_read_text(path);
+    assert_string_equal(text, "whole\n");
+    free(text);
+    free(path);
+    reid_test_dir_free(folder);
 }
 
 typedef struct slow_file {
@@ -198,6 +227,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_switches_the_writer_off),
         cmocka_unit_test(a_strict_writer_reports),
         cmocka_unit_test(a_failed_file_says_so_to_the_next_write),
+        cmocka_unit_test(a_torn_write_is_cut_back),
         cmocka_unit_test(a_slow_disk_does_not_block),
         cmocka_unit_test(the_queue_is_bounded),
         cmocka_unit_test(a_writer_fails_once),
