@@ -79,18 +79,6 @@ static void collect_images(const reid_nonfinite_report *report, reid_str *out)
     free(shared);
 }
 
-static void log_images(const reid_nonfinite_report *report, const char *images)
-{
-    if (report->comm->rank != 0)
-        return;
-    for (const char *line = images; *line;) {
-        size_t length = strcspn(line, "\n");
-        reid_log_error("image of the batch at iteration=%lld, %.*s", (long long)report->iter,
-                       (int)length, line);
-        line += length + (line[length] == '\n');
-    }
-}
-
 /* ---- the sentence ---- */
 
 /* printf shows a NaN's sign, which means nothing. */
@@ -154,7 +142,6 @@ reid_status reid_nonfinite_fail(const reid_nonfinite_report *report, reid_str *i
                                 reid_error *err)
 {
     collect_images(report, images);
-    log_images(report, reid_str_text(images));
     reid_str sentence = REID_STR_INIT;
     reid_str_addf(&sentence, "Loss became infinite or NaN at iteration=%lld: total_loss=",
                   (long long)report->iter);

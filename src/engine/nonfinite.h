@@ -18,8 +18,8 @@ typedef struct reid_nonfinite_report {
 } reid_nonfinite_report;
 
 /* Collective. Appends "rank N: path" lines of all images of the ranks whose loss is not finite (of
- * all ranks when only the sum is not), the same text on all ranks unless one is lost meanwhile;
- * rank 0 logs them. Sets the sentence and returns REID_ERR_NONFINITE. */
+ * all ranks when only the sum is not), the same text on all ranks unless one is lost meanwhile.
+ * Sets the sentence and returns REID_ERR_NONFINITE. */
 reid_status reid_nonfinite_fail(const reid_nonfinite_report *report, reid_str *images,
                                 reid_error *err);
 

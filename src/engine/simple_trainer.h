@@ -34,8 +34,8 @@ void reid_simple_trainer_init(reid_simple_trainer *trainer, reid_step *own_step,
                               int64_t max_epoch, int64_t iters_per_epoch);
 void reid_simple_trainer_fini(reid_simple_trainer *trainer); /* zeroed is fine */
 
-/* After REID_ERR_NONFINITE: the paths of all images of the offending batch, "rank N: path" a line
- * (on rank 0 of all offending ranks, elsewhere this rank's own). "" otherwise. */
+/* After REID_ERR_NONFINITE, for the log: the paths of all images of the offending batch, "rank N:
+ * path" a line (on rank 0 of all offending ranks, elsewhere this rank's own). "" otherwise. */
 const char *reid_simple_trainer_bad_images(const reid_simple_trainer *trainer);
 
 #endif

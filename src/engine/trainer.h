@@ -1,7 +1,7 @@
 /* TrainerBase: the loop with hooks (order: hook.h). It knows nothing of data, networks and
  * optimizers; a concrete trainer begins with reid_trainer and gives run_step.
  *
- * Life: reid_trainer_init → add hooks and listeners → [reid_event_storage_load, then
+ * Life: reid_trainer_init → add hooks and listeners → [reid_event_storage_load,
  * reid_trainer_load_state] → reid_trainer_train, once → [both states saved] → reid_trainer_fini.
  *
  * Starting anywhere: training starts at the count of iterations done, in the middle of an epoch

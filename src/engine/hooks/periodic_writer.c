@@ -22,6 +22,19 @@ static reid_status write_all(periodic_writer *hook, reid_error *err)
     return REID_OK;
 }
 
+/* Only now are both states loaded. A mark beyond the storage is that of a new writer, or of a
+ * storage that was not restored. */
+static reid_status before_train(reid_hook *base, reid_error *err)
+{
+    periodic_writer *hook = (periodic_writer *)base;
+    uint64_t newest = reid_event_storage_sequence(base->trainer->storage);
+    for (size_t i = 0; i < hook->writers.count; i++) {
+        reid_event_writer *writer = hook->writers.items[i];
+        writer->written = REID_MIN(writer->written, newest);
+    }
+    return REID_OK;
+}
+
 static reid_status after_step(reid_hook *base, reid_error *err)
 {
     periodic_writer *hook = (periodic_writer *)base;
@@ -64,20 +77,18 @@ static void save_state(const reid_hook *base, reid_json_writer *json)
     reid_json_end_object(json);
 }
 
-/* A writer that did not exist then has nothing of the past to write. A mark beyond the storage
- * belongs to one that was not restored. */
+/* A writer that did not exist then has nothing of the past to write. */
 static reid_status load_state(reid_hook *base, const reid_json *json, reid_error *err)
 {
     periodic_writer *hook = (periodic_writer *)base;
-    uint64_t newest = reid_event_storage_sequence(base->trainer->storage);
     for (size_t i = 0; i < hook->writers.count; i++) {
         reid_event_writer *writer = hook->writers.items[i];
         const reid_json *mark = reid_json_get(json, writer->impl->name);
-        int64_t written = reid_json_as_int(mark, mark ? -1 : (int64_t)newest);
+        int64_t written = reid_json_as_int(mark, mark ? -1 : INT64_MAX);
         if (written < 0)
             return reid_fail(err, REID_ERR_CORRUPT, "the mark of the %s writer is not a number",
                              writer->impl->name);
-        writer->written = REID_MIN((uint64_t)written, newest);
+        writer->written = (uint64_t)written;
     }
     return REID_OK;
 }
@@ -93,6 +104,7 @@ static void free_hook(reid_hook *base)
 
 static const reid_hook_impl PERIODIC_WRITER = {
     .name = "PeriodicWriter",
+    .before_train = before_train,
     .after_step = after_step,
     .after_epoch = after_epoch,
     .after_train = after_train,
