@@ -143,7 +143,7 @@ static bool gradient_row(reid_backend *ref, const op_case *row)
 {
     op_run *run = make(ref, row);
     bool ok = true;
-    if (run->backward) {
+    if (run->backward && !(row->flags & OP_CASE_DETACHED)) {
         run_once(run);
         op_run_fetch(run);
         ok &= slopes(run, "input 0", &run->input[0], &run->input_grad[0]);

@@ -107,7 +107,7 @@ const op_case op_cases[] = {
     ENTROPY(8, 10, 0.1),
     ENTROPY(5, 33, 0.0),
     ENTROPY(1, 2, 0.1),
-    ENTROPY(6, 12, -1.0, 0.2),
+    {.kind = REID_OP_CROSS_ENTROPY, OP_CASE_DETACHED, 6, 12, .cross_entropy = {-1.0, 0.2}},
     ENTROPY(4, 7, 1.0),
 
     TRIPLET(0, 8, 16, 0.3, false, true),
@@ -174,7 +174,7 @@ char *op_case_text(const op_case *c)
                       c->triplet.norm_feat ? " cosine" : "",
                       c->triplet.hard_mining ? " hard" : " weighted");
     static const char *const flags[] = {"relu",   "residual", "eval",   "two", "images",
-                                        "direct", "big",      "frozen", "far"};
+                                        "direct", "big",      "frozen", "far", "detached"};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         if (c->flags & 1u << i && flags[i][0] != 'b')
             reid_str_addf(&s, " +%s", flags[i]);

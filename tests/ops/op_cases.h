@@ -15,7 +15,9 @@ enum {
     OP_CASE_DIRECT = 32,  /* convolution: no Winograd */
     OP_CASE_BIG = 64,     /* only timed: too large for the oracle */
     OP_CASE_FROZEN = 128, /* batch norm: bias without gradient */
-    OP_CASE_FAR = 256,    /* rows far from each other (triplet: soft margin overflows) */
+    OP_CASE_DETACHED =
+        512, /* backward leaves a dependence out on purpose: its gradient is not the slope */
+    OP_CASE_FAR = 256, /* rows far from each other (triplet: soft margin overflows) */
 };
 
 typedef struct op_case {
