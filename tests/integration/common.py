@@ -24,6 +24,9 @@ CONFIG = ROOT / 'deploy/configs/Demo/bagtricks_R18.yml'
 # A network and a batch that two cores step in some 30 ms.
 SMALL = ['INPUT.SIZE_TRAIN', '[32, 32]', 'INPUT.SIZE_TEST', '[32, 32]', 'SOLVER.IMS_PER_BATCH', '32',
          'DATALOADER.NUM_WORKERS', '1', 'TEST.IMS_PER_BATCH', '32']
+# Weight decay times rate far above 2: the weights grow a thousandfold each step until they overflow.
+DIVERGE = ['SOLVER.OPT', 'SGD', 'SOLVER.BASE_LR', '1000', 'SOLVER.WEIGHT_DECAY', '1', 'SOLVER.WARMUP_ITERS', '0',
+           'SOLVER.MAX_EPOCH', '10', 'TEST.EVAL_PERIOD', '0']
 # Sanitized programs are slower by some ten times.
 PATIENCE = float(os.environ.get('REID_TEST_PATIENCE', '1'))
 

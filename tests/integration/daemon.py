@@ -112,7 +112,7 @@ class WithDaemon(common.Case):
         self.assertNotEqual(failed['exit_code'], 0)
 
     def test_failing_job_tells_its_first_cause(self):
-        job = self.submit('diverges', 'SOLVER.BASE_LR', '1e30', 'SOLVER.WARMUP_ITERS', '0')
+        job = self.submit('diverges', *common.DIVERGE)
         failed = self.daemon.wait_state(job, ('FAILED',), 60)
         self.assertRegex(failed['failure']['sentence'], r'Loss became infinite or NaN at iteration=\d+')
         self.assertNothingLeft(job)

@@ -81,7 +81,7 @@ class Train(common.Case):
         self.assertIn('keeps its initial value', wrong)
 
     def test_non_finite_loss_names_iteration_losses_and_images(self):
-        text = self.train('nan', 'SOLVER.BASE_LR', '1e30', 'SOLVER.WARMUP_ITERS', '0', 'SOLVER.MAX_EPOCH', '2', code=1)
+        text = self.train('nan', *common.DIVERGE, code=1)
         self.assertRegex(text, r'Loss became infinite or NaN at iteration=\d+')
         self.assertIn('loss_cls', text)
         self.assertRegex(text, r'rank 0: \S+_c\ds1_\d+_00.jpg')
