@@ -119,12 +119,14 @@ static void render_header(reid_str *out, const placed_item *placed, size_t count
         reid_str_add_char(out, ' ');
 }
 
-/* What a reader will refuse (a repeated name, bytes that are not UTF-8, too many tensors) is found
- * before anything is written. */
-static reid_status check_header(const reid_str *header, const char *path, reid_error *err)
+/* What a reader would refuse or not find (a repeated name, one that is not UTF-8, too many tensors)
+ * is found before anything is written: by reading the header back. */
+static reid_status check_header(const reid_str *header, const char *path, const placed_item *placed,
+                                size_t count, reid_error *err)
 {
     reid_json *parsed;
     reid_error fault = {0};
+    reid_status status = REID_OK;
     if (header->length > REID_SAFETENSORS_MAX_HEADER_BYTES)
         return reid_fail(
             err, REID_ERR_INVALID,
@@ -134,8 +136,14 @@ static reid_status check_header(const reid_str *header, const char *path, reid_e
         return reid_fail(err, REID_ERR_INVALID,
                          "cannot write '%s': the names of its tensors are not in order: %s", path,
                          fault.text);
+    for (size_t i = 0; i < count && status == REID_OK; i++) {
+        if (!reid_json_get(parsed, placed[i].item->name))
+            status = reid_fail(err, REID_ERR_INVALID,
+                               "cannot write '%s': the name of tensor '%s' is not UTF-8", path,
+                               placed[i].item->name);
+    }
     reid_json_free(parsed);
-    return REID_OK;
+    return status;
 }
 
 static reid_status sink_write(sink *s, const void *data, size_t bytes, reid_error *err)
@@ -217,7 +225,7 @@ reid_status reid_safetensors_write(const char *path, const reid_safetensors_item
     reid_status status = place_items(items, count, placed, err);
     if (status == REID_OK) {
         render_header(&header, placed, count, metadata, metadata_count);
-        status = check_header(&header, path, err);
+        status = check_header(&header, path, placed, count, err);
     }
     if (status == REID_OK)
         status = write_file(path, &header, placed, count, ret_size, ret_hash, err);
