@@ -369,12 +369,18 @@ void reid_rpc_call_end(reid_rpc_call *call, reid_status status, const char *sent
         send_trailers_only(call);
     wake(call);
     reid_rpc_alarm_init(&call->alarm, linger_over);
+    call->lingering_bytes = call->outbox.bytes;
     reid_rpc_alarm_set(&call->server->pump, &call->alarm, call->server->limits.linger_ms);
 }
 
 static void linger_over(reid_rpc_alarm *alarm)
 {
     reid_rpc_call *call = REID_RPC_OWNER(alarm, reid_rpc_call, alarm);
+    if (call->outbox.bytes < call->lingering_bytes) { /* the client reads, if slowly */
+        call->lingering_bytes = call->outbox.bytes;
+        reid_rpc_alarm_set(&call->server->pump, alarm, call->server->limits.linger_ms);
+        return;
+    }
     nghttp2_submit_rst_stream(call->conn->wire.session, NGHTTP2_FLAG_NONE, call->stream_id,
                               NGHTTP2_CANCEL);
     reid_rpc_wire_touch(&call->conn->wire);

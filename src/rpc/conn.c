@@ -203,6 +203,7 @@ static void conn_closed(reid_rpc_wire *wire)
     reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
     reid_rpc_server *server = conn->server;
     reid_rpc_list_remove(&conn->node);
+    conn->listener->conn_count--;
     free(conn);
     reid_rpc_server_conn_closed(server);
 }
@@ -262,6 +263,7 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd)
     reid_rpc_list_init(&conn->calls);
     reid_rpc_list_append(&server->conns, &conn->node);
     server->conn_count++;
+    listener->conn_count++;
     server->open_handles++;
     reid_rpc_alarm_init(&conn->alarm, too_slow);
     uint64_t now = uv_now(server->pump.loop);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/vec.h"
+#include "rpc/field.h"
 
 typedef struct symbol {
     char *name;
@@ -25,61 +26,7 @@ struct reid_rpc_descriptors {
     REID_VEC(symbol) symbols; /* sorted by name */
 };
 
-/* ---- the wire format ---- */
-
-typedef struct field {
-    uint32_t number;
-    unsigned type; /* 0 varint, 1 64 bits, 2 bytes, 5 32 bits */
-    const uint8_t *bytes;
-    size_t size; /* type 2 */
-} field;
-
-static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
-        uint8_t byte = *(*at)++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) {
-            *ret_value = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Returns 1 with a field, 0 at the end, -1 when malformed. */
-static int next_field(const uint8_t **at, const uint8_t *end, field *ret_field)
-{
-    if (*at == end)
-        return 0;
-    uint64_t key, value;
-    if (!read_varint(at, end, &key) || key >> 3 == 0 || key > UINT32_MAX)
-        return -1;
-    *ret_field = (field){.number = (uint32_t)(key >> 3), .type = (unsigned)(key & 7)};
-    size_t left;
-    switch (ret_field->type) {
-    case 0:
-        return read_varint(at, end, &value) ? 1 : -1;
-    case 1:
-    case 5:
-        value = ret_field->type == 1 ? 8 : 4;
-        break;
-    case 2:
-        if (!read_varint(at, end, &value))
-            return -1;
-        break;
-    default:
-        return -1;
-    }
-    left = (size_t)(end - *at);
-    if (value > left)
-        return -1;
-    ret_field->bytes = *at;
-    ret_field->size = (size_t)value;
-    *at += value;
-    return 1;
-}
+typedef reid_rpc_field field;
 
 /* ---- what is defined where ---- */
 
@@ -118,7 +65,8 @@ static bool define(reid_rpc_descriptors *d, int file, const char *scope, const f
     const uint8_t *at = f->bytes, *end = f->bytes + f->size;
     field inner;
     int more;
-    while ((more = next_field(&at, end, &inner)) == 1 && !(inner.number == 1 && inner.type == 2))
+    while ((more = reid_rpc_next_field(&at, end, &inner)) == 1 &&
+           !(inner.number == 1 && inner.type == 2))
         ;
     if (more != 1 || depth > MAX_DEPTH)
         return false;
@@ -134,7 +82,7 @@ static bool walk(reid_rpc_descriptors *d, int file, const char *scope, const uin
     const uint8_t *at = bytes, *end = bytes + size;
     field f;
     int more;
-    while ((more = next_field(&at, end, &f)) == 1)
+    while ((more = reid_rpc_next_field(&at, end, &f)) == 1)
         for (const shape *s = shapes; s->number != 0; s++)
             if (f.number == s->number && f.type == 2 && !define(d, file, scope, &f, s, depth))
                 return false;
@@ -147,7 +95,7 @@ static bool read_file(reid_rpc_descriptors *d, const field *whole)
     const uint8_t *at = whole->bytes, *end = whole->bytes + whole->size;
     field f;
     int more;
-    while ((more = next_field(&at, end, &f)) == 1) {
+    while ((more = reid_rpc_next_field(&at, end, &f)) == 1) {
         if (f.type != 2 || f.number > 3)
             continue;
         char *text = reid_xstrndup((const char *)f.bytes, f.size);
@@ -189,7 +137,7 @@ reid_status reid_rpc_descriptors_new(const uint8_t *bytes, size_t size,
     field f;
     int more;
     bool good = true;
-    while (good && (more = next_field(&at, end, &f)) != 0)
+    while (good && (more = reid_rpc_next_field(&at, end, &f)) != 0)
         good = more == 1 && (f.number != 1 || (f.type == 2 && read_file(d, &f)));
     if (!good) {
         reid_rpc_descriptors_free(d);

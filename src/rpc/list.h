@@ -38,4 +38,15 @@ static inline void reid_rpc_list_remove(reid_rpc_node *node)
     reid_rpc_list_init(node);
 }
 
+/* All nodes of `from`, in their order, to the empty list `to`. */
+static inline void reid_rpc_list_move(reid_rpc_node *to, reid_rpc_node *from)
+{
+    if (reid_rpc_list_empty(from))
+        return;
+    *to = *from;
+    to->next->previous = to;
+    to->previous->next = to;
+    reid_rpc_list_init(from);
+}
+
 #endif

@@ -152,15 +152,15 @@ static void accept_ready(uv_poll_t *poll, int status, int events)
                 pause_accepting(listener, errno);
             return;
         }
-        if (server->conn_count >= server->limits.max_connections) {
-            if (!server->full_warned)
-                reid_log_warn("rpc connection refused reason=full limit=%u",
+        if (listener->conn_count >= server->limits.max_connections) {
+            if (!listener->full_warned)
+                reid_log_warn("rpc connection refused reason=full path=%s limit=%u", listener->path,
                               server->limits.max_connections);
-            server->full_warned = true;
+            listener->full_warned = true;
             close(fd);
             continue;
         }
-        server->full_warned = false;
+        listener->full_warned = false;
         reid_rpc_conn_new(listener, fd);
     }
 }

@@ -5,17 +5,21 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
-/* Tasks run in one turn of the loop; the rest follows in the next, so that input is not kept
- * waiting. */
-enum { TASKS_PER_TURN = 4096 };
+/* Tasks that tasks post run in the same turn of the loop, so that an answer leaves with the message
+ * that asked for it; but only so often, so that input and timers are not kept waiting by a stream
+ * that always has more. */
+enum { ROUNDS_PER_TURN = 3 };
 
 static void run_tasks(uv_prepare_t *prepare)
 {
     reid_rpc_pump *pump = prepare->data;
-    for (int i = 0; i < TASKS_PER_TURN && !reid_rpc_list_empty(&pump->tasks); i++) {
-        reid_rpc_task *task = REID_RPC_OWNER(pump->tasks.next, reid_rpc_task, node);
-        reid_rpc_list_remove(&task->node);
-        task->run(task);
+    for (int i = 0; i < ROUNDS_PER_TURN && !reid_rpc_list_empty(&pump->tasks); i++) {
+        reid_rpc_list_move(&pump->running, &pump->tasks);
+        while (!reid_rpc_list_empty(&pump->running)) {
+            reid_rpc_task *task = REID_RPC_OWNER(pump->running.next, reid_rpc_task, node);
+            reid_rpc_list_remove(&task->node);
+            task->run(task);
+        }
     }
     if (reid_rpc_list_empty(&pump->tasks))
         uv_idle_stop(&pump->idle);
@@ -29,6 +33,7 @@ void reid_rpc_pump_init(reid_rpc_pump *pump, uv_loop_t *loop)
 {
     *pump = (reid_rpc_pump){.loop = loop, .open_handles = 3};
     reid_rpc_list_init(&pump->tasks);
+    reid_rpc_list_init(&pump->running);
     pump->scratch = reid_xmalloc(REID_RPC_SCRATCH_BYTES);
     uv_prepare_init(loop, &pump->prepare);
     uv_idle_init(loop, &pump->idle);
@@ -52,6 +57,8 @@ void reid_rpc_pump_close(reid_rpc_pump *pump, void (*on_closed)(reid_rpc_pump *p
 {
     while (!reid_rpc_list_empty(&pump->tasks))
         reid_rpc_list_remove(pump->tasks.next);
+    while (!reid_rpc_list_empty(&pump->running))
+        reid_rpc_list_remove(pump->running.next);
     while (pump->heap.count > 0)
         reid_rpc_alarm_cancel(pump, pump->heap.items[pump->heap.count - 1]);
     pump->on_closed = on_closed;

@@ -32,7 +32,7 @@ typedef struct reid_rpc_pump {
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while tasks wait: keeps the loop alive and from sleeping */
     uv_timer_t timer;
-    reid_rpc_node tasks;
+    reid_rpc_node tasks, running;
     REID_VEC(reid_rpc_alarm *) heap;
     unsigned open_handles;
     void (*on_closed)(struct reid_rpc_pump *pump);

@@ -25,7 +25,7 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     OTHERWISE(max_resets_per_second, 100);
     OTHERWISE(max_control_per_second, 100);
     OTHERWISE(preface_timeout_ms, 10000);
-    OTHERWISE(linger_ms, 10000);
+    OTHERWISE(linger_ms, 600000);
 #undef OTHERWISE
     return l;
 }

@@ -71,23 +71,19 @@ typedef struct reid_rpc_method {
 
 /* Zero in any field means the default in brackets. */
 typedef struct reid_rpc_limits {
-    uint32_t max_connections; /* further ones are closed at once [256] */
-    uint32_t max_streams;     /* open calls per connection [128] */
+    uint32_t max_connections;    /* at each socket; further ones are closed at once [256] */
+    uint32_t max_streams;        /* open calls per connection [128] */
+    uint32_t max_message_bytes;  /* one request or answer [4 MiB, what stock clients accept] */
+    uint32_t max_header_bytes;   /* of a request, counted as HTTP/2 does [16 KiB] */
+    uint32_t max_queue_bytes;    /* answers waiting in one call [1 MiB] */
+    uint64_t max_receive_bytes;  /* unfinished requests of all connections together [64 MiB] */
+    uint64_t max_unpacked_bytes; /* one unpacked message [64 MiB], never over 32 × size + 64 KiB */
+    uint32_t max_resets_per_second; /* RST_STREAM per connection; ten times as many at once [100] */
     uint32_t
-        max_message_bytes; /* one request or answer message [4 MiB, what stock clients accept] */
-    uint32_t max_header_bytes; /* header list of a request, counted as HTTP/2 does [16 KiB] */
-    uint32_t max_queue_bytes;  /* answers waiting in one call [1 MiB] */
-    uint64_t
-        max_receive_bytes; /* unfinished request messages of all connections together [64 MiB] */
-    uint64_t max_unpacked_bytes; /* memory of one unpacked message [64 MiB], and never over 32 × its
-                                    size + 64 KiB */
-    uint32_t max_resets_per_second;  /* RST_STREAM frames of one connection; ten times as many in a
-                                        burst [100] */
-    uint32_t max_control_per_second; /* PING, SETTINGS, PRIORITY, unknown and empty frames; same
-                                        burst rule [100] */
-    uint32_t preface_timeout_ms;     /* for a new connection to begin HTTP/2 [10,000] */
-    uint32_t
-        linger_ms; /* for a finished call or closing connection to get rid of its bytes [10,000] */
+        max_control_per_second;  /* PING, SETTINGS, PRIORITY, empty frames; the same way [100] */
+    uint32_t preface_timeout_ms; /* for a new connection to begin HTTP/2 [10,000] */
+    uint32_t linger_ms; /* a finished call whose last bytes nobody reads is reset after it; any
+                         * reading starts it anew [600,000] */
 } reid_rpc_limits;
 
 /* Who is at the other end of the Unix socket (SO_PEERCRED at connect time). */

@@ -20,6 +20,8 @@ typedef struct reid_rpc_listener {
     reid_rpc_alarm retry; /* after running out of descriptors */
     char *path;
     int fd; /* -1: no longer listening */
+    size_t conn_count;
+    bool full_warned;
     dev_t device;
     ino_t inode;
 } reid_rpc_listener;
@@ -34,7 +36,7 @@ typedef struct reid_rpc_conn {
     reid_rpc_wire wire;
     reid_rpc_node node; /* in the server's list */
     reid_rpc_server *server;
-    const reid_rpc_listener *listener;
+    reid_rpc_listener *listener;
     reid_rpc_peer peer;
     reid_rpc_node calls;
     reid_rpc_alarm alarm; /* first: the preface must come; last: the bytes must go */
@@ -57,7 +59,7 @@ struct reid_rpc_server {
     void *guard_user;
     struct reid_rpc_health *health;
     struct reid_rpc_reflection *reflection;
-    bool draining, full_warned, done, freed;
+    bool draining, done, freed;
     reid_rpc_alarm grace;
     reid_rpc_task done_task;
     void (*on_done)(void *user);
@@ -75,6 +77,7 @@ struct reid_rpc_call {
     const reid_rpc_row *row;
     reid_rpc_task task;
     reid_rpc_alarm alarm; /* the deadline, then the lingering */
+    size_t lingering_bytes;
     reid_rpc_inbox inbox;
     reid_rpc_outbox outbox;
     uint8_t *held; /* the request of a one-request call, until the client has half-closed */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/compiler.h"
+#include "rpc/field.h"
 
 /* Plain malloc below, so that the default allocator can free the message. What is freed on the way
  * is not given back to the budget: it bounds the work as well as the memory. */
@@ -33,18 +34,20 @@ static void budget_free(void *data, void *memory)
     free(memory);
 }
 
-/* Well-formed by RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static bool is_utf8(const char *text)
+/* Well-formed by RFC 3629 (no overlong forms, no surrogates, nothing above U+10FFFF) and without a
+ * NUL, which would end the text early. */
+static bool is_text(const uint8_t *s, size_t size)
 {
-    const unsigned char *s = (const unsigned char *)text;
-    while (*s) {
+    const uint8_t *end = s + size;
+    while (s < end) {
         if (*s < 0x80) {
-            s++;
+            if (*s++ == 0)
+                return false;
             continue;
         }
-        unsigned follow = *s >= 0xf0 ? 3 : *s >= 0xe0 ? 2 : 1;
-        unsigned char low = 0x80, high = 0xbf;
-        if (*s < 0xc2 || *s > 0xf4)
+        size_t follow = *s >= 0xf0 ? 3 : *s >= 0xe0 ? 2 : 1;
+        uint8_t low = 0x80, high = 0xbf;
+        if (*s < 0xc2 || *s > 0xf4 || (size_t)(end - s) <= follow)
             return false;
         if (*s == 0xe0)
             low = 0xa0;
@@ -65,49 +68,44 @@ static bool is_utf8(const char *text)
     return true;
 }
 
-static const char *bad_text(const ProtobufCMessage *message);
+enum { MAX_DEPTH = 64 };
 
-/* The value at `place`, which has the field's type. */
-static const char *bad_text_at(const ProtobufCFieldDescriptor *field, const void *place)
+/* Looks at the texts of a message before it is unpacked. False with *ret_field set when one is bad,
+ * with NULL when messages are nested too deep. What is malformed otherwise is left to the
+ * unpacking. */
+static bool check_texts(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size,
+                        int depth, const char **ret_field)
 {
-    if (field->type == PROTOBUF_C_TYPE_STRING) {
-        const char *text = *(char *const *)place;
-        return text && !is_utf8(text) ? field->name : NULL;
-    }
-    const ProtobufCMessage *child = *(ProtobufCMessage *const *)place;
-    return child ? bad_text(child) : NULL;
-}
-
-/* The name of a string field that is not UTF-8, or NULL. Recursion is as deep as the message was
- * when it was unpacked. */
-static const char *bad_text(const ProtobufCMessage *message)
-{
-    const ProtobufCMessageDescriptor *type = message->descriptor;
-    for (unsigned i = 0; i < type->n_fields; i++) {
-        const ProtobufCFieldDescriptor *field = &type->fields[i];
-        if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
-            continue;
-        const char *base = (const char *)message;
-        const char *bad = NULL;
-        if (field->label == PROTOBUF_C_LABEL_REPEATED) {
-            size_t count = *(const size_t *)(base + field->quantifier_offset);
-            void *const *items = *(void *const *const *)(base + field->offset);
-            for (size_t k = 0; k < count && !bad; k++)
-                bad = bad_text_at(field, &items[k]);
-        } else if (!(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) ||
-                   *(const uint32_t *)(base + field->quantifier_offset) == field->id) {
-            bad = bad_text_at(field, base + field->offset);
+    *ret_field = NULL;
+    if (depth > MAX_DEPTH)
+        return false;
+    const uint8_t *at = bytes, *end = bytes + size;
+    reid_rpc_field f;
+    while (reid_rpc_next_field(&at, end, &f) == 1) {
+        const ProtobufCFieldDescriptor *field =
+            f.type == 2 ? protobuf_c_message_descriptor_get_field(type, f.number) : NULL;
+        if (field && field->type == PROTOBUF_C_TYPE_STRING && !is_text(f.bytes, f.size)) {
+            *ret_field = field->name;
+            return false;
         }
-        if (bad)
-            return bad;
+        if (field && field->type == PROTOBUF_C_TYPE_MESSAGE &&
+            !check_texts(field->descriptor, f.bytes, f.size, depth + 1, ret_field))
+            return false;
     }
-    return NULL;
+    return true;
 }
 
 reid_status reid_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes,
                             size_t size, uint64_t limit_bytes, ProtobufCMessage **ret_message,
                             reid_error *err)
 {
+    const char *field;
+    if (!check_texts(descriptor, bytes, size, 0, &field)) {
+        if (!field)
+            return reid_fail(err, REID_ERR_INVALID, "a %s is nested too deep", descriptor->name);
+        return reid_fail(err, REID_ERR_INVALID, "the text in field '%s' of %s is not valid UTF-8",
+                         field, descriptor->name);
+    }
     budget b = {.left = REID_MIN((uint64_t)size * 32 + 65536, limit_bytes)};
     ProtobufCAllocator allocator = {
         .alloc = budget_alloc, .free = budget_free, .allocator_data = &b};
@@ -119,14 +117,6 @@ reid_status reid_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, const 
     if (!message)
         return reid_fail(err, REID_ERR_INVALID, "the bytes sent are not a valid %s",
                          descriptor->name);
-    const char *bad = bad_text(message);
-    if (bad) {
-        reid_status status =
-            reid_fail(err, REID_ERR_INVALID, "the text in field '%s' of %s is not UTF-8", bad,
-                      descriptor->name);
-        protobuf_c_message_free_unpacked(message, NULL);
-        return status;
-    }
     *ret_message = message;
     return REID_OK;
 }

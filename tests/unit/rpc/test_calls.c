@@ -188,7 +188,8 @@ static void text_that_is_not_utf8_is_refused(void **state)
     answer *a;
     request.text = (char *)(uintptr_t) "caf\xe9";
     assert_int_equal(unary(f, ECHO_PATH "Say", &request, 0, &a), REID_ERR_INVALID);
-    assert_string_equal(f->err.text, "the text in field 'text' of reid.test.Ask is not UTF-8");
+    assert_string_equal(f->err.text,
+                        "the text in field 'text' of reid.test.Ask is not valid UTF-8");
 }
 
 static void server_stream_comes_in_order_and_ends(void **state)

@@ -181,6 +181,37 @@ static void bidi_peer_that_does_not_listen_is_told(void **state)
     free(payload);
 }
 
+static bool no_calls(void *server)
+{
+    return echo_server_calls(server) == 0;
+}
+
+/* One message of 3 MiB, of which the client takes its window of 1 MiB. */
+static void last_bytes_that_nobody_reads_are_given_up(void **state)
+{
+    fixture f = {0};
+    reid_rpc_limits limits = {.linger_ms = 30};
+    f.server = echo_server_new(&limits);
+    reid_assert_ok(reid_rpc_client_connect(echo_server_address(f.server), 0, &f.client, &f.err),
+                   &f.err);
+    ask request = REID__TEST__ASK__INIT;
+    request.size = 3 << 20;
+    request.count = 1;
+    reid_rpc_client_stream *stream;
+    reid_assert_ok(reid_rpc_client_start(f.client, ECHO_PATH "Tell", &request.base,
+                                         &reid__test__answer__descriptor, &stream, &f.err),
+                   &f.err);
+    say(&f);
+    assert_int_equal(echo_server_service(f.server)->closed, 1); /* the handler is done with it */
+    assert_true(reid_test_wait(no_calls, f.server, 10));
+    ProtobufCMessage *message;
+    assert_int_equal(reid_rpc_client_next(stream, 20000, &message, &f.err), REID_ERR_CANCELLED);
+    reid_rpc_client_stop(stream);
+    say(&f);
+    reid_rpc_client_free(f.client);
+    echo_server_free(f.server);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -191,6 +222,7 @@ int main(void)
         TEST(peer_that_does_not_read_its_socket),
         TEST(requests_are_held_back_too),
         TEST(bidi_peer_that_does_not_listen_is_told),
+        cmocka_unit_test(last_bytes_that_nobody_reads_are_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

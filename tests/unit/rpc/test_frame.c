@@ -233,6 +233,12 @@ static void texts_are_utf8(void **state)
         assert_int_equal(unpack_text(good[i]), REID_OK);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(unpack_text(bad[i]), REID_ERR_INVALID);
+    static const uint8_t with_nul[] = {0x0a, 3, 'a', 0,
+                                       'b'}; /* a C text cannot hold it: "a" would be heard */
+    ProtobufCMessage *message;
+    assert_int_equal(reid_rpc_unpack(&reid__test__ask__descriptor, with_nul, sizeof with_nul,
+                                     1 << 20, &message, NULL),
+                     REID_ERR_INVALID);
 }
 
 static void texts_inside_are_looked_at(void **state)
