@@ -5,6 +5,7 @@
 #include "daemon/shim/options.h"
 #include "daemon/shim/rank.h"
 #include "daemon/shim/supervise.h"
+#include "version.h"
 
 int main(int argc, char **argv)
 {
@@ -15,7 +16,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (options.help || options.version) {
-        fputs(options.help ? reidd_shim_usage : "reidd-shim " REID_VERSION "\n", stdout);
+        fputs(options.help ? reidd_shim_usage : "reidd-shim " REID_VERSION_TEXT "\n", stdout);
         return 0;
     }
     if (options.rank_exec)

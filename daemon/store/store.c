@@ -162,10 +162,10 @@ int reidd_store_schema(const reidd_store *store)
     return store->schema;
 }
 
-reid_status reidd_store_begin(reidd_store *store, reid_error *err)
+reid_status reidd_store_begin(reidd_store *store, bool durable, reid_error *err)
 {
     REID_ASSERT(!store->in_batch);
-    REID_TRY(set_sync(store, false, err));
+    REID_TRY(set_sync(store, durable, err));
     REID_TRY(reidd_store_exec(store, "BEGIN IMMEDIATE", "write", err));
     store->in_batch = true;
     return REID_OK;

@@ -5,7 +5,7 @@
  * that is something else too (CORRUPT).
  *
  * Durability: what job, attempt and event calls have written is on the disk when they return. Rows
- * are written in batches (reidd_store_begin … reidd_store_commit); a committed batch survives the
+ * are written in batches that are not durable (reidd_store_begin); a committed batch survives the
  * death of the daemon, and a power cut at the latest a moment after (the rank's spool has the rows
  * as well).
  *
@@ -31,8 +31,8 @@ int reidd_store_schema(const reidd_store *store); /* version of the tables, from
 
 /* ---- batches ---- */
 
-/* Everything until _commit is one transaction. Batches do not nest. */
-reid_status reidd_store_begin(reidd_store *store, reid_error *err);
+/* Everything until _commit is one transaction, on the disk when `durable`. Batches do not nest. */
+reid_status reidd_store_begin(reidd_store *store, bool durable, reid_error *err);
 /* On failure nothing of the batch is stored and it is over. */
 reid_status reidd_store_commit(reidd_store *store, reid_error *err);
 void reidd_store_rollback(reidd_store *store); /* no batch: nothing happens */

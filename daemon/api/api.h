@@ -1,0 +1,38 @@
+/* The RPC rows of the daemon: between reid.v1's messages and the manager. The only folder that
+ * knows generated types. Loop thread only. */
+#ifndef REIDD_API_API_H
+#define REIDD_API_API_H
+
+#include <uv.h>
+
+#include "daemon/hub/hub.h"
+#include "daemon/manager.h"
+#include "daemon/store/store.h"
+#include "rpc/server.h"
+
+typedef struct reidd_api {
+    uv_loop_t *loop;
+    reidd_manager *manager;
+    reidd_store *store;
+    reidd_hub *hub;
+    const char *state_dir;
+    const char *node; /* host name */
+    int64_t started_ms;
+} reidd_api;
+
+/* JobService, SystemService, health and reflection for everybody's socket. `api` must outlive the
+ * server. */
+reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid_error *err);
+/* RankService, for the private socket. */
+void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server);
+
+/* The tables. */
+void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server);
+void reidd_api_add_system(reidd_api *api, reid_rpc_server *server);
+
+/* Streaming rows (watch.c, metrics.c, logs.c). */
+void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+void reidd_api_metrics(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+
+#endif

@@ -1,0 +1,176 @@
+#include "daemon/api/convert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/vec.h"
+#include "rpc/unpack.h"
+
+#define ROW_SCALARS 4096
+#define NAME_BYTES 256
+
+/* Stored and sent as numbers: they must be the same ones. */
+_Static_assert((int)REIDD_PENDING == REID__V1__JOB_STATE__JOB_STATE_PENDING &&
+                   (int)REIDD_CANCELLED == REID__V1__JOB_STATE__JOB_STATE_CANCELLED,
+               "states");
+_Static_assert((int)REIDD_LOADING == REID__V1__JOB_PHASE__JOB_PHASE_LOADING &&
+                   (int)REIDD_SAVING == REID__V1__JOB_PHASE__JOB_PHASE_SAVING,
+               "phases");
+
+/* Length of the UTF-8 sequence that begins here, 0 when it is none (RFC 3629). */
+static size_t sequence_length(const unsigned char *s)
+{
+    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    if (s[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return length;
+}
+
+char *reidd_convert_text(const char *text)
+{
+    char *copy = reid_xstrdup(text ? text : "");
+    for (size_t i = 0; copy[i];) {
+        size_t length = sequence_length((const unsigned char *)copy + i);
+        if (length == 0)
+            copy[i] = '?';
+        i += length ? length : 1;
+    }
+    return copy;
+}
+
+static Reid__V1__Progress *convert_progress(const reidd_progress *progress)
+{
+    Reid__V1__Progress *message = reid_xmalloc(sizeof *message);
+    reid__v1__progress__init(message);
+    message->iteration = progress->iteration;
+    message->max_iteration = progress->max_iteration;
+    message->epoch = progress->epoch;
+    message->max_epoch = progress->max_epoch;
+    message->eta_seconds = progress->eta_s;
+    message->images_per_second = progress->images_per_s;
+    return message;
+}
+
+static Reid__V1__Failure *convert_failure(const reidd_failure *failure)
+{
+    Reid__V1__Failure *message = reid_xmalloc(sizeof *message);
+    reid__v1__failure__init(message);
+    message->sentence = reidd_convert_text(failure->sentence);
+    message->rank = failure->rank;
+    message->exit_code = failure->exit_code;
+    message->signal = failure->signal;
+    return message;
+}
+
+Reid__V1__Job *reidd_convert_job(const reidd_job_view *view)
+{
+    const reidd_job *job = &view->job;
+    Reid__V1__Job *message = reid_xmalloc(sizeof *message);
+    reid__v1__job__init(message);
+    message->id = reid_xstrdup(job->id);
+    message->name = reidd_convert_text(job->name);
+    message->user = reidd_convert_text(job->user);
+    message->state = (Reid__V1__JobState)job->state;
+    message->phase = (Reid__V1__JobPhase)job->phase;
+    message->ranks = job->ranks;
+    message->attempt = job->attempt;
+    message->submitted_ms = job->submitted_ms;
+    message->started_ms = job->started_ms;
+    message->ended_ms = job->ended_ms;
+    message->progress = convert_progress(&job->progress);
+    if (job->state == REIDD_FAILED)
+        message->failure = convert_failure(&job->failure);
+    message->output_dir = reidd_convert_text(job->output_dir);
+    message->queue_position = view->queue_position;
+    message->exit_code = job->exit_code;
+    message->detail = reidd_convert_text(view->detail);
+    message->last_progress_ms = job->last_progress_ms;
+    return message;
+}
+
+typedef REID_VEC(Reid__V1__Scalar *) scalar_list;
+
+static void add_scalar(const char *name, double value, void *user)
+{
+    scalar_list *list = user;
+    Reid__V1__Scalar *scalar = reid_xmalloc(sizeof *scalar);
+    reid__v1__scalar__init(scalar);
+    scalar->name = reidd_convert_text(name);
+    scalar->value = value;
+    reid_vec_push(list, scalar);
+}
+
+void reidd_convert_add_latest(reidd_api *api, Reid__V1__Job *job)
+{
+    scalar_list list = {0};
+    reidd_manager_latest(api->manager, job->id, add_scalar, &list, NULL);
+    job->n_latest = list.count;
+    job->latest = list.items;
+}
+
+void reidd_convert_add_config(reidd_api *api, Reid__V1__Job *job)
+{
+    char *yaml = NULL;
+    if (reidd_manager_config(api->manager, job->id, &yaml, NULL) != REID_OK)
+        return;
+    job->config_yaml = reidd_convert_text(yaml);
+    free(yaml);
+}
+
+/* ---- rows ---- */
+
+reid_status reidd_convert_row(const Reid__V1__MetricRow *row, reidd_scalar *ret_scalars,
+                              reidd_row *ret_row, reid_error *err)
+{
+    if (row->seq < 1)
+        return reid_fail(err, REID_ERR_INVALID, "a row's number begins at 1, not at %lld",
+                         (long long)row->seq);
+    if (row->n_scalars > ROW_SCALARS)
+        return reid_fail(err, REID_ERR_INVALID, "a row has at most %d scalars, not %zu",
+                         ROW_SCALARS, row->n_scalars);
+    for (size_t i = 0; i < row->n_scalars; i++) {
+        size_t length = strlen(row->scalars[i]->name);
+        if (length == 0 || length > NAME_BYTES)
+            return reid_fail(err, REID_ERR_INVALID, "a metric's name has 1 to %d bytes, not %zu",
+                             NAME_BYTES, length);
+        ret_scalars[i] =
+            (reidd_scalar){.name = row->scalars[i]->name, .value = row->scalars[i]->value};
+    }
+    *ret_row = (reidd_row){.seq = row->seq,
+                           .iteration = row->iteration,
+                           .scalars = ret_scalars,
+                           .scalar_count = row->n_scalars};
+    return REID_OK;
+}
+
+reid_status reidd_convert_packed_row(const void *bytes, size_t size, int attempt,
+                                     void (*use)(const reidd_row *row, void *user), void *user,
+                                     reid_error *err)
+{
+    ProtobufCMessage *message = NULL;
+    REID_TRY(
+        reid_rpc_unpack(&reid__v1__metric_row__descriptor, bytes, size, 64u << 20, &message, err));
+    Reid__V1__MetricRow *row = (Reid__V1__MetricRow *)message;
+    reidd_scalar *scalars = reid_xcalloc(row->n_scalars + 1, sizeof *scalars);
+    reidd_row plain = {0};
+    row->attempt = attempt; /* whoever wrote it: it belongs to this attempt */
+    reid_status status = reidd_convert_row(row, scalars, &plain, err);
+    if (status == REID_OK) {
+        plain.size = reid__v1__metric_row__get_packed_size(row);
+        uint8_t *packed = reid_xmalloc(plain.size + 1);
+        reid__v1__metric_row__pack(row, packed);
+        plain.bytes = packed;
+        use(&plain, user);
+        free(packed);
+    }
+    free(scalars);
+    reid__v1__metric_row__free_unpacked(row, NULL);
+    return status;
+}

@@ -1,0 +1,170 @@
+/* RankService: what ranks say over the private socket. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "daemon/api/api.h"
+#include "daemon/api/convert.h"
+#include "reid/v1/link.pb-c.h"
+
+#define LINK_MESSAGE_BYTES (1u << 20)
+#define SENTENCE_BYTES 4000
+
+typedef struct rank_link {
+    reidd_listener listener; /* first; rank 0 hears of stored rows */
+    reidd_api *api;
+    reid_rpc_call *call;
+    int attempt, rank;
+    int64_t told_seq;
+} rank_link;
+
+static void tell_stored(rank_link *l)
+{
+    int64_t seq = reidd_manager_stored_seq(l->api->manager, l->listener.job_id);
+    if (seq <= l->told_seq || reid_rpc_call_ended(l->call))
+        return;
+    Reid__V1__LinkStored stored = REID__V1__LINK_STORED__INIT;
+    Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
+    stored.seq = seq;
+    down.kind_case = REID__V1__LINK_DOWN__KIND_STORED;
+    down.stored = &stored;
+    if (reid_rpc_call_send(l->call, &down.base) == REID_OK)
+        l->told_seq = seq; /* a full queue: with the next rows */
+}
+
+static void on_change(reidd_listener *listener, unsigned changes)
+{
+    rank_link *l = (rank_link *)listener;
+    if (changes & REIDD_CHANGED_ROWS)
+        tell_stored(l);
+    if (changes & REIDD_CHANGED_END)
+        reid_rpc_call_finish(l->call, REID_ERR_PRECONDITION, "the attempt is over");
+}
+
+static void on_close(reid_rpc_call *call)
+{
+    rank_link *l = reid_rpc_call_user(call);
+    reidd_hub_remove(&l->listener);
+    free(l);
+}
+
+static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V1__LinkUp *up,
+                              reid_error *err)
+{
+    if (up->kind_case != REID__V1__LINK_UP__KIND_HELLO)
+        return reid_fail(err, REID_ERR_PRECONDITION, "the first message of a link is its hello");
+    const reidd_hello hello = {
+        .job_id = up->hello->job_id,
+        .ticket = up->hello->ticket,
+        .attempt = up->hello->attempt,
+        .rank = up->hello->rank,
+        .world = up->hello->world,
+    };
+    int64_t stored_seq = 0;
+    REID_TRY(reidd_manager_hello(api->manager, &hello, &stored_seq, err));
+    rank_link *l = reid_xcalloc(1, sizeof *l);
+    l->api = api;
+    l->call = call;
+    l->attempt = hello.attempt;
+    l->rank = hello.rank;
+    l->told_seq = stored_seq;
+    l->listener.wake = on_change;
+    reidd_hub_add(api->hub, &l->listener, hello.job_id);
+    reid_rpc_call_set_user(call, l);
+    reid_rpc_call_on_close(call, on_close);
+    Reid__V1__LinkAccept accept = REID__V1__LINK_ACCEPT__INIT;
+    Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
+    accept.stored_seq = stored_seq;
+    down.kind_case = REID__V1__LINK_DOWN__KIND_ACCEPT;
+    down.accept = &accept;
+    return reid_rpc_call_send(call, &down.base);
+}
+
+static reid_status take_row(rank_link *l, Reid__V1__MetricRow *row, reid_error *err)
+{
+    if (l->rank != 0)
+        return reid_fail(err, REID_ERR_INVALID, "rows come from rank 0 only, not from rank %d",
+                         l->rank);
+    reidd_scalar *scalars = reid_xcalloc(row->n_scalars + 1, sizeof *scalars);
+    reidd_row plain = {0};
+    row->attempt = l->attempt;
+    reid_status status = reidd_convert_row(row, scalars, &plain, err);
+    if (status == REID_OK) {
+        plain.size = reid__v1__metric_row__get_packed_size(row);
+        uint8_t *packed = reid_xmalloc(plain.size + 1);
+        reid__v1__metric_row__pack(row, packed);
+        plain.bytes = packed;
+        status = reidd_manager_row(l->api->manager, l->listener.job_id, l->attempt, &plain, err);
+        free(packed);
+    }
+    free(scalars);
+    return status;
+}
+
+static reid_status take(rank_link *l, const Reid__V1__LinkUp *up, reid_error *err)
+{
+    reidd_manager *manager = l->api->manager;
+    const char *id = l->listener.job_id;
+    switch (up->kind_case) {
+    case REID__V1__LINK_UP__KIND_ROW:
+        return take_row(l, up->row, err);
+    case REID__V1__LINK_UP__KIND_PHASE:
+        return reidd_manager_phase(manager, id, l->attempt, (reidd_phase)up->phase->phase, err);
+    case REID__V1__LINK_UP__KIND_PROGRESS: {
+        const reidd_progress progress = {
+            .iteration = up->progress->iteration,
+            .max_iteration = up->progress->max_iteration,
+            .epoch = up->progress->epoch,
+            .max_epoch = up->progress->max_epoch,
+            .eta_s = up->progress->eta_seconds,
+            .images_per_s = up->progress->images_per_second,
+        };
+        return reidd_manager_progress(manager, id, l->attempt, l->rank, &progress, err);
+    }
+    case REID__V1__LINK_UP__KIND_FAILURE:
+        if (strlen(up->failure->sentence) > SENTENCE_BYTES)
+            return reid_fail(err, REID_ERR_INVALID, "last words have at most %d bytes",
+                             SENTENCE_BYTES);
+        return reidd_manager_failure(manager, id, l->attempt, l->rank, up->failure->sentence, err);
+    case REID__V1__LINK_UP__KIND_HELLO:
+        return reid_fail(err, REID_ERR_PRECONDITION, "a link says hello only once");
+    default:
+        return REID_OK; /* something newer than this daemon */
+    }
+}
+
+static void on_message(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    const Reid__V1__LinkUp *up = (const Reid__V1__LinkUp *)message;
+    rank_link *l = reid_rpc_call_user(call);
+    reid_error err = {0};
+    reid_status status = l ? take(l, up, &err) : take_hello(service, call, up, &err);
+    if (status != REID_OK)
+        reid_rpc_call_finish(call, status, err.text);
+}
+
+static const reid_rpc_method methods[] = {
+    {.path = "/reid.v1.RankService/Link",
+     .input = &reid__v1__link_up__descriptor,
+     .output = &reid__v1__link_down__descriptor,
+     .kind = REID_RPC_BIDI,
+     .mutating = true,
+     .max_request_bytes = LINK_MESSAGE_BYTES + 64,
+     .on_message = on_message},
+};
+
+static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
+                         reid_error *err)
+{
+    if (peer->uid == 0 || peer->uid == geteuid())
+        return REID_OK;
+    return reid_fail(err, REID_ERR_PERMISSION, "this socket is for the ranks of reidd's own jobs");
+}
+
+void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server)
+{
+    reid_rpc_server_set_guard(server, guard, api);
+    reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
+}

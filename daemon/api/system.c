@@ -1,0 +1,65 @@
+/* SystemService, and what the public socket serves altogether. */
+#include <unistd.h>
+
+#include "base/compiler.h"
+#include "daemon/api/api.h"
+#include "descriptors.h"
+#include "reid/v1/system.pb-c.h"
+#include "version.h"
+
+static const char *const features[] = {
+    "health", "reflection", "metrics-cursor", "log-offsets", "adoption",
+};
+
+static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    const reidd_api *api = service;
+    Reid__V1__InfoResponse out = REID__V1__INFO_RESPONSE__INIT;
+    out.version = (char *)REID_VERSION;
+    out.revision = (char *)REID_REVISION;
+    out.pid = getpid();
+    out.started_ms = api->started_ms;
+    out.slots = reidd_manager_slots(api->manager);
+    out.slots_used = reidd_manager_slots_used(api->manager);
+    out.state_dir = (char *)api->state_dir;
+    out.node = (char *)api->node;
+    out.n_features = REID_COUNT_OF(features);
+    out.features = (char **)features;
+    reid_rpc_call_reply(call, &out.base);
+}
+
+static const reid_rpc_method methods[] = {
+    {.path = "/reid.v1.SystemService/Info",
+     .input = &reid__v1__info_request__descriptor,
+     .output = &reid__v1__info_response__descriptor,
+     .kind = REID_RPC_UNARY,
+     .max_request_bytes = 4096,
+     .on_message = info},
+};
+
+void reidd_api_add_system(reidd_api *api, reid_rpc_server *server)
+{
+    reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
+}
+
+/* Whoever may connect may look; only the daemon's own user and root may change something. */
+static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
+                         reid_error *err)
+{
+    if (!method->mutating || peer->uid == 0 || peer->uid == geteuid())
+        return REID_OK;
+    return reid_fail(err, REID_ERR_PERMISSION,
+                     "only root and the user who runs reidd (uid %u) may do this, not uid %u",
+                     (unsigned)geteuid(), (unsigned)peer->uid);
+}
+
+reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid_error *err)
+{
+    reid_rpc_server_set_guard(server, guard, api);
+    reidd_api_add_jobs(api, server);
+    reidd_api_add_system(api, server);
+    reid_rpc_server_add_health(server);
+    return reid_rpc_server_add_reflection(
+        server, reid_proto_descriptors,
+        (size_t)(reid_proto_descriptors_end - reid_proto_descriptors), err);
+}

@@ -1,0 +1,297 @@
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/api/api.h"
+#include "daemon/api/convert.h"
+#include "daemon/exec/programs.h"
+#include "version.h"
+
+#define STOP_GRACE_MS 200  /* for open calls */
+#define STOP_LIMIT_MS 1500 /* then connections are cut */
+
+typedef struct reidd_daemon {
+    const reidd_options *options;
+    uv_loop_t loop;
+    uv_signal_t signals[3];
+    size_t signal_count;
+    uv_timer_t stop_timer;
+    int lock_fd;
+    char *shim, *trainer, *link_path, *link_address;
+    char node[256];
+    reidd_store *store;
+    reidd_hub hub;
+    reidd_manager *manager;
+    reidd_api api;
+    reid_rpc_server *public_server, *rank_server;
+    int servers_open;
+    bool stopping, down;
+} reidd_daemon;
+
+/* ---- places ---- */
+
+static void write_pid(int fd)
+{
+    char text[32];
+    int length = snprintf(text, sizeof text, "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length)
+        reid_log_warn("daemon cannot write its process id: %s", strerror(errno));
+}
+
+static reid_status lock_state(reidd_daemon *daemon, reid_error *err)
+{
+    const char *folder = daemon->options->state_dir;
+    REID_AUTOFREE char *path = reid_path_join(folder, "reidd.lock");
+    REID_TRY(reid_make_dirs(folder, 0700, err));
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return reid_fail_errno(err, errno, "cannot open '%s'", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        write_pid(fd);
+        daemon->lock_fd = fd;
+        return REID_OK;
+    }
+    int number = errno;
+    char owner[32] = "";
+    ssize_t n = pread(fd, owner, sizeof owner - 1, 0);
+    owner[strspn(owner, n > 0 ? "0123456789" : "")] = '\0';
+    close(fd);
+    if (number != EWOULDBLOCK)
+        return reid_fail_errno(err, number, "cannot lock '%s'", path);
+    return reid_fail(err, REID_ERR_EXISTS,
+                     "another reidd (process %s) uses the state folder '%s'; stop it, or choose "
+                     "another --state-dir",
+                     owner, folder);
+}
+
+/* The rest of the way from here is short: the folder of the sockets, and where programs are. */
+static reid_status find_places(reidd_daemon *daemon, reid_error *err)
+{
+    REID_AUTOFREE char *folder = reid_path_dir(daemon->options->socket_path);
+    REID_TRY(reid_make_dirs(folder, 0755, err));
+    daemon->link_path = reid_path_join(folder, "link.sock");
+    daemon->link_address = reid_xasprintf("unix:%s", daemon->link_path);
+    REID_TRY(reidd_program_find("reidd-shim", &daemon->shim, err));
+    if (daemon->options->trainer)
+        daemon->trainer = reid_xstrdup(daemon->options->trainer);
+    else
+        REID_TRY(reidd_program_find("reid-train", &daemon->trainer, err));
+    if (access(daemon->trainer, X_OK) != 0)
+        return reid_fail_errno(err, errno, "cannot use the trainer '%s'", daemon->trainer);
+    if (gethostname(daemon->node, sizeof daemon->node - 1) != 0)
+        snprintf(daemon->node, sizeof daemon->node, "localhost");
+    return REID_OK;
+}
+
+static reid_status open_store(reidd_daemon *daemon, reid_error *err)
+{
+    REID_AUTOFREE char *path = reid_path_join(daemon->options->state_dir, "reidd.db");
+    return reidd_store_open(path, &daemon->store, err);
+}
+
+static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
+{
+    const reidd_options *options = daemon->options;
+    int slots = options->slots ? (int)options->slots : (int)uv_available_parallelism();
+    const reidd_manager_options wanted = {
+        .state_dir = options->state_dir,
+        .slots = REID_MAX(slots, 1),
+        .shim = daemon->shim,
+        .trainer = daemon->trainer,
+        .link_address = daemon->link_address,
+        .grace_ms = options->grace_ms,
+        .check_timeout_ms = (uint64_t)options->check_timeout_ms,
+        .start_timeout_ms = (uint64_t)options->start_timeout_ms,
+        .decode_row = reidd_convert_packed_row,
+    };
+    return reidd_manager_new(&daemon->loop, daemon->store, &daemon->hub, &wanted, &daemon->manager,
+                             err);
+}
+
+/* ---- sockets ---- */
+
+static reid_status find_group(const char *name, gid_t *ret_gid, reid_error *err)
+{
+    struct group entry, *found = NULL;
+    char buffer[16384];
+    int rc = getgrnam_r(name, &entry, buffer, sizeof buffer, &found);
+    if (rc != 0)
+        return reid_fail_errno(err, rc, "cannot look up the group '%s'", name);
+    if (!found)
+        return reid_fail(err, REID_ERR_NOT_FOUND, "there is no group '%s'", name);
+    *ret_gid = found->gr_gid;
+    return REID_OK;
+}
+
+static reid_status listen_public(reidd_daemon *daemon, reid_error *err)
+{
+    const char *path = daemon->options->socket_path;
+    gid_t gid = 0;
+    if (!daemon->options->group)
+        return reid_rpc_server_listen_unix(daemon->public_server, path, 0600, err);
+    REID_TRY(find_group(daemon->options->group, &gid, err));
+    REID_TRY(reid_rpc_server_listen_unix(daemon->public_server, path, 0600, err));
+    if (chown(path, (uid_t)-1, gid) != 0 || chmod(path, 0660) != 0)
+        return reid_fail_errno(err, errno, "cannot give '%s' to the group '%s'", path,
+                               daemon->options->group);
+    return REID_OK;
+}
+
+static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
+{
+    daemon->api = (reidd_api){
+        .loop = &daemon->loop,
+        .manager = daemon->manager,
+        .store = daemon->store,
+        .hub = &daemon->hub,
+        .state_dir = daemon->options->state_dir,
+        .node = daemon->node,
+        .started_ms = reid_clock_wall_ms(),
+    };
+    REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->public_server, err));
+    REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->rank_server, err));
+    REID_TRY(reidd_api_serve_public(&daemon->api, daemon->public_server, err));
+    reidd_api_serve_ranks(&daemon->api, daemon->rank_server);
+    /* The link first: a job that is submitted at once finds it. */
+    REID_TRY(reid_rpc_server_listen_unix(daemon->rank_server, daemon->link_path, 0600, err));
+    return listen_public(daemon, err);
+}
+
+/* ---- the end ---- */
+
+static void close_handle(uv_handle_t *handle)
+{
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* Nobody is connected any more, or is cut off now. */
+static void go_down(reidd_daemon *daemon)
+{
+    if (daemon->down)
+        return;
+    daemon->down = true;
+    reid_rpc_server_free(daemon->public_server);
+    reid_rpc_server_free(daemon->rank_server);
+    reidd_manager_close(daemon->manager);
+    for (size_t i = 0; i < daemon->signal_count; i++)
+        close_handle((uv_handle_t *)&daemon->signals[i]);
+    close_handle((uv_handle_t *)&daemon->stop_timer);
+}
+
+static void on_stop_timer(uv_timer_t *timer)
+{
+    go_down(timer->data);
+}
+
+static void on_server_down(void *user)
+{
+    reidd_daemon *daemon = user;
+    if (--daemon->servers_open == 0) /* not from inside a server */
+        uv_timer_start(&daemon->stop_timer, on_stop_timer, 0, 0);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    reidd_daemon *daemon = handle->data;
+    if (daemon->stopping)
+        return;
+    daemon->stopping = true;
+    size_t running = reidd_manager_running(daemon->manager);
+    reid_log_info("daemon stopping signal=%d%s", number,
+                  running ? "; jobs that run go on and are found again at the next start" : "");
+    daemon->servers_open = 2;
+    uv_timer_start(&daemon->stop_timer, on_stop_timer, STOP_LIMIT_MS, 0);
+    reid_rpc_server_shutdown(daemon->public_server, STOP_GRACE_MS, on_server_down, daemon);
+    reid_rpc_server_shutdown(daemon->rank_server, STOP_GRACE_MS, on_server_down, daemon);
+}
+
+static void watch_signals(reidd_daemon *daemon)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction old;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write like a full disk */
+    for (size_t i = 0; i < REID_COUNT_OF(numbers); i++) {
+        if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            continue; /* nohup */
+        uv_signal_t *handle = &daemon->signals[daemon->signal_count++];
+        uv_signal_init(&daemon->loop, handle);
+        handle->data = daemon;
+        uv_signal_start(handle, on_signal, numbers[i]);
+    }
+    uv_timer_init(&daemon->loop, &daemon->stop_timer);
+    daemon->stop_timer.data = daemon;
+}
+
+/* ---- the whole ---- */
+
+/* Many clients and ranks mean many sockets. */
+static void allow_many_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 8192) {
+        limit.rlim_cur = REID_MIN(limit.rlim_max, (rlim_t)8192);
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static reid_status open_all(reidd_daemon *daemon, reid_error *err)
+{
+    REID_TRY(lock_state(daemon, err));
+    REID_TRY(find_places(daemon, err));
+    REID_TRY(open_store(daemon, err));
+    REID_TRY(open_manager(daemon, err));
+    REID_TRY(open_servers(daemon, err));
+    reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d trainer=%s", REID_VERSION,
+                  daemon->options->socket_path, daemon->options->state_dir,
+                  reidd_manager_slots(daemon->manager), daemon->trainer);
+    return REID_OK;
+}
+
+static void free_all(reidd_daemon *daemon)
+{
+    reidd_store_close(daemon->store);
+    if (daemon->lock_fd >= 0)
+        close(daemon->lock_fd);
+    free(daemon->shim);
+    free(daemon->trainer);
+    free(daemon->link_path);
+    free(daemon->link_address);
+}
+
+reid_status reidd_daemon_run(const reidd_options *options, reid_error *err)
+{
+    reidd_daemon daemon = {.options = options, .lock_fd = -1};
+    umask(077);
+    allow_many_files();
+    int rc = uv_loop_init(&daemon.loop);
+    if (rc != 0)
+        return reid_fail_errno(err, -rc, "cannot make an event loop");
+    watch_signals(&daemon);
+    reid_status status = open_all(&daemon, err);
+    if (status != REID_OK)
+        go_down(&daemon);
+    uv_run(&daemon.loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&daemon.loop) != 0)
+        reid_log_warn("daemon handles are left open");
+    free_all(&daemon);
+    if (status == REID_OK)
+        reid_log_info("daemon ended");
+    return status;
+}

@@ -1,0 +1,330 @@
+#include "daemon/exec/attempt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/vec.h"
+#include "daemon/exec/process.h"
+
+#define TICK_MS 250       /* looking at the lock */
+#define SOON_MS 10        /* the same, when the end is near */
+#define LEFTOVERS_MS 5000 /* for processes without a shim to be gone */
+
+extern char **environ;
+
+struct reidd_attempt {
+    char *folder;
+    reidd_attempt_on_end *on_end;
+    void *user;
+    uv_timer_t timer;
+    uv_fs_event_t events;
+    uv_process_t process; /* of a shim that this daemon has started */
+    bool has_timer, has_events, has_process;
+    int handles; /* open ones; the last one to close frees */
+    bool closing, ended;
+    bool stop_wanted, stop_told;
+    int64_t grace_ms;
+    int64_t lost_since_ms; /* 0: the shim lives */
+};
+
+static void check(reidd_attempt *attempt);
+
+/* ---- handles ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    reidd_attempt *attempt = handle->data;
+    if (--attempt->handles > 0)
+        return;
+    free(attempt->folder);
+    free(attempt);
+}
+
+void reidd_attempt_close(reidd_attempt *attempt)
+{
+    if (!attempt || attempt->closing)
+        return;
+    attempt->closing = true;
+    uv_close((uv_handle_t *)&attempt->timer, on_handle_closed);
+    if (attempt->has_events)
+        uv_close((uv_handle_t *)&attempt->events, on_handle_closed);
+    if (attempt->has_process)
+        uv_close((uv_handle_t *)&attempt->process, on_handle_closed);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    check(timer->data);
+}
+
+static void on_fs_event(uv_fs_event_t *handle, const char *name, int events, int status)
+{
+    if (name && strcmp(name, "exit.json") == 0)
+        check(handle->data);
+}
+
+static void on_process_exit(uv_process_t *process, int64_t exit_status, int term_signal)
+{
+    check(process->data);
+}
+
+static void check_every(reidd_attempt *attempt, uint64_t interval_ms)
+{
+    uv_timer_start(&attempt->timer, on_tick, interval_ms, interval_ms);
+}
+
+/* The timer alone would do; file events only make the end known sooner. */
+static reidd_attempt *attempt_new(uv_loop_t *loop, const char *folder, reidd_attempt_on_end *on_end,
+                                  void *user)
+{
+    reidd_attempt *attempt = reid_xcalloc(1, sizeof *attempt);
+    attempt->folder = reid_xstrdup(folder);
+    attempt->on_end = on_end;
+    attempt->user = user;
+    attempt->timer.data = attempt->events.data = attempt->process.data = attempt;
+    uv_timer_init(loop, &attempt->timer);
+    attempt->handles = 1;
+    check_every(attempt, TICK_MS);
+    if (uv_fs_event_init(loop, &attempt->events) == 0) {
+        attempt->has_events = true;
+        attempt->handles++;
+        if (uv_fs_event_start(&attempt->events, on_fs_event, folder, 0) != 0)
+            reid_log_debug("attempt no file events folder=%s", folder);
+    }
+    return attempt;
+}
+
+/* ---- the end ---- */
+
+static void end(reidd_attempt *attempt, const reidd_attempt_outcome *outcome)
+{
+    uv_timer_stop(&attempt->timer);
+    attempt->ended = true;
+    attempt->on_end(attempt, outcome, attempt->user);
+}
+
+/* What the shim would have removed. */
+static void remove_leftovers(const char *folder)
+{
+    reidd_shim_info info = {0};
+    REID_AUTOFREE char *tmp = reidd_attempt_path(folder, "tmp");
+    reid_remove_tree(tmp, NULL);
+    if (reidd_shim_info_read(folder, &info, NULL) == REID_OK &&
+        reid_str_starts(info.shm_dir, "/dev/shm/reidd-") && !strstr(info.shm_dir, "/../"))
+        reid_remove_tree(info.shm_dir, NULL);
+}
+
+/* The shim is gone and has left no report. */
+static void bury(reidd_attempt *attempt)
+{
+    REID_AUTOFREE char *entry = reid_xasprintf("REIDD_ATTEMPT_DIR=%s", attempt->folder);
+    int64_t now_ms = reid_clock_mono_ns() / 1000000;
+    if (attempt->lost_since_ms == 0)
+        attempt->lost_since_ms = now_ms;
+    size_t left = reidd_process_signal_by_environment(entry, SIGKILL);
+    if (left > 0 && now_ms - attempt->lost_since_ms < LEFTOVERS_MS) {
+        check_every(attempt, SOON_MS);
+        return;
+    }
+    if (left > 0)
+        reid_log_error("attempt processes that cannot be killed are left count=%zu folder=%s", left,
+                       attempt->folder);
+    reidd_shim_info info = {0};
+    reidd_attempt_outcome outcome = {
+        .started = reidd_shim_info_read(attempt->folder, &info, NULL) == REID_OK,
+        .report = {.exit_code = 1, .rank = -1, .ended_ms = reid_clock_wall_ms()},
+    };
+    snprintf(outcome.report.sentence, sizeof outcome.report.sentence,
+             "the job's supervisor was killed");
+    remove_leftovers(attempt->folder);
+    end(attempt, &outcome);
+}
+
+static void tell_shim(reidd_attempt *attempt)
+{
+    reidd_shim_info info = {0};
+    reid_error err = {0};
+    if (reidd_shim_info_read(attempt->folder, &info, NULL) != REID_OK ||
+        !reidd_process_is_alive(info.pid, info.start_time))
+        return;
+    if (reidd_grace_write(attempt->folder, attempt->grace_ms, &err) != REID_OK)
+        reid_log_warn("attempt %s", err.text); /* the shim has a grace of its own */
+    attempt->stop_told = kill(info.pid, SIGTERM) == 0;
+}
+
+static void check(reidd_attempt *attempt)
+{
+    if (attempt->closing || attempt->ended)
+        return;
+    REID_AUTOFREE char *path = reidd_attempt_path(attempt->folder, "exit.json");
+    bool locked = reidd_attempt_is_locked(attempt->folder);
+    bool has_report = reid_path_exists(path);
+    if (locked) {
+        if (attempt->stop_wanted && !attempt->stop_told)
+            tell_shim(attempt);
+        if (has_report) /* it has only to exit */
+            check_every(attempt, SOON_MS);
+        return;
+    }
+    reidd_attempt_outcome outcome = {.started = true, .reported = true};
+    reid_error err = {0};
+    if (has_report && reidd_exit_report_read(attempt->folder, &outcome.report, &err) == REID_OK) {
+        end(attempt, &outcome);
+        return;
+    }
+    if (has_report)
+        reid_log_warn("attempt %s", err.text);
+    bury(attempt);
+}
+
+/* ---- start ---- */
+
+typedef REID_VEC(char *) word_list;
+
+static void free_words(word_list *words)
+{
+    for (size_t i = 0; i < words->count; i++)
+        free(words->items[i]);
+    reid_vec_fini(words);
+}
+
+static word_list make_arguments(const reidd_attempt_spec *spec)
+{
+    word_list words = {0};
+    reid_vec_push(&words, reid_xstrdup(spec->shim));
+    reid_vec_push(&words, reid_xstrdup("--attempt-dir"));
+    reid_vec_push(&words, reid_xstrdup(spec->folder));
+    reid_vec_push(&words, reid_xstrdup("--ranks"));
+    reid_vec_push(&words, reid_xasprintf("%d", spec->ranks));
+    reid_vec_push(&words, reid_xstrdup("--grace-ms"));
+    reid_vec_push(&words, reid_xasprintf("%lld", (long long)spec->grace_ms));
+    reid_vec_push(&words, reid_xstrdup("--lock-fd"));
+    reid_vec_push(&words, reid_xstrdup("3"));
+    reid_vec_push(&words, reid_xstrdup("--"));
+    reid_vec_push(&words, reid_xstrdup(spec->trainer));
+    reid_vec_push(&words, reid_xstrdup("--config-file"));
+    reid_vec_push(&words, reid_xstrdup(spec->config_path));
+    if (spec->resume)
+        reid_vec_push(&words, reid_xstrdup("--resume"));
+    if (spec->eval_only)
+        reid_vec_push(&words, reid_xstrdup("--eval-only"));
+    reid_vec_push(&words, NULL);
+    return words;
+}
+
+static word_list make_environment(const reidd_attempt_spec *spec)
+{
+    word_list words = {0};
+    for (char **entry = environ; *entry; entry++)
+        if (!reid_str_starts(*entry, "REIDD_"))
+            reid_vec_push(&words, reid_xstrdup(*entry));
+    reid_vec_push(&words, reid_xasprintf("REIDD_JOB=%s", spec->job_id));
+    reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT=%d", spec->attempt));
+    reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT_DIR=%s", spec->folder));
+    reid_vec_push(&words, reid_xasprintf("REIDD_LINK=%s", spec->link_address));
+    reid_vec_push(&words, reid_xasprintf("REIDD_TICKET=%s", spec->ticket));
+    reid_vec_push(&words, NULL);
+    return words;
+}
+
+static reid_status open_log(const char *folder, int *ret_fd, reid_error *err)
+{
+    REID_AUTOFREE char *logs = reidd_attempt_path(folder, "logs");
+    REID_AUTOFREE char *path = reidd_attempt_path(folder, "logs/launcher.log");
+    REID_TRY(reid_make_dirs(logs, 0700, err));
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return reid_fail_errno(err, errno, "cannot open '%s'", path);
+    *ret_fd = fd;
+    return REID_OK;
+}
+
+/* The shim gets the log as standard output and error, and the lock as descriptor 3. */
+static reid_status spawn(reidd_attempt *attempt, uv_loop_t *loop, const reidd_attempt_spec *spec,
+                         int log_fd, int lock_fd, reid_error *err)
+{
+    word_list arguments = make_arguments(spec);
+    word_list environment = make_environment(spec);
+    uv_stdio_container_t stdio[] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_INHERIT_FD, .data.fd = log_fd},
+        {.flags = UV_INHERIT_FD, .data.fd = log_fd},
+        {.flags = UV_INHERIT_FD, .data.fd = lock_fd},
+    };
+    const uv_process_options_t options = {
+        .exit_cb = on_process_exit,
+        .file = spec->shim,
+        .args = arguments.items,
+        .env = environment.items,
+        .cwd = spec->folder,
+        .flags = UV_PROCESS_DETACHED, /* a session of its own */
+        .stdio_count = 4,
+        .stdio = stdio,
+    };
+    int rc = uv_spawn(loop, &attempt->process, &options);
+    attempt->has_process = true; /* the handle is there even when nothing was started */
+    attempt->handles++;
+    free_words(&arguments);
+    free_words(&environment);
+    if (rc != 0)
+        return reid_fail_errno(err, -rc, "cannot start '%s'", spec->shim);
+    uv_unref((uv_handle_t *)&attempt->process);
+    return REID_OK;
+}
+
+reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
+                                reidd_attempt_on_end *on_end, void *user,
+                                reidd_attempt **ret_attempt, reid_error *err)
+{
+    int log_fd = -1, lock_fd = -1;
+    reid_status status = reid_make_dirs(spec->folder, 0700, err);
+    if (status == REID_OK)
+        status = open_log(spec->folder, &log_fd, err);
+    if (status == REID_OK)
+        status = reidd_attempt_lock(spec->folder, &lock_fd, err);
+    if (status == REID_OK) {
+        reidd_attempt *attempt = attempt_new(loop, spec->folder, on_end, user);
+        status = spawn(attempt, loop, spec, log_fd, lock_fd, err);
+        if (status == REID_OK)
+            *ret_attempt = attempt;
+        else
+            reidd_attempt_close(attempt);
+    }
+    if (log_fd >= 0)
+        close(log_fd);
+    if (lock_fd >= 0)
+        close(lock_fd);
+    return status;
+}
+
+reid_status reidd_attempt_adopt(uv_loop_t *loop, const char *folder, reidd_attempt_on_end *on_end,
+                                void *user, reidd_attempt **ret_attempt, reid_error *err)
+{
+    reidd_attempt *attempt = attempt_new(loop, folder, on_end, user);
+    uv_timer_start(&attempt->timer, on_tick, 0, TICK_MS); /* the first look at once */
+    *ret_attempt = attempt;
+    return REID_OK;
+}
+
+void reidd_attempt_stop(reidd_attempt *attempt, int64_t grace_ms)
+{
+    if (attempt->ended || attempt->closing)
+        return;
+    if (!attempt->stop_wanted || grace_ms < attempt->grace_ms) {
+        attempt->grace_ms = grace_ms;
+        attempt->stop_told = false;
+    }
+    attempt->stop_wanted = true;
+    if (!attempt->stop_told && reidd_attempt_is_locked(attempt->folder))
+        tell_shim(attempt);
+}

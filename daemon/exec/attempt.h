@@ -1,0 +1,60 @@
+/* The daemon's side of an attempt: starts its shim, watches it, asks it to stop, and takes over the
+ * shims that a former daemon has started.
+ *
+ * The lock on shim.lock tells whether the shim lives: the daemon takes it and hands the locked
+ * descriptor to the shim, so that there is no moment at which a job that is being started looks
+ * dead. When the lock is free, exit.json is the end. Without it the shim was killed: what the
+ * attempt has left running (found by REIDD_ATTEMPT_DIR in the environment) is killed, and only then
+ * the end is reported.
+ *
+ * Life: reidd_attempt_start or reidd_attempt_adopt → on_end, once, from the loop → _close. Closing
+ * earlier only stops watching; the job goes on. Loop thread only.
+ */
+#ifndef REIDD_EXEC_ATTEMPT_H
+#define REIDD_EXEC_ATTEMPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "base/status.h"
+#include "daemon/exec/files.h"
+
+typedef struct reidd_attempt reidd_attempt;
+
+typedef struct reidd_attempt_spec {
+    const char *job_id;
+    int attempt;
+    const char *folder; /* of the attempt; is made */
+    const char *shim, *trainer;
+    const char *config_path;
+    bool resume, eval_only;
+    int ranks;
+    int64_t grace_ms;         /* between TERM and KILL */
+    const char *link_address; /* unix:/path */
+    const char *ticket;
+} reidd_attempt_spec;
+
+typedef struct reidd_attempt_outcome {
+    bool started;  /* false: the shim never came to start a process */
+    bool reported; /* `report` is the shim's; otherwise it says that the shim was killed */
+    reidd_exit_report report;
+} reidd_attempt_outcome;
+
+typedef void reidd_attempt_on_end(reidd_attempt *attempt, const reidd_attempt_outcome *outcome,
+                                  void *user);
+
+reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
+                                reidd_attempt_on_end *on_end, void *user,
+                                reidd_attempt **ret_attempt, reid_error *err);
+/* Watches an attempt that was started before, whether its shim still lives or not. */
+reid_status reidd_attempt_adopt(uv_loop_t *loop, const char *folder, reidd_attempt_on_end *on_end,
+                                void *user, reidd_attempt **ret_attempt, reid_error *err);
+/* TERM to the ranks, KILL after grace_ms. Again: the shorter grace counts. A shim that is not ready
+ * yet is told as soon as it is. */
+void reidd_attempt_stop(reidd_attempt *attempt, int64_t grace_ms);
+/* Frees it when the loop has run. NULL is accepted. */
+void reidd_attempt_close(reidd_attempt *attempt);
+
+#endif

@@ -1,0 +1,360 @@
+/* From the queue to the end of a job. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/manager_private.h"
+
+#define TICKET_BYTES 16
+#define SPOOL_SLICE 500     /* records read without letting others have the loop */
+#define HURRY_GRACE_MS 2000 /* for ranks that never reported */
+
+static void on_attempt_end(reidd_attempt *attempt, const reidd_attempt_outcome *outcome,
+                           void *user);
+static void on_step(uv_timer_t *timer);
+
+static void forget_ranks(reidd_active *active)
+{
+    free(active->reported);
+    active->reported = reid_xcalloc((size_t)active->job.ranks, sizeof *active->reported);
+    active->reported_count = 0;
+}
+
+static reid_status make_ticket(char **ret_ticket, reid_error *err)
+{
+    unsigned char bytes[TICKET_BYTES];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return reid_fail_errno(err, errno, "cannot make a ticket for the ranks");
+    reid_str text = REID_STR_INIT;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        reid_str_addf(&text, "%02x", bytes[i]);
+    *ret_ticket = reid_str_take(&text);
+    return REID_OK;
+}
+
+/* ---- start ---- */
+
+static void on_start_deadline(uv_timer_t *timer)
+{
+    reidd_active *active = timer->data;
+    const reidd_job *job = &active->job;
+    if (job->state != REIDD_STARTING || active->ending)
+        return;
+    active->own_failure = reid_xasprintf(
+        "only %d of %d ranks have reported within %llu s of the start", active->reported_count,
+        job->ranks, (unsigned long long)active->manager->start_timeout_ms / 1000);
+    reid_log_warn("job stopped id=%s %s", job->id, active->own_failure);
+    reidd_active_stop(active, HURRY_GRACE_MS);
+    reidd_active_describe(active);
+}
+
+static reid_status save_start(reidd_manager *manager, const reidd_job *job, const char *ticket,
+                              reid_error *err)
+{
+    reid_status status = reidd_store_begin(manager->store, true, err);
+    if (status == REID_OK)
+        status = reidd_store_job_save(manager->store, job, err);
+    if (status == REID_OK)
+        status = reidd_store_attempt_add(manager->store, job->id, job->attempt, ticket,
+                                         job->started_ms, err);
+    if (status == REID_OK)
+        status = reidd_store_event_add(manager->store, job->id, job->attempt, job->started_ms,
+                                       "state", "STARTING", err);
+    if (status == REID_OK)
+        status = reidd_store_commit(manager->store, err);
+    reidd_store_rollback(manager->store);
+    return status;
+}
+
+static void start_failed(reidd_active *active, const char *sentence)
+{
+    active->ending = true;
+    active->outcome = (reidd_attempt_outcome){
+        .started = true,
+        .report = {.exit_code = 1, .rank = -1, .ended_ms = reid_clock_wall_ms()},
+    };
+    snprintf(active->outcome.report.sentence, sizeof active->outcome.report.sentence, "%s",
+             sentence);
+    uv_timer_start(&active->timer, on_step, 0, 0);
+}
+
+static reid_status launch(reidd_active *active, reid_error *err)
+{
+    reidd_manager *manager = active->manager;
+    const reidd_job *job = &active->job;
+    REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
+    REID_AUTOFREE char *job_dir = reidd_manager_job_dir(manager, job->id);
+    REID_AUTOFREE char *config = reid_path_join(job_dir, "config.yaml");
+    const reidd_attempt_spec spec = {
+        .job_id = job->id,
+        .attempt = job->attempt,
+        .folder = folder,
+        .shim = manager->shim,
+        .trainer = manager->trainer,
+        .config_path = config,
+        .resume = job->resume,
+        .eval_only = job->eval_only,
+        .ranks = job->ranks,
+        .grace_ms = manager->grace_ms,
+        .link_address = manager->link_address,
+        .ticket = active->ticket,
+    };
+    return reidd_attempt_start(manager->loop, &spec, on_attempt_end, active, &active->attempt, err);
+}
+
+void reidd_active_start(reidd_active *active)
+{
+    reidd_manager *manager = active->manager;
+    reid_error err = {0};
+    reidd_job job;
+    char *ticket = NULL;
+    reidd_job_copy(&job, &active->job);
+    reid_status status = reidd_job_start(&job, reid_clock_wall_ms(), &err);
+    if (status == REID_OK)
+        status = make_ticket(&ticket, &err);
+    if (status == REID_OK)
+        status = save_start(manager, &job, ticket, &err);
+    reidd_manager_note_store(manager, status, &err);
+    if (status != REID_OK) { /* it stays in the queue */
+        reidd_job_fini(&job);
+        free(ticket);
+        reidd_manager_schedule_later(manager, REIDD_RETRY_MS);
+        return;
+    }
+    reidd_job_fini(&active->job);
+    active->job = job;
+    free(active->ticket);
+    active->ticket = ticket;
+    active->received_seq = active->stored_seq = 0;
+    forget_ranks(active);
+    if (launch(active, &err) == REID_OK) {
+        reid_log_info("job started id=%s attempt=%d ranks=%d", job.id, job.attempt, job.ranks);
+        uv_timer_start(&active->timer, on_start_deadline, manager->start_timeout_ms, 0);
+    } else {
+        reid_log_error("job not started id=%s %s", job.id, err.text);
+        start_failed(active, err.text);
+    }
+    reidd_active_describe(active);
+}
+
+void reidd_active_up(reidd_active *active)
+{
+    reid_error err = {0};
+    if (active->job.state != REIDD_STARTING || active->ending)
+        return;
+    reidd_job job;
+    reidd_job_copy(&job, &active->job);
+    reid_status status = reidd_job_up(&job, &err);
+    if (status == REID_OK)
+        status = reidd_active_save(active->manager, &job, "state", "RUNNING", &err);
+    reidd_manager_note_store(active->manager, status, &err);
+    if (status == REID_OK) { /* otherwise the next word of a rank tries again */
+        reidd_job_fini(&active->job);
+        active->job = job;
+        uv_timer_stop(&active->timer);
+        reid_log_info("job running id=%s", job.id);
+        reidd_active_describe(active);
+    } else {
+        reidd_job_fini(&job);
+    }
+}
+
+void reidd_active_stop(reidd_active *active, int64_t grace_ms)
+{
+    if (active->attempt && !active->ending)
+        reidd_attempt_stop(active->attempt, grace_ms);
+}
+
+/* ---- adoption ---- */
+
+void reidd_active_adopt(reidd_active *active)
+{
+    reidd_manager *manager = active->manager;
+    reidd_job *job = &active->job;
+    reid_error err = {0};
+    active->adopted = true;
+    forget_ranks(active);
+    reid_status status =
+        reidd_store_attempt_ticket(manager->store, job->id, job->attempt, &active->ticket, &err);
+    if (status == REID_OK)
+        status =
+            reidd_store_row_last(manager->store, job->id, job->attempt, &active->stored_seq, &err);
+    if (status == REID_OK)
+        status = reidd_active_load_latest(active, &err);
+    active->received_seq = active->stored_seq;
+    REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
+    if (status == REID_OK)
+        status = reidd_attempt_adopt(manager->loop, folder, on_attempt_end, active,
+                                     &active->attempt, &err);
+    if (status != REID_OK) {
+        start_failed(active, err.text);
+        return;
+    }
+    reid_log_info("job adopted id=%s attempt=%d state=%s rows=%lld", job->id, job->attempt,
+                  reidd_state_name(job->state), (long long)active->stored_seq);
+    if (job->cancel.wanted) /* the daemon may have ended before it could tell the shim */
+        reidd_active_stop(active, job->cancel.grace_ms);
+    if (job->state == REIDD_STARTING)
+        uv_timer_start(&active->timer, on_start_deadline, manager->start_timeout_ms, 0);
+    reidd_active_describe(active);
+}
+
+/* ---- the end ---- */
+
+/* The attempt came to nothing through no fault of the job: back into the queue. */
+static bool requeue(reidd_active *active)
+{
+    reidd_manager *manager = active->manager;
+    reid_error err = {0};
+    if (active->outcome.started || active->job.state != REIDD_STARTING ||
+        active->job.cancel.wanted || active->job.attempt >= REIDD_START_TRIES)
+        return false;
+    reidd_job job;
+    reidd_job_copy(&job, &active->job);
+    reid_status status = reidd_job_requeue(&job, &err);
+    if (status == REID_OK)
+        status = reidd_active_save(manager, &job, "state", "PENDING: its supervisor never started",
+                                   &err);
+    reidd_manager_note_store(manager, status, &err);
+    if (status != REID_OK) {
+        reidd_job_fini(&job);
+        return false;
+    }
+    reidd_job_fini(&active->job);
+    active->job = job;
+    active->ending = active->adopted = false;
+    reid_log_warn("job back in the queue id=%s: its supervisor never started", job.id);
+    reidd_manager_schedule_later(manager, 0);
+    return true;
+}
+
+static void on_attempt_end(reidd_attempt *attempt, const reidd_attempt_outcome *outcome, void *user)
+{
+    reidd_active *active = user;
+    active->outcome = *outcome;
+    active->ending = true;
+    reidd_attempt_close(attempt);
+    active->attempt = NULL;
+    uv_timer_stop(&active->timer);
+    if (requeue(active))
+        return;
+    if (!outcome->started)
+        snprintf(active->outcome.report.sentence, sizeof active->outcome.report.sentence,
+                 "the job's supervisor was killed before it started the ranks");
+    REID_AUTOFREE char *folder =
+        reidd_manager_attempt_dir(active->manager, active->job.id, active->job.attempt);
+    REID_AUTOFREE char *path = reid_path_join(folder, "rank0.spool");
+    reid_error err = {0};
+    if (reid_record_file_read_open(path, &active->spool, &err) != REID_OK &&
+        err.code != REID_ERR_NOT_FOUND)
+        reid_log_warn("job spool lost id=%s %s", active->job.id, err.text);
+    reidd_active_describe(active);
+    uv_timer_start(&active->timer, on_step, 0, 0);
+}
+
+static void take_spool_row(const reidd_row *row, void *user)
+{
+    reidd_active *active = user;
+    if (row->seq <= active->received_seq)
+        return;
+    if (row->seq != active->received_seq + 1)
+        reid_log_warn("job rows are missing id=%s after=%lld next=%lld", active->job.id,
+                      (long long)active->received_seq, (long long)row->seq);
+    reidd_active_take_row(active, row);
+}
+
+/* Reads a part of the spool. False when nothing is left. */
+static bool read_spool(reidd_active *active)
+{
+    for (int i = 0; active->spool && i < SPOOL_SLICE; i++) {
+        const uint8_t *data = NULL;
+        size_t size = 0;
+        reid_error err = {0};
+        reid_status status = reid_record_file_next(active->spool, &data, &size, &err);
+        if (status == REID_OK && data)
+            status = active->manager->decode_row(data, size, active->job.attempt, take_spool_row,
+                                                 active, &err);
+        if (status != REID_OK)
+            reid_log_warn("job spool is damaged id=%s %s", active->job.id, err.text);
+        if (status == REID_OK && data)
+            continue;
+        reid_record_file_free(active->spool);
+        active->spool = NULL;
+    }
+    return active->spool != NULL;
+}
+
+static reid_status save_end(reidd_manager *manager, const reidd_job *job, const reidd_end *end,
+                            reid_error *err)
+{
+    reid_status status = reidd_store_begin(manager->store, true, err);
+    if (status == REID_OK)
+        status = reidd_store_job_save(manager->store, job, err);
+    if (status == REID_OK)
+        status = reidd_store_attempt_end(manager->store, job->id, job->attempt, end, err);
+    if (status == REID_OK)
+        status = reidd_store_event_add(manager->store, job->id, job->attempt, end->ended_ms,
+                                       "state", reidd_state_name(job->state), err);
+    if (status == REID_OK)
+        status = reidd_store_commit(manager->store, err);
+    reidd_store_rollback(manager->store);
+    return status;
+}
+
+static void finish(reidd_active *active)
+{
+    reidd_manager *manager = active->manager;
+    const reidd_exit_report *report = &active->outcome.report;
+    reidd_end end = {.exit_code = report->exit_code,
+                     .signal = report->signal,
+                     .rank = report->rank,
+                     .sentence = report->sentence,
+                     .ended_ms = report->ended_ms};
+    if (active->own_failure && end.exit_code != 0)
+        end = (reidd_end){.exit_code = 1,
+                          .rank = -1,
+                          .sentence = active->own_failure,
+                          .ended_ms = report->ended_ms};
+    reid_error err = {0};
+    reidd_job job;
+    reidd_job_copy(&job, &active->job);
+    reid_status status = reidd_job_end(&job, &end, &err);
+    if (status == REID_OK)
+        status = save_end(manager, &job, &end, &err);
+    reidd_manager_note_store(manager, status, &err);
+    if (status != REID_OK) {
+        reidd_job_fini(&job);
+        uv_timer_start(&active->timer, on_step, REIDD_RETRY_MS, 0);
+        return;
+    }
+    reid_log_info("job ended id=%s state=%s exit_code=%d%s%s", job.id, reidd_state_name(job.state),
+                  job.exit_code, job.failure.sentence ? " " : "",
+                  job.failure.sentence ? job.failure.sentence : "");
+    char id[16];
+    memcpy(id, job.id, sizeof id);
+    reidd_job_fini(&job);
+    reidd_active_remove(active);
+    reidd_hub_publish(manager->hub, id, REIDD_CHANGED_JOB | REIDD_CHANGED_ROWS | REIDD_CHANGED_END);
+    reidd_manager_schedule(manager);
+}
+
+/* What the ranks left is stored slice by slice, then the end itself. */
+static void on_step(uv_timer_t *timer)
+{
+    reidd_active *active = timer->data;
+    bool more = read_spool(active);
+    bool stored = reidd_manager_flush(active->manager);
+    if (!stored)
+        uv_timer_start(timer, on_step, REIDD_RETRY_MS, 0);
+    else if (more)
+        uv_timer_start(timer, on_step, 0, 0);
+    else
+        finish(active);
+}

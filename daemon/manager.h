@@ -1,0 +1,150 @@
+/* The daemon's jobs: takes them in, queues, starts, watches, stops and remembers them.
+ *
+ * Jobs that have not ended are held here; ended ones are read from the store when somebody asks.
+ * Every change is stored before it is told (through the hub). Where the store cannot be written (a
+ * full disk), nothing is lost: submissions and cancels fail with the reason, queued jobs wait, rows
+ * wait in memory up to a limit and then in the rank's spool, ends are tried again until they are
+ * stored.
+ *
+ * Life: reidd_manager_new (knows all jobs; adopts what runs) → the calls below → _close, after
+ * which the loop must run until nothing is left of it. Jobs that run go on without the daemon. Loop
+ * thread only.
+ */
+#ifndef REIDD_MANAGER_H
+#define REIDD_MANAGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "base/status.h"
+#include "daemon/hub/hub.h"
+#include "daemon/job/job.h"
+#include "daemon/store/store.h"
+
+typedef struct reidd_manager reidd_manager;
+
+/* One metric row, taken apart as far as the manager needs it. */
+typedef struct reidd_scalar {
+    const char *name;
+    double value;
+} reidd_scalar;
+
+typedef struct reidd_row {
+    int64_t seq, iteration;
+    const void *bytes; /* packed, as it is stored */
+    size_t size;
+    const reidd_scalar *scalars;
+    size_t scalar_count;
+} reidd_row;
+
+/* Takes packed bytes apart and calls `use`; CORRUPT (and no call) when they are no row. */
+typedef reid_status reidd_row_decoder(const void *bytes, size_t size, int attempt,
+                                      void (*use)(const reidd_row *row, void *user), void *user,
+                                      reid_error *err);
+
+typedef struct reidd_manager_options {
+    const char *state_dir; /* absolute */
+    int slots;
+    const char *shim, *trainer;
+    const char *link_address; /* unix:/path, for the ranks */
+    int64_t grace_ms;         /* default between TERM and KILL */
+    uint64_t check_timeout_ms, start_timeout_ms;
+    reidd_row_decoder *decode_row;
+} reidd_manager_options;
+
+/* The texts of the options are copied. `store` and `hub` must outlive the manager. */
+reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hub,
+                              const reidd_manager_options *options, reidd_manager **ret_manager,
+                              reid_error *err);
+void reidd_manager_close(reidd_manager *manager); /* NULL is accepted */
+
+int reidd_manager_slots(const reidd_manager *manager);
+int reidd_manager_slots_used(const reidd_manager *manager);
+size_t reidd_manager_running(const reidd_manager *manager); /* jobs that hold slots */
+
+/* ---- submitting ---- */
+
+typedef struct reidd_submit_request {
+    const char *name;        /* "": made from the configuration */
+    const char *config_yaml; /* complete, with absolute paths */
+    int ranks;               /* 0: 1 */
+    bool resume, eval_only;
+    const char *user;
+    uint32_t uid;
+} reidd_submit_request;
+
+typedef struct reidd_submission reidd_submission;
+
+/* `result->code` OK: the job is on the disk, and queued or started. Called once from the loop,
+ * unless the submission is cancelled. */
+typedef void reidd_submit_done(const reid_error *result, const char *job_id, void *user);
+
+/* Checks the request; what can be refused at once is refused here (then nothing is called).
+ * INVALID: a bad name, number or configuration. PRECONDITION: more ranks than slots. EXHAUSTED: too
+ * many jobs. The rest is the trainer's own check: PRECONDITION with its sentence. */
+reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_request *request,
+                                 reidd_submit_done *done, void *user,
+                                 reidd_submission **ret_submission, reid_error *err);
+/* Whoever asked has gone: as if it had not been submitted. */
+void reidd_submission_cancel(reidd_submission *submission);
+
+/* ---- looking ---- */
+
+typedef struct reidd_job_view {
+    reidd_job job;
+    char *detail;       /* a sentence for people */
+    int queue_position; /* from 1, while PENDING */
+} reidd_job_view;
+void reidd_job_view_fini(reidd_job_view *view);
+
+/* By id, name or prefix; as reidd_store_job_find. */
+reid_status reidd_manager_find(reidd_manager *manager, const char *key, char ret_id[16],
+                               reid_error *err);
+reid_status reidd_manager_view(reidd_manager *manager, const char *id, reidd_job_view *ret_view,
+                               reid_error *err);
+/* Newest first. The views are freed after the callback. */
+reid_status reidd_manager_list(reidd_manager *manager, unsigned states, int64_t limit,
+                               void (*each)(const reidd_job_view *view, void *user), void *user,
+                               reid_error *err);
+/* The newest value of every metric of the job, including what is not stored yet. */
+reid_status reidd_manager_latest(reidd_manager *manager, const char *id,
+                                 void (*each)(const char *name, double value, void *user),
+                                 void *user, reid_error *err);
+/* The configuration as it was submitted; caller frees. */
+reid_status reidd_manager_config(reidd_manager *manager, const char *id, char **ret_yaml,
+                                 reid_error *err);
+char *reidd_manager_attempt_dir(const reidd_manager *manager, const char *id, int attempt);
+
+/* grace_ms < 0: the daemon's default. See reidd_job_cancel. */
+reid_status reidd_manager_cancel(reidd_manager *manager, const char *id, const char *reason,
+                                 int64_t grace_ms, reid_error *err);
+
+/* ---- what the ranks say ---- */
+
+typedef struct reidd_hello {
+    const char *job_id, *ticket;
+    int attempt, rank, world;
+} reidd_hello;
+
+/* PERMISSION: the ticket is not this attempt's. PRECONDITION: the attempt is over, or the numbers
+ * do not fit. The rank shall send the rows after *ret_stored_seq. */
+reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello,
+                                int64_t *ret_stored_seq, reid_error *err);
+/* The following are for an attempt that has said hello; PRECONDITION when it is over. */
+/* A row that is known already is ignored; PRECONDITION when one is missing in between (say hello
+ * again); EXHAUSTED when too many wait for the disk (say hello again later). */
+reid_status reidd_manager_row(reidd_manager *manager, const char *id, int attempt,
+                              const reidd_row *row, reid_error *err);
+reid_status reidd_manager_phase(reidd_manager *manager, const char *id, int attempt,
+                                reidd_phase phase, reid_error *err);
+reid_status reidd_manager_progress(reidd_manager *manager, const char *id, int attempt, int rank,
+                                   const reidd_progress *progress, reid_error *err);
+reid_status reidd_manager_failure(reidd_manager *manager, const char *id, int attempt, int rank,
+                                  const char *sentence, reid_error *err);
+/* The last row of the running attempt that is in the store; 0 for other jobs. */
+int64_t reidd_manager_stored_seq(const reidd_manager *manager, const char *id);
+
+#endif

@@ -1,0 +1,121 @@
+/* What the files of the manager share: manager.c (jobs, queue, views), lifecycle.c (start,
+ * adoption, end), ingest.c (what ranks say), submit.c. */
+#ifndef REIDD_MANAGER_PRIVATE_H
+#define REIDD_MANAGER_PRIVATE_H
+
+#include "base/recordfile.h"
+#include "base/vec.h"
+#include "daemon/exec/attempt.h"
+#include "daemon/exec/check.h"
+#include "daemon/manager.h"
+
+#define REIDD_FLUSH_MS 100      /* rows and progress are stored and told at most this often */
+#define REIDD_RETRY_MS 1000     /* after a failed write */
+#define REIDD_FLUSH_ROWS 500    /* rows that are stored at once without waiting */
+#define REIDD_WAITING_ROWS 8192 /* rows in memory while the store cannot be written */
+#define REIDD_METRIC_NAMES 1024 /* different names of one job whose newest value is kept */
+#define REIDD_START_TRIES 3     /* attempts whose shim never got going */
+#define REIDD_QUEUE_LIMIT 10000
+#define REIDD_CHECKS_WAITING 256
+
+typedef struct reidd_metric {
+    char *name;
+    double value;
+    bool dirty; /* not stored yet */
+} reidd_metric;
+
+/* A job that has not ended. */
+typedef struct reidd_active {
+    reidd_manager *manager;
+    reidd_job job;
+    char *detail;
+    int queue_position;
+
+    reidd_attempt *attempt; /* STARTING, RUNNING */
+    char *ticket;
+    bool *reported; /* [ranks] who has said hello in this life of the daemon */
+    int reported_count;
+    bool adopted;
+    char *own_failure; /* why the daemon itself stops the attempt */
+
+    int64_t received_seq, stored_seq;
+    REID_VEC(reidd_metric) latest;
+    bool changed; /* to be told with the next flush */
+    bool unsaved; /* progress that the store does not have */
+    int64_t saved_ms;
+
+    uv_timer_t timer; /* STARTING: the deadline; at the end: the next step */
+    bool ending;
+    reidd_attempt_outcome outcome;
+    reid_record_file *spool;
+} reidd_active;
+
+typedef struct reidd_waiting_row {
+    reidd_active *active;
+    int64_t seq;
+    void *bytes;
+    size_t size;
+} reidd_waiting_row;
+
+struct reidd_manager {
+    uv_loop_t *loop;
+    reidd_store *store;
+    reidd_hub *hub;
+    char *state_dir, *shim, *trainer, *link_address;
+    int slots;
+    int64_t grace_ms;
+    uint64_t check_timeout_ms, start_timeout_ms;
+    reidd_row_decoder *decode_row;
+
+    REID_VEC(reidd_active *) active; /* in order of submission */
+    char last_id[16];
+    REID_VEC(reidd_waiting_row) rows; /* in order of arrival */
+    uv_timer_t flush_timer, schedule_timer, check_timer;
+    bool flush_planned, store_fails, closing;
+    int handles; /* open ones, of the manager and its jobs; the last one frees the manager */
+
+    REID_VEC(reidd_submission *) submissions; /* in order of arrival */
+    int checks_running;
+};
+
+/* manager.c */
+reidd_active *reidd_active_find(const reidd_manager *manager, const char *id);
+/* Takes the contents of `job`. */
+reidd_active *reidd_active_add(reidd_manager *manager, reidd_job *own_job);
+/* Out of the list; its memory goes when its timer is closed. */
+void reidd_active_remove(reidd_active *active);
+/* Stores the job's state together with one line of its diary, durably; on failure nothing is
+ * stored. */
+reid_status reidd_active_save(reidd_manager *manager, const reidd_job *job, const char *kind,
+                              const char *detail, reid_error *err);
+/* Starts what can start, refuses what never can, and tells the others why they wait. */
+void reidd_manager_schedule(reidd_manager *manager);
+void reidd_manager_schedule_later(reidd_manager *manager, uint64_t delay_ms);
+/* Says what the job does now; the hub is told with the next flush. */
+void reidd_active_describe(reidd_active *active);
+/* The store has failed or works again: logged once. */
+void reidd_manager_note_store(reidd_manager *manager, reid_status status, const reid_error *err);
+char *reidd_manager_job_dir(const reidd_manager *manager, const char *id);
+void reidd_manager_handle_closed(reidd_manager *manager);
+
+/* lifecycle.c */
+void reidd_active_start(reidd_active *active); /* PENDING → STARTING, if it can be stored */
+void reidd_active_adopt(reidd_active *active);
+void reidd_active_stop(reidd_active *active, int64_t grace_ms);
+/* Every rank has said hello, or one of them works: RUNNING. */
+void reidd_active_up(reidd_active *active);
+
+/* ingest.c */
+void reidd_manager_plan_flush(reidd_manager *manager);
+/* Stores waiting rows and progress; false when the store cannot be written. */
+bool reidd_manager_flush(reidd_manager *manager);
+void reidd_manager_drop_rows(reidd_manager *manager, const reidd_active *active);
+/* A row of the running attempt, to be stored with the next flush. */
+void reidd_active_take_row(reidd_active *active, const reidd_row *row);
+reid_status reidd_active_load_latest(reidd_active *active, reid_error *err);
+
+/* submit.c */
+void reidd_manager_start_checks(reidd_manager *manager);
+void reidd_manager_cancel_submissions(reidd_manager *manager);
+
+#endif

@@ -1,0 +1,209 @@
+#include "daemon/options.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/file.h"
+#include "base/place.h"
+#include "base/str.h"
+
+typedef enum option_kind { TEXT, PATH, NUMBER, SECONDS, LEVEL, FLAG, NOTHING } option_kind;
+
+typedef struct option_row {
+    const char *name, *value, *help;
+    option_kind kind;
+    size_t offset; /* of the field */
+    double low, high;
+} option_row;
+
+#define FIELD(name) offsetof(reidd_options, name)
+
+static const option_row rows[] = {
+    {"--state-dir", "DIR", "where jobs, metrics and logs are kept ($REIDD_STATE_DIR)", TEXT,
+     FIELD(state_dir)},
+    {"--socket", "PATH", "the Unix socket to serve ($REIDD_HOST)", TEXT, FIELD(socket_path)},
+    {"--slots", "N", "ranks that may run at the same time (default: one per core)", NUMBER,
+     FIELD(slots), 1, 4096},
+    {"--group", "NAME", "users of this group may look at jobs, not change them", TEXT,
+     FIELD(group)},
+    {"--grace", "SECONDS", "between asking ranks to stop and killing them (default 20)", SECONDS,
+     FIELD(grace_ms), 0, 86400},
+    {"--start-timeout", "SECONDS", "for all ranks of a job to report (default 300)", SECONDS,
+     FIELD(start_timeout_ms), 1, 86400},
+    {"--check-timeout", "SECONDS", "for the trainer to check a submitted job (default 20)", SECONDS,
+     FIELD(check_timeout_ms), 0.1, 3600},
+    {"--trainer", "PATH",
+     "the program that trains (default: reid-train beside reidd, else in PATH)", PATH,
+     FIELD(trainer)},
+    {"--log-level", "LEVEL", "debug, info, warn, error or off (default info)", LEVEL,
+     FIELD(log_level)},
+    {"--log-json", NULL, "log JSON lines", FLAG, FIELD(log_json)},
+    {"--foreground", NULL, "stay in the foreground, which is the default", NOTHING, 0},
+    {"--version", NULL, "print the version", FLAG, FIELD(version)},
+    {"--help", NULL, "print this help", FLAG, FIELD(help)},
+};
+
+static reid_status set_number(const option_row *row, const char *value, int64_t *field,
+                              reid_error *err)
+{
+    int64_t number = 0;
+    if (reid_parse_int64(value, &number) != REID_OK || number < (int64_t)row->low ||
+        number > (int64_t)row->high)
+        return reid_fail(err, REID_ERR_INVALID, "%s needs a whole number from %g to %g, not '%s'",
+                         row->name, row->low, row->high, value);
+    *field = number;
+    return REID_OK;
+}
+
+static reid_status set_seconds(const option_row *row, const char *value, int64_t *field_ms,
+                               reid_error *err)
+{
+    double seconds = 0;
+    if (reid_parse_double(value, &seconds) != REID_OK || !isfinite(seconds) || seconds < row->low ||
+        seconds > row->high)
+        return reid_fail(err, REID_ERR_INVALID, "%s needs seconds from %g to %g, not '%s'",
+                         row->name, row->low, row->high, value);
+    *field_ms = (int64_t)(seconds * 1000);
+    return REID_OK;
+}
+
+static reid_status set(const option_row *row, const char *value, reidd_options *options,
+                       reid_error *err)
+{
+    char *field = (char *)options + row->offset;
+    switch (row->kind) {
+    case TEXT:
+    case PATH:
+        if (!*value)
+            return reid_fail(err, REID_ERR_INVALID, "%s needs a value", row->name);
+        free(*(char **)field);
+        *(char **)field = row->kind == PATH ? reid_path_absolute(value) : reid_xstrdup(value);
+        return REID_OK;
+    case NUMBER:
+        return set_number(row, value, (int64_t *)field, err);
+    case SECONDS:
+        return set_seconds(row, value, (int64_t *)field, err);
+    case LEVEL:
+        if (!reid_log_level_from_name(value, (reid_log_level *)field))
+            return reid_fail(err, REID_ERR_INVALID,
+                             "%s is debug, info, warn, error or off, not '%s'", row->name, value);
+        return REID_OK;
+    case FLAG:
+        *(bool *)field = true;
+        return REID_OK;
+    case NOTHING:
+        return REID_OK;
+    }
+    return REID_OK;
+}
+
+static reid_status unknown(const char *word, reid_error *err)
+{
+    const char *nearest = NULL;
+    size_t best = 4;
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
+        size_t distance = reid_str_distance(word, rows[i].name);
+        if (distance < best) {
+            best = distance;
+            nearest = rows[i].name;
+        }
+    }
+    if (nearest)
+        return reid_fail(err, REID_ERR_INVALID, "unknown option '%s'; did you mean %s?", word,
+                         nearest);
+    return reid_fail(err, REID_ERR_INVALID, "unknown option '%s'; see reidd --help", word);
+}
+
+/* "--name value" and "--name=value". */
+static reid_status parse_word(int argc, char *const *argv, int *index, reidd_options *options,
+                              reid_error *err)
+{
+    const char *word = argv[*index];
+    size_t length = strcspn(word, "=");
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
+        const option_row *row = &rows[i];
+        if (strlen(row->name) != length || strncmp(row->name, word, length) != 0)
+            continue;
+        const char *value = word[length] == '=' ? word + length + 1 : NULL;
+        if (!row->value && value)
+            return reid_fail(err, REID_ERR_INVALID, "%s takes no value", row->name);
+        if (row->value && !value) {
+            if (*index + 1 >= argc)
+                return reid_fail(err, REID_ERR_INVALID, "%s needs a value", row->name);
+            value = argv[++*index];
+        }
+        return set(row, value, options, err);
+    }
+    return unknown(word, err);
+}
+
+/* Folders and addresses become absolute; the trainer's and the socket's defaults are filled in. */
+static reid_status resolve(reidd_options *options, reid_error *err)
+{
+    char *state_dir = reid_place_state_dir(options->state_dir);
+    REID_AUTOFREE char *given = options->socket_path;
+    REID_AUTOFREE char *address = reid_place_address(given, state_dir);
+    free(options->state_dir);
+    options->state_dir = state_dir;
+    options->socket_path = NULL;
+    static const char scheme[] = "unix:";
+    if (!reid_str_starts(address, scheme)) {
+        if (given && !strstr(given, "://")) { /* a name in this folder */
+            options->socket_path = reid_path_absolute(given);
+            return REID_OK;
+        }
+        return reid_fail(err, REID_ERR_INVALID,
+                         "cannot serve '%s': this version listens at Unix sockets only "
+                         "(unix:/path)",
+                         address);
+    }
+    options->socket_path = reid_path_absolute(address + sizeof scheme - 1);
+    return REID_OK;
+}
+
+reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_options,
+                                reid_error *err)
+{
+    *ret_options = (reidd_options){
+        .grace_ms = 20000,
+        .start_timeout_ms = 300000,
+        .check_timeout_ms = 20000,
+        .log_level = REID_LOG_INFO,
+    };
+    for (int i = 1; i < argc; i++)
+        REID_TRY(parse_word(argc, argv, &i, ret_options, err));
+    if (ret_options->help || ret_options->version)
+        return REID_OK;
+    return resolve(ret_options, err);
+}
+
+void reidd_options_fini(reidd_options *options)
+{
+    if (!options)
+        return;
+    free(options->state_dir);
+    free(options->socket_path);
+    free(options->trainer);
+    free(options->group);
+    *options = (reidd_options){0};
+}
+
+char *reidd_options_help(void)
+{
+    reid_str text = REID_STR_INIT;
+    reid_str_add(&text, "usage: reidd [OPTION ...]\n\n"
+                        "The training daemon of one node. It stays in the foreground; SIGTERM or "
+                        "SIGINT ends it,\nand jobs that run go on until it is back.\n\n");
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", rows[i].name, rows[i].value ? " " : "",
+                 rows[i].value ? rows[i].value : "");
+        reid_str_addf(&text, "  %-26s %s\n", left, rows[i].help);
+    }
+    return reid_str_take(&text);
+}

@@ -1,0 +1,29 @@
+/* The command line of reidd: one table of rows for parsing and help. */
+#ifndef REIDD_OPTIONS_H
+#define REIDD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "base/status.h"
+
+typedef struct reidd_options {
+    char *state_dir;   /* absolute */
+    char *socket_path; /* absolute */
+    char *trainer;     /* NULL: reid-train beside reidd, else in PATH */
+    char *group;       /* NULL: the socket is for the daemon's own user */
+    int64_t slots;     /* 0: one per core */
+    int64_t grace_ms, start_timeout_ms, check_timeout_ms;
+    reid_log_level log_level;
+    bool log_json;
+    bool help, version;
+} reidd_options;
+
+/* Free with reidd_options_fini, also after a failure. INVALID: one sentence about the option. */
+reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_options,
+                                reid_error *err);
+void reidd_options_fini(reidd_options *options);
+char *reidd_options_help(void); /* caller frees */
+
+#endif

@@ -1,0 +1,272 @@
+/* From a request to a job on the disk. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "daemon/manager_private.h"
+
+#define CONFIG_LIMIT_BYTES (1u << 20)
+#define RANKS_LIMIT 4096
+
+struct reidd_submission {
+    reidd_manager *manager;
+    reidd_job job;
+    char *folder, *config_path;
+    reidd_check *check; /* NULL while it waits for its turn */
+    reidd_submit_done *done;
+    void *user;
+};
+
+static int check_limit(void)
+{
+    return REID_MAX((int)uv_available_parallelism(), 2);
+}
+
+static void submission_free(reidd_submission *submission)
+{
+    reidd_job_fini(&submission->job);
+    free(submission->folder);
+    free(submission->config_path);
+    free(submission);
+}
+
+static void forget(reidd_submission *submission)
+{
+    reidd_manager *manager = submission->manager;
+    for (size_t i = 0; i < manager->submissions.count; i++) {
+        if (manager->submissions.items[i] != submission)
+            continue;
+        reid_vec_remove(&manager->submissions, i);
+        break;
+    }
+    manager->checks_running -= submission->check != NULL;
+    submission->check = NULL;
+}
+
+/* ---- what can be said at once ---- */
+
+static reid_status check_path(const reid_config *config, const char *key, reid_error *err)
+{
+    const char *path = reid_config_string(config, key);
+    if (*path && *path != '/')
+        return reid_fail(err, REID_ERR_INVALID,
+                         "%s is '%s', but must be an absolute path: reidd does not know the folder "
+                         "that it is relative to",
+                         key, path);
+    return REID_OK;
+}
+
+static reid_status check_config(const char *yaml, int ranks, char **ret_output_dir, reid_error *err)
+{
+    reid_config *config = reid_config_new();
+    reid_status status = reid_config_load_text(config, yaml, "configuration", err);
+    if (status == REID_OK)
+        status = reid_config_check(config, err);
+    if (status == REID_OK)
+        status = reid_config_check_world(config, ranks, err);
+    if (status == REID_OK)
+        status = check_path(config, "OUTPUT_DIR", err);
+    if (status == REID_OK)
+        status = check_path(config, "DATASETS.ROOT", err);
+    if (status == REID_OK)
+        *ret_output_dir = reid_xstrdup(reid_config_string(config, "OUTPUT_DIR"));
+    reid_config_free(config);
+    if (status == REID_ERR_UNSUPPORTED) /* the method is supported, what it was given is not */
+        err->code = status = REID_ERR_INVALID;
+    return status;
+}
+
+static reid_status check_numbers(const reidd_manager *manager, const reidd_submit_request *request,
+                                 int ranks, reid_error *err)
+{
+    if (ranks < 1 || ranks > RANKS_LIMIT)
+        return reid_fail(err, REID_ERR_INVALID, "a job has 1 to %d ranks, not %d", RANKS_LIMIT,
+                         ranks);
+    if (!*request->config_yaml)
+        return reid_fail(err, REID_ERR_INVALID, "the configuration is empty");
+    if (strlen(request->config_yaml) > CONFIG_LIMIT_BYTES)
+        return reid_fail(err, REID_ERR_INVALID, "the configuration is larger than %u KiB",
+                         CONFIG_LIMIT_BYTES >> 10);
+    if (*request->name)
+        REID_TRY(reidd_job_name_check(request->name, err));
+    if (ranks > manager->slots)
+        return reid_fail(err, REID_ERR_PRECONDITION, "the job needs %d slots, this node has %d",
+                         ranks, manager->slots);
+    if (manager->active.count >= REIDD_QUEUE_LIMIT)
+        return reid_fail(err, REID_ERR_EXHAUSTED, "%zu jobs are queued or running already",
+                         manager->active.count);
+    if (manager->submissions.count >= REIDD_CHECKS_WAITING)
+        return reid_fail(err, REID_ERR_EXHAUSTED,
+                         "%zu submissions are being checked; try again in a moment",
+                         manager->submissions.count);
+    return REID_OK;
+}
+
+/* ---- the trainer's check, and after it ---- */
+
+static reid_status store(reidd_submission *submission, reid_error *err)
+{
+    reidd_store *db = submission->manager->store;
+    const reidd_job *job = &submission->job;
+    reid_status status = reidd_store_begin(db, true, err);
+    if (status == REID_OK)
+        status = reidd_store_job_add(db, job, err);
+    if (status == REID_OK)
+        status = reidd_store_event_add(db, job->id, 0, job->submitted_ms, "state", "PENDING", err);
+    if (status == REID_OK)
+        status = reidd_store_commit(db, err);
+    reidd_store_rollback(db);
+    return status;
+}
+
+static void finish(reidd_submission *submission, reid_error *result)
+{
+    reidd_manager *manager = submission->manager;
+    char id[16];
+    memcpy(id, submission->job.id, sizeof id);
+    forget(submission);
+    if (result->code == REID_OK)
+        store(submission, result);
+    if (result->code == REID_OK) {
+        const reidd_job *job = &submission->job;
+        reid_log_info("job submitted id=%s name=%s user=%s ranks=%d", id, job->name, job->user,
+                      job->ranks);
+        reidd_active_add(manager, &submission->job);
+        reidd_manager_schedule(manager);
+    } else {
+        reid_log_info("job not accepted name=%s %s", submission->job.name, result->text);
+        reid_remove_tree(submission->folder, NULL);
+    }
+    submission->done(result, id, submission->user);
+    submission_free(submission);
+    reidd_manager_start_checks(manager);
+}
+
+static void on_checked(const reid_error *result, void *user)
+{
+    reid_error copy = *result;
+    finish(user, &copy);
+}
+
+/* False when it could not be started; the submission is over then. */
+static bool start_check(reidd_submission *submission)
+{
+    reidd_manager *manager = submission->manager;
+    reid_error err = {0};
+    const reidd_check_spec spec = {
+        .trainer = manager->trainer,
+        .config_path = submission->config_path,
+        .folder = submission->folder,
+        .ranks = submission->job.ranks,
+        .resume = submission->job.resume,
+        .eval_only = submission->job.eval_only,
+        .timeout_ms = manager->check_timeout_ms,
+    };
+    if (reidd_check_start(manager->loop, &spec, on_checked, submission, &submission->check, &err) ==
+        REID_OK) {
+        manager->checks_running++;
+        return true;
+    }
+    finish(submission, &err);
+    return false;
+}
+
+void reidd_manager_start_checks(reidd_manager *manager)
+{
+    size_t i = 0;
+    while (!manager->closing && i < manager->submissions.count &&
+           manager->checks_running < check_limit()) {
+        reidd_submission *submission = manager->submissions.items[i];
+        if (submission->check)
+            i++;
+        else if (!start_check(submission))
+            return; /* finish() has come back here */
+    }
+}
+
+/* ---- the request ---- */
+
+static reid_status write_config(reidd_submission *submission, const char *yaml, reid_error *err)
+{
+    REID_AUTOFREE char *jobs = reid_path_dir(submission->folder);
+    REID_TRY(reid_make_dirs(submission->folder, 0700, err));
+    REID_TRY(reid_fsync_dir(jobs, err));
+    return reid_file_write_atomic(submission->config_path, yaml, strlen(yaml), err);
+}
+
+static reidd_submission *submission_new(reidd_manager *manager, const reidd_submit_request *request,
+                                        int ranks, char *own_output_dir)
+{
+    reidd_submission *submission = reid_xcalloc(1, sizeof *submission);
+    reidd_job *job = &submission->job;
+    submission->manager = manager;
+    job->submitted_ms = reid_clock_wall_ms();
+    reidd_job_id_next(job->id, manager->last_id, job->submitted_ms);
+    memcpy(manager->last_id, job->id, sizeof job->id);
+    job->name = *request->name ? reid_xstrdup(request->name) : reidd_job_name_from(own_output_dir);
+    job->user = reid_xstrdup(request->user);
+    job->uid = request->uid;
+    job->output_dir = own_output_dir;
+    job->ranks = ranks;
+    job->resume = request->resume;
+    job->eval_only = request->eval_only;
+    job->state = REIDD_PENDING;
+    job->progress.eta_s = -1;
+    job->failure.rank = -1;
+    submission->folder = reidd_manager_job_dir(manager, job->id);
+    submission->config_path = reid_path_join(submission->folder, "config.yaml");
+    return submission;
+}
+
+static void on_first_turn(uv_timer_t *timer)
+{
+    reidd_manager_start_checks(timer->data);
+}
+
+reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_request *request,
+                                 reidd_submit_done *done, void *user,
+                                 reidd_submission **ret_submission, reid_error *err)
+{
+    int ranks = request->ranks == 0 ? 1 : request->ranks;
+    char *output_dir = NULL;
+    REID_TRY(check_numbers(manager, request, ranks, err));
+    REID_TRY(check_config(request->config_yaml, ranks, &output_dir, err));
+    reidd_submission *submission = submission_new(manager, request, ranks, output_dir);
+    submission->done = done;
+    submission->user = user;
+    reid_status status = write_config(submission, request->config_yaml, err);
+    if (status != REID_OK) {
+        reid_remove_tree(submission->folder, NULL);
+        submission_free(submission);
+        return status;
+    }
+    reid_vec_push(&manager->submissions, submission);
+    *ret_submission = submission;
+    uv_timer_start(&manager->check_timer, on_first_turn, 0,
+                   0); /* done() only comes from the loop */
+    return REID_OK;
+}
+
+void reidd_submission_cancel(reidd_submission *submission)
+{
+    reidd_manager *manager = submission->manager;
+    reidd_check *check = submission->check;
+    forget(submission);
+    if (check)
+        reidd_check_cancel(check);
+    reid_remove_tree(submission->folder, NULL);
+    submission_free(submission);
+    if (!manager->closing)
+        uv_timer_start(&manager->check_timer, on_first_turn, 0, 0);
+}
+
+void reidd_manager_cancel_submissions(reidd_manager *manager)
+{
+    while (manager->submissions.count > 0)
+        reidd_submission_cancel(manager->submissions.items[0]);
+}
