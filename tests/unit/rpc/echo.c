@@ -346,11 +346,13 @@ bool echo_server_is_down(const echo_server *server)
 
 size_t echo_server_connections(echo_server *server)
 {
+    uv_async_send(&server->wake); /* the next look is new */
     return server->connections;
 }
 
 size_t echo_server_calls(echo_server *server)
 {
+    uv_async_send(&server->wake);
     return server->calls;
 }
 
