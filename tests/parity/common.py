@@ -1,4 +1,4 @@
-"""What the parity scripts share: a skip when PyTorch is missing, tensors in files, runs of our tool, comparison."""
+"""What the parity scripts share: tensors in files, runs of our tool, comparison."""
 import json
 import os
 import struct
@@ -6,14 +6,8 @@ import subprocess
 import sys
 import tempfile
 
-SKIP = 77
-
-try:
-    import numpy as np
-    import torch
-except ImportError as missing:
-    print(f'SKIP: {missing}; install it with: apt-get install python3-torch python3-numpy')
-    sys.exit(SKIP)
+import numpy as np
+import torch
 
 torch.set_num_threads(2)
 DTYPES = {'F32': np.float32, 'I32': np.int32, 'I64': np.int64}
