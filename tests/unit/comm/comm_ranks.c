@@ -277,10 +277,10 @@ static void run_absent(void)
 
 static void run_elsewhere(void)
 {
-    char byte = 0;
+    char byte = 0, all[8];
     reid_comm_set_phase(comm, "evaluation", comm->rank == 0 ? 0.5 : 30);
     end_with_report(comm->rank == 0 ? reid_comm_barrier(comm, &err)
-                                    : reid_comm_allgather(comm, &byte, 1, &byte, &err));
+                                    : reid_comm_allgather(comm, &byte, 1, all, &err));
 }
 
 static void run_sizes(void)

@@ -122,6 +122,18 @@ static void test_pmix_tells_only_the_rank(void **state)
     assert_int_equal(launch.size, 8);
 }
 
+static void test_a_build_without_mpi_says_so(void **state)
+{
+    reid_error err = {0};
+    reid_comm *comm = NULL;
+    if (reid_comm_mpi_available())
+        return;
+    set_world("0", "2", "0", "2");
+    assert_int_equal(reid_comm_open(NULL, &comm, &err), REID_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "this build has no MPI"));
+    assert_null(comm);
+}
+
 static void test_nonsense_counts_as_not_told(void **state)
 {
     reid_comm_launch launch;
@@ -142,6 +154,7 @@ int main(void)
         cmocka_unit_test_setup(test_two_nodes_choose_by_themselves, clear),
         cmocka_unit_test_setup(test_the_users_choice_stays, clear),
         cmocka_unit_test_setup(test_pmix_tells_only_the_rank, clear),
+        cmocka_unit_test_setup(test_a_build_without_mpi_says_so, clear),
         cmocka_unit_test_setup(test_nonsense_counts_as_not_told, clear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
