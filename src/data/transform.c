@@ -195,10 +195,10 @@ static void pad_row(const reid_transform *transform, const uint8_t *row, uint8_t
 }
 
 REID_CLONES static void normalise_row(const uint8_t *restrict from, float *restrict to,
-                                      size_t count, float mean, float std)
+                                      size_t count, float mean, float inverse_std)
 {
     for (size_t i = 0; i < count; i++)
-        to[i] = ((float)from[i] - mean) / std;
+        to[i] = ((float)from[i] - mean) * inverse_std;
 }
 
 REID_CLONES static void reverse_row(const uint8_t *restrict from, uint8_t *restrict to,
@@ -219,13 +219,13 @@ static void apply_plane(const reid_transform *transform, const reid_transform_ch
 {
     int height = transform->height;
     size_t width = (size_t)transform->width;
-    float mean = transform->mean[c], std = transform->std[c];
+    float mean = transform->mean[c], inverse_std = 1.0f / transform->std[c];
     uint8_t line[MAX_LINE], mirrored[MAX_SIDE];
     for (int y = 0; y < height; y++, to += width) {
         int from =
             padded_position(y + choice->crop_y - transform->pad, height, transform->pad_mode);
         if (from < 0) {
-            fill_row(to, width, (0.0f - mean) / std);
+            fill_row(to, width, (0.0f - mean) * inverse_std);
             continue;
         }
         const uint8_t *row = plane + (size_t)from * width;
@@ -237,7 +237,7 @@ static void apply_plane(const reid_transform *transform, const reid_transform_ch
             reverse_row(row, mirrored, width);
             row = mirrored;
         }
-        normalise_row(row, to, width, mean, std);
+        normalise_row(row, to, width, mean, inverse_std);
     }
 }
 
@@ -248,7 +248,8 @@ void reid_transform_apply(const reid_transform *transform, const reid_transform_
     for (int c = 0; c < 3; c++) {
         float *to = ret_image + (size_t)c * plane;
         apply_plane(transform, choice, c, planes + (size_t)c * plane, to);
-        float erased = (transform->erase_value[c] - transform->mean[c]) / transform->std[c];
+        float erased =
+            (transform->erase_value[c] - transform->mean[c]) * (1.0f / transform->std[c]);
         for (int y = 0; y < choice->erase_height; y++)
             fill_row(to + (size_t)(choice->erase_y + y) * width + (size_t)choice->erase_x,
                      (size_t)choice->erase_width, erased);

@@ -50,7 +50,8 @@ reid_transform_choice reid_transform_draw(const reid_transform *transform, reid_
 /* No crop offset beyond the padding, no flip, nothing erased. */
 reid_transform_choice reid_transform_identity(const reid_transform *transform);
 
-/* planes [3,H,W] u8 → ret_image [3,H,W] f32. */
+/* planes [3,H,W] u8 → ret_image [3,H,W] f32. The division is a multiplication with 1/std in
+ * float32: the last bit may differ from a quotient's. */
 void reid_transform_apply(const reid_transform *transform, const reid_transform_choice *choice,
                           const uint8_t *planes, float *ret_image);
 

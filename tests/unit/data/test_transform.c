@@ -35,13 +35,13 @@ static float expected_at(const reid_transform *t, const reid_transform_choice *c
 {
     if (y >= choice->erase_y && y < choice->erase_y + choice->erase_height &&
         x >= choice->erase_x && x < choice->erase_x + choice->erase_width)
-        return (t->erase_value[c] - t->mean[c]) / t->std[c];
+        return (t->erase_value[c] - t->mean[c]) * (1 / t->std[c]);
     int column = choice->flip ? WIDTH - 1 - x : x;
     int from_y = wrap(y + choice->crop_y - t->pad, HEIGHT),
         from_x = wrap(column + choice->crop_x - t->pad, WIDTH);
     float value =
         from_y < 0 || from_x < 0 ? 0.0f : (float)planes[c * PLANE + from_y * WIDTH + from_x];
-    return (value - t->mean[c]) / t->std[c];
+    return (value - t->mean[c]) * (1 / t->std[c]);
 }
 
 static int wrap_constant(int at, int size)
