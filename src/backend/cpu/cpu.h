@@ -30,7 +30,7 @@ typedef struct cpu_backend {
     dnnl_stream_t stream;
     dnnl_primitive_attr_t attr; /* scratchpad is ours */
     int block;                  /* channels per block: 16 or 8 */
-    bool bf16;
+    bool avx2, bf16;
     char version[96];
 } cpu_backend;
 

@@ -159,6 +159,7 @@ static reid_status start(cpu_backend *backend, reid_error *err)
     DNNL_TRY(dnnl_primitive_attr_set_scratchpad_mode(backend->attr, dnnl_scratchpad_mode_user));
     unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
     backend->block = (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 16 : 8;
+    backend->avx2 = (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2;
     backend->bf16 = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
     const dnnl_version_t *v = dnnl_version();
     snprintf(backend->version, sizeof backend->version, "oneDNN %d.%d.%d isa 0x%x", v->major,

@@ -12,7 +12,7 @@ static int64_t count_of(const reid_layout *layout)
 
 static const cpu_kernels *kernels_of(const reid_op *op, const reid_layout *layout)
 {
-    return cpu_kernels_for(layout, cpu_of(op)->block);
+    return cpu_kernels_for(cpu_of(op), layout);
 }
 
 static const void *at(const reid_layout *layout, const void *base, int64_t number)
@@ -89,7 +89,7 @@ void cpu_add_setup(reid_op *op)
 
 void cpu_accumulate(reid_backend *backend, const reid_layout *layout, void *sum, const void *addend)
 {
-    const cpu_kernels *k = cpu_kernels_for(layout, ((cpu_backend *)backend)->block);
+    const cpu_kernels *k = cpu_kernels_for((cpu_backend *)backend, layout);
     int64_t count = count_of(layout);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += CPU_PIECE)

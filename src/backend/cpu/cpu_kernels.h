@@ -59,9 +59,13 @@ typedef struct cpu_kernels {
     void (*accumulate)(void *sum, const void *addend, int64_t count);
 } cpu_kernels;
 
-/* The set for a layout of a backend whose blocks have `lanes` channels. */
-const cpu_kernels *cpu_kernels_for(const reid_layout *layout, int lanes);
+struct cpu_backend;
 
-extern const cpu_kernels cpu_kernels_f32x16, cpu_kernels_f32x8, cpu_kernels_bf16x16;
+/* The set for a layout: by element type, channels in a block and instruction set. */
+const cpu_kernels *cpu_kernels_for(const struct cpu_backend *backend, const reid_layout *layout);
+
+extern const cpu_kernels cpu_kernels_f32x16, cpu_kernels_bf16x16; /* AVX-512 */
+extern const cpu_kernels cpu_kernels_f32x8;                       /* AVX2 */
+extern const cpu_kernels cpu_kernels_f32x8_base;                  /* any */
 
 #endif

@@ -14,7 +14,7 @@ typedef uint32_t U __attribute__((vector_size(64)));
 #define STOREV(p, v)                                                                               \
     do {                                                                                           \
         V value_ = (v);                                                                            \
-        U bits_ = (U)value_, high_ = bits_ >> 16, nan_ = (U)(value_ != value_);                    \
+        U bits_ = (U)value_, high_ = bits_ >> 16, nan_ = (U)IS_NAN(value_);                        \
         U round_ = (bits_ + 0x7fffu + (high_ & 1u)) >> 16;                                         \
         *(H *)(p) = __builtin_convertvector(PICK(nan_, high_ | 0x40u, round_), H);                 \
     } while (0)

@@ -16,11 +16,13 @@ cpu_grid cpu_grid_of(const cpu_backend *backend, const reid_layout *layout)
     return g;
 }
 
-const cpu_kernels *cpu_kernels_for(const reid_layout *layout, int lanes)
+const cpu_kernels *cpu_kernels_for(const cpu_backend *backend, const reid_layout *layout)
 {
     if (layout->dtype == REID_BF16)
         return &cpu_kernels_bf16x16;
-    return lanes == 16 ? &cpu_kernels_f32x16 : &cpu_kernels_f32x8;
+    if (backend->block == 16)
+        return &cpu_kernels_f32x16;
+    return backend->avx2 ? &cpu_kernels_f32x8 : &cpu_kernels_f32x8_base;
 }
 
 const reid_layout *cpu_plain_layout(cpu_backend *backend, const reid_shape *shape, reid_dtype dtype)

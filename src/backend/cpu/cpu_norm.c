@@ -21,7 +21,7 @@ static norm_space space_of(const reid_op *op)
 {
     norm_space s = {.g = cpu_grid_of(cpu_of(op), op->desc.input[0])};
     size_t channels = (size_t)(s.g.blocks * s.g.lanes), parts = (size_t)(s.g.planes * s.g.lanes);
-    s.k = cpu_kernels_for(op->desc.input[0], s.g.lanes);
+    s.k = cpu_kernels_for(cpu_of(op), op->desc.input[0]);
     s.mean = op->buffers.workspace;
     s.inverse = s.mean + channels;
     s.part0 = op->buffers.scratch;
