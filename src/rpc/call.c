@@ -381,6 +381,7 @@ static void linger_over(reid_rpc_alarm *alarm)
         reid_rpc_alarm_set(&call->server->pump, alarm, call->server->limits.linger_ms);
         return;
     }
+    reid_rpc_outbox_fini(&call->outbox);
     nghttp2_submit_rst_stream(call->conn->wire.session, NGHTTP2_FLAG_NONE, call->stream_id,
                               NGHTTP2_CANCEL);
     reid_rpc_wire_touch(&call->conn->wire);
