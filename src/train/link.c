@@ -290,13 +290,6 @@ static void on_tick(uv_timer_t *timer)
         send_all(link);
 }
 
-static void close_handle(uv_handle_t *handle, void *unused)
-{
-    (void)unused;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
-}
-
 static void *run_link(void *user)
 {
     reid_link *link = user;
@@ -309,7 +302,9 @@ static void *run_link(void *user)
     uv_timer_start(&link->tick, on_tick, TICK_MS, TICK_MS);
     uv_run(&link->loop, UV_RUN_DEFAULT);
     reid_rpc_channel_close(link->channel);
-    uv_walk(&link->loop, close_handle, NULL);
+    uv_close((uv_handle_t *)&link->wake, NULL);
+    uv_close((uv_handle_t *)&link->reconnect, NULL);
+    uv_close((uv_handle_t *)&link->tick, NULL);
     uv_run(&link->loop, UV_RUN_DEFAULT);
     reid__v1__metric_row__free_unpacked(link->pending, NULL);
     reid_record_file_free(link->reader);

@@ -102,7 +102,7 @@ class WithDaemon(common.Case):
         self.daemon.wait_state(job, ('RUNNING',), 30)
         common.wait_for(lambda: self.daemon.rows(job), 30, 'it trains')
         victim = next(p for p in self.daemon.rank_pids(job)
-                      if b'OMPI_COMM_WORLD_RANK=1\0' in open(f'/proc/{p}/environ', 'rb').read())
+                      if b'OMPI_COMM_WORLD_RANK=1\0' in common.pathlib.Path(f'/proc/{p}/environ').read_bytes())
         os.kill(victim, signal.SIGKILL)
         failed = self.daemon.wait_state(job, ('FAILED',), 10)
         self.assertIn('rank 1', failed['failure']['sentence'])
