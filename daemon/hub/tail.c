@@ -91,7 +91,9 @@ static int64_t find_tail(int fd, int64_t size, int64_t lines)
 static size_t cut(source *s, const char *data, size_t size, int64_t file_size, bool ended)
 {
     const char *newline = memrchr(data, '\n', size);
-    if (ended || size == REIDD_TAIL_CHUNK_BYTES) /* at a line's end if there is one */
+    if (ended && size < REIDD_TAIL_CHUNK_BYTES)
+        return size;
+    if (size == REIDD_TAIL_CHUNK_BYTES) /* at a line's end if there is one */
         return newline ? (size_t)(newline - data) + 1 : size;
     if (newline) {
         s->idle = 0;

@@ -30,7 +30,9 @@ static reid_status status_of(reidd_store *store, int rc)
     case SQLITE_LOCKED:
         return REID_ERR_UNAVAILABLE;
     case SQLITE_CONSTRAINT:
-        return REID_ERR_EXISTS;
+        return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY
+                   ? REID_ERR_EXISTS
+                   : REID_ERR_INTERNAL;
     case SQLITE_CANTOPEN:
         return number == EACCES || number == EPERM ? REID_ERR_PERMISSION : REID_ERR_IO;
     default:
