@@ -261,8 +261,13 @@ reid_plan_stats reid_plan_get_stats(const reid_plan *plan)
                              .live_peak_bytes = plan->live_peak_bytes,
                              .forward_calls = plan->nodes.count,
                              .backward_calls = plan->steps.count};
-    for (size_t i = 0; i < plan->nodes.count; i++)
-        stats.weight_reorders += (size_t)plan->nodes.items[i].op->weight_reorders;
+    for (size_t i = 0; i < plan->nodes.count; i++) {
+        const reid_plan_node *node = &plan->nodes.items[i];
+        stats.weight_reorders += (size_t)node->op->weight_reorders;
+        for (int k = 0; k < node->desc.input_count; k++)
+            stats.activation_reorders +=
+                node->op->desc.input[k] != plan->values[node->input[k]].layout;
+    }
     return stats;
 }
 

@@ -19,8 +19,8 @@ typedef struct reid_plan reid_plan;
 
 typedef struct reid_plan_options {
     bool training; /* batch statistics, gradients; otherwise running statistics and forward only */
-    reid_dtype compute;           /* as in reid_params_options: must be the params' choice */
-    reid_convolution convolution; /* likewise */
+    reid_dtype compute; /* of activations; parameters, gradients and rows [N,D] are always f32 */
+    reid_convolution convolution; /* AUTO: Winograd where it pays */
     bool profile;                 /* reid_plan_summary also lists the time of each call */
     bool no_fusion;               /* one call per graph operation; for tests */
 } reid_plan_options;

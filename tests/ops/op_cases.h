@@ -17,7 +17,9 @@ enum {
     OP_CASE_FROZEN = 128, /* batch norm: bias without gradient */
     OP_CASE_DETACHED =
         512, /* backward leaves a dependence out on purpose: its gradient is not the slope */
-    OP_CASE_FAR = 256, /* rows far from each other (triplet: soft margin overflows) */
+    OP_CASE_BF16 = 1024, /* computes in bf16 where the backend has it; skipped where not; inputs are
+                            representable */
+    OP_CASE_FAR = 256,   /* rows far from each other (triplet: soft margin overflows) */
 };
 
 typedef struct op_case {

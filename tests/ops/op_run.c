@@ -118,8 +118,12 @@ static reid_status describe(op_run *run, reid_op_desc *d, reid_error *err)
     d->training = !(c->flags & OP_CASE_EVAL);
     d->direct = c->flags & OP_CASE_DIRECT;
     d->relu = c->flags & OP_CASE_RELU;
-    d->input[0] = impl->activation_layout(run->backend, role, &in, REID_F32);
-    d->output = impl->activation_layout(run->backend, REID_ROLE_INNER, &out, REID_F32);
+    if (c->flags & OP_CASE_BF16 && reid_backend_supports(run->backend, REID_BF16))
+        d->compute = REID_BF16;
+    d->input[0] =
+        impl->activation_layout(run->backend, role, &in, in.rank == 4 ? d->compute : REID_F32);
+    d->output = impl->activation_layout(run->backend, REID_ROLE_INNER, &out,
+                                        out.rank == 4 ? d->compute : REID_F32);
     if (takes_labels(c->kind)) {
         d->input_count = 2;
         d->input[1] = impl->activation_layout(run->backend, REID_ROLE_INNER, &labels, REID_I32);
@@ -135,7 +139,7 @@ static reid_status describe(op_run *run, reid_op_desc *d, reid_error *err)
     }
     for (int k = 0; k < d->input_count; k++)
         d->input_grad[k] =
-            run->backward && !(c->flags & OP_CASE_IMAGES) && d->input[k]->dtype == REID_F32;
+            run->backward && !(c->flags & OP_CASE_IMAGES) && d->input[k]->dtype != REID_I32;
     return REID_OK;
 }
 
@@ -147,6 +151,8 @@ static void fill(op_run *run, op_plain *plain, uint32_t stream, double mean, dou
     reid_rng rng = reid_rng_stream(key, REID_RNG_TEST, stream, 0);
     for (size_t i = 0; i < plain->count; i++)
         plain->data[i] = (float)(mean + deviation * reid_rng_normal(&rng));
+    for (size_t i = 0; c->flags & OP_CASE_BF16 && i < plain->count; i++)
+        plain->data[i] = reid_bf16_to_f32(reid_f32_to_bf16(plain->data[i]));
 }
 
 /* Rows of four share a label; losses over few classes wrap around. */

@@ -21,7 +21,7 @@ static void backend_free(reid_backend *base)
 
 static bool backend_supports(const reid_backend *backend, reid_dtype compute)
 {
-    return compute == REID_F32;
+    return compute == REID_F32 || (compute == REID_BF16 && ((const cpu_backend *)backend)->bf16);
 }
 
 static const char *backend_version(const reid_backend *base)

@@ -410,6 +410,42 @@ static void plans_that_cannot_work_are_refused(void **state)
     bench_fini(&b);
 }
 
+/* bf16 keeps 8 bits: losses and gradients agree with f32 to that, the master weights stay f32. */
+static void bf16_is_close_where_the_machine_has_it(void **state)
+{
+    bench b = bench_on("cpu", 2, net_new(6, 32, 16, 3, true), (reid_plan_options){0});
+    net same = net_new(6, 32, 16, 3, true);
+    reid_plan *plan = NULL;
+    if (!reid_backend_supports(b.backend, REID_BF16)) {
+        bench_fini(&b);
+        reid_graph_free(same.g);
+        skip();
+    }
+    const reid_plan_options options = {.training = true, .compute = REID_BF16};
+    assert_int_equal(reid_plan_new(same.g, b.backend, b.params, &options, &plan, NULL), REID_OK);
+    step(&b);
+    size_t count = b.params->trainable;
+    float *want = reid_xmalloc(count * sizeof *want);
+    memcpy(want, b.params->grad, count * sizeof *want);
+    upload(&same, plan);
+    assert_int_equal(reid_plan_forward(plan, NULL), REID_OK);
+    assert_int_equal(reid_plan_backward(plan, NULL, NULL, NULL), REID_OK);
+    assert_true(fabs(reid_plan_scalar(plan, 0) - reid_plan_scalar(b.plan, 0)) < 0.05);
+    double dot = 0.0, a = 0.0, c = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        dot += (double)want[i] * b.params->grad[i];
+        a += (double)want[i] * want[i];
+        c += (double)b.params->grad[i] * b.params->grad[i];
+    }
+    assert_true(dot / sqrt(a * c) > 0.98);
+    assert_true(reid_plan_get_stats(plan).arena_bytes < reid_plan_get_stats(b.plan).arena_bytes);
+    assert_true(reid_plan_hash(plan) != reid_plan_hash(b.plan));
+    free(want);
+    reid_plan_free(plan);
+    reid_graph_free(same.g);
+    bench_fini(&b);
+}
+
 static void a_broken_network_shows_in_its_loss(void **state)
 {
     bench b = bench_on("cpu", 2, net_new(4, 16, 16, 1, true), (reid_plan_options){0});
@@ -434,6 +470,7 @@ int main(void)
         cmocka_unit_test(evaluation_uses_running_statistics_and_other_batches),
         cmocka_unit_test(bad_inputs_are_refused),
         cmocka_unit_test(plans_that_cannot_work_are_refused),
+        cmocka_unit_test(bf16_is_close_where_the_machine_has_it),
         cmocka_unit_test(a_broken_network_shows_in_its_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
