@@ -99,19 +99,35 @@ typedef float lanes
     __attribute__((vector_size(64))); /* 16 floats; smaller registers take several */
 #define LANES 16
 
-/* Dot products of ROWS queries with one panel: ret_dots [ROWS, PANEL]. */
+/* Dot products of ROWS queries with one panel: ret_dots [ROWS, PANEL]. The sums are variables, not
+ * an array, so that they stay in registers. */
 REID_CLONES static void dot_panel(const float *query, size_t dim, const float *panel,
                                   float *ret_dots)
 {
-    lanes sums[ROWS][PANEL / LANES] = {0};
-    for (size_t d = 0; d < dim; d++) {
-        lanes g[PANEL / LANES];
-        memcpy(g, panel + d * PANEL, sizeof g);
-        for (int r = 0; r < ROWS; r++)
-            for (int k = 0; k < PANEL / LANES; k++)
-                sums[r][k] += g[k] * query[(size_t)r * dim + d];
+    _Static_assert(ROWS == 4 && PANEL == 2 * LANES, "written out for this size");
+    lanes s00 = {0}, s01 = {0}, s10 = {0}, s11 = {0}, s20 = {0}, s21 = {0}, s30 = {0}, s31 = {0};
+    const float *q0 = query, *q1 = q0 + dim, *q2 = q1 + dim, *q3 = q2 + dim;
+    for (size_t d = 0; d < dim; d++, panel += PANEL) {
+        lanes left, right;
+        memcpy(&left, panel, sizeof left);
+        memcpy(&right, panel + LANES, sizeof right);
+        s00 += left * q0[d];
+        s01 += right * q0[d];
+        s10 += left * q1[d];
+        s11 += right * q1[d];
+        s20 += left * q2[d];
+        s21 += right * q2[d];
+        s30 += left * q3[d];
+        s31 += right * q3[d];
     }
-    memcpy(ret_dots, sums, sizeof sums);
+    memcpy(ret_dots, &s00, sizeof s00);
+    memcpy(ret_dots + LANES, &s01, sizeof s01);
+    memcpy(ret_dots + 2 * LANES, &s10, sizeof s10);
+    memcpy(ret_dots + 3 * LANES, &s11, sizeof s11);
+    memcpy(ret_dots + 4 * LANES, &s20, sizeof s20);
+    memcpy(ret_dots + 5 * LANES, &s21, sizeof s21);
+    memcpy(ret_dots + 6 * LANES, &s30, sizeof s30);
+    memcpy(ret_dots + 7 * LANES, &s31, sizeof s31);
 }
 
 static void dots_to_distances(const reid_gallery *gallery, const float *dots, float query_square,
