@@ -33,8 +33,8 @@
 #define ABORT_WAIT_S 2.0
 #define FREE_TESTS 16
 #define FIRST_SLEEP_NS 5000l
-#define HOT_SLEEP_NS 50000l    /* while data flow */
-#define COLD_SLEEP_NS 1000000l /* while others compute */
+#define HOT_SLEEP_NS 50000l   /* while data flow */
+#define COLD_SLEEP_NS 250000l /* while others compute */
 /* Open MPI's name of its transport through shared memory. */
 #if defined(OMPI_MAJOR_VERSION) && OMPI_MAJOR_VERSION >= 5
 #define SHARED_MEMORY "sm"
@@ -96,6 +96,12 @@ static reid_status mpi_fail(const operation *op, int code, reid_error *err)
                      reid_comm_kind_name(op->work->kind), op->work->phase, text);
 }
 
+/* The tag holds call, operation and step: what does not belong together never meets. */
+static int tag_of(const operation *op, int step)
+{
+    return (int)(op->c->sequence & 0xFFFFF) << 5 | op->work->kind << 2 | step;
+}
+
 /* ---- waiting ---- */
 
 /* The operation that a rank is at, when a message of it lies here unread. */
@@ -103,7 +109,8 @@ static const char *other_operation(const operation *op, int peer)
 {
     int found = 0;
     MPI_Status status;
-    if (MPI_Iprobe(peer, MPI_ANY_TAG, op->c->world, &found, &status) != MPI_SUCCESS || !found)
+    if (MPI_Iprobe(peer, MPI_ANY_TAG, op->c->world, &found, &status) != MPI_SUCCESS || !found ||
+        status.MPI_TAG >> 2 == tag_of(op, 0) >> 2)
         return NULL;
     return reid_comm_kind_name(status.MPI_TAG >> 2 & 7);
 }
@@ -219,12 +226,6 @@ static void batch_fini(batch *b)
     free(b->requests);
     free(b->statuses);
     free(b->transfers);
-}
-
-/* The tag holds call, operation and step: what does not belong together never meets. */
-static int tag_of(const operation *op, int step)
-{
-    return (int)(op->c->sequence & 0xFFFFF) << 5 | op->work->kind << 2 | step;
 }
 
 static reid_status post(operation *op, batch *b, int peer, int step, bool receive, void *data,

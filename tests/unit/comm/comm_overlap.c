@@ -1,9 +1,15 @@
-/* How much of the all-reduce does backward hide?  mpirun -np N comm_overlap STEPS MILLISECONDS
- * [MEGABYTES] A synthetic backward of MILLISECONDS writes MEGABYTES of gradients in 160 ranges;
- * each step is run three ways: backward alone, backward and then one all-reduce, and backward with
- * the reducer. Rank 0 prints the medians over the steps. */
+/* How much of the all-reduce does backward hide?
+ *
+ *     mpirun -np N comm_overlap STEPS MILLISECONDS [MEGABYTES] [sleep]
+ *
+ * A synthetic backward of MILLISECONDS writes MEGABYTES of gradients in 160 ranges; each step is
+ * run three ways: backward alone, backward and then one all-reduce, and backward with the reducer.
+ * Rank 0 prints the medians over the steps. With `sleep` backward leaves the processor free, as one
+ * on an accelerator does; else it wants a core for itself. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -19,6 +25,7 @@ typedef struct bench {
     float *grad;
     size_t total, offsets[RANGES + 1];
     double backward_s;
+    bool sleeps;
 } bench;
 
 /* Computes on data in the cache until the time of this range is over, then writes the gradients of
@@ -26,7 +33,12 @@ typedef struct bench {
 static void work(bench *b, int range)
 {
     static float x[4096];
-    double until = reid_clock_seconds() + b->backward_s / RANGES;
+    double slice_s = b->backward_s / RANGES;
+    if (b->sleeps)
+        nanosleep(
+            &(struct timespec){(time_t)slice_s, (long)((slice_s - (double)(time_t)slice_s) * 1e9)},
+            NULL);
+    double until = reid_clock_seconds() + (b->sleeps ? 0 : slice_s);
     volatile float sink;
     do {
         float sum = 1.0f;
@@ -124,10 +136,11 @@ int main(int argc, char **argv)
     if (argc < 3 || reid_parse_int64(argv[1], &steps) != REID_OK || steps < 1 ||
         steps > MAX_STEPS || reid_parse_double(argv[2], &milliseconds) != REID_OK ||
         (argc > 3 && reid_parse_double(argv[3], &megabytes) != REID_OK)) {
-        fprintf(stderr, "usage: comm_overlap STEPS MILLISECONDS [MEGABYTES]\n");
+        fprintf(stderr, "usage: comm_overlap STEPS MILLISECONDS [MEGABYTES] [sleep]\n");
         return 2;
     }
     b.backward_s = milliseconds * 1e-3;
+    b.sleeps = argc > 4 && strcmp(argv[4], "sleep") == 0;
     if (run(&b, (int)steps, megabytes, &err) == REID_OK)
         return 0;
     fprintf(stderr, "comm_overlap: %s\n", err.text);
