@@ -1,4 +1,5 @@
-/* The FileDescriptorSet of every .proto of the project, as protoc writes it; for gRPC reflection. */
+/* The FileDescriptorSet of every .proto of the project, as protoc writes it; for gRPC reflection.
+ */
 #ifndef REID_PROTO_DESCRIPTORS_H
 #define REID_PROTO_DESCRIPTORS_H
 

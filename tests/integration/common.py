@@ -152,6 +152,8 @@ class Daemon:
 
     def start(self):
         self.state.mkdir(parents=True, exist_ok=True)
+        if self.process is not None:
+            self.log.close()
         self.log = open(self.state / 'reidd.log', 'ab')
         self.process = subprocess.Popen(
             [str(BIN / 'reidd'), '--state-dir', str(self.state), '--socket', f'unix:{self.socket}', *self.options],

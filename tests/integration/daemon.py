@@ -118,7 +118,7 @@ class WithDaemon(common.Case):
         self.assertNothingLeft(job)
 
     def test_job_outlives_its_daemon(self):
-        job = self.submit('orphan', 'SOLVER.MAX_EPOCH', '40', 'TEST.EVAL_PERIOD', '0')
+        job = self.submit('orphan', 'SOLVER.MAX_EPOCH', '10', 'TEST.EVAL_PERIOD', '0')
         common.wait_for(lambda: len(self.daemon.rows(job)) > 3, 30, 'it trains')
         ranks = self.daemon.rank_pids(job)
         self.assertEqual(len(ranks), 2)
@@ -127,8 +127,8 @@ class WithDaemon(common.Case):
         self.daemon.start()
         adopted = self.daemon.job(job)
         self.assertIn(adopted['state'], ('RUNNING', 'SUCCEEDED'))
-        self.daemon.wait_state(job, ('SUCCEEDED',), 120)
-        self.assertComplete(job, 240)
+        self.daemon.wait_state(job, ('SUCCEEDED',), 90)
+        self.assertComplete(job, 60)
 
     def test_job_that_ends_while_the_daemon_is_away(self):
         job = self.submit('alone', 'SOLVER.MAX_EPOCH', '8', 'TEST.EVAL_PERIOD', '0')
