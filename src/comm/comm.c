@@ -96,8 +96,7 @@ static void submit(reid_comm *comm, reid_comm_work *work)
     comm->impl->submit(comm, work);
 }
 
-/* The work of a blocking call. It lives as long as the communicator: a stuck thread may still look
- * at it. */
+/* The work of a blocking call; not on the stack, for a stuck thread may still look at it. */
 static reid_comm_work *new_call(reid_comm *comm, reid_comm_kind kind)
 {
     if (!comm->call)
@@ -112,7 +111,11 @@ static reid_comm_work *new_call(reid_comm *comm, reid_comm_kind kind)
 static reid_status finish_call(reid_comm *comm, reid_comm_work *work, reid_error *err)
 {
     comm->impl->wait(comm, work);
-    return work->status == REID_OK ? REID_OK : reid_fail(err, work->status, "%s", work->err.text);
+    if (work->status == REID_OK)
+        return REID_OK;
+    if (work == comm->call && work->status != REID_ERR_EXHAUSTED)
+        comm->call = NULL; /* left to a thread that may be stuck in it */
+    return reid_fail(err, work->status, "%s", work->err.text);
 }
 
 static reid_status call(reid_comm *comm, reid_comm_work *work, reid_error *err)

@@ -179,12 +179,16 @@ void reid_comm_worker_submit(reid_comm_worker *w, reid_comm_work *work)
     work->next = NULL;
     work->queued_s = reid_clock_seconds();
     pthread_mutex_lock(&w->lock);
-    if (w->tail)
-        w->tail->next = work;
-    else
-        w->head = work;
-    w->tail = work;
-    pthread_cond_signal(&w->wake);
+    if (w->broken.code != REID_OK) {
+        finish_work(w, work, w->broken.code, &w->broken);
+    } else {
+        if (w->tail)
+            w->tail->next = work;
+        else
+            w->head = work;
+        w->tail = work;
+        pthread_cond_signal(&w->wake);
+    }
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -172,6 +172,12 @@ static void test_a_stuck_library_is_told(void **state)
         "all-reduce timed out in phase training: the communication library has not answered"));
     reid_comm_worker_wait(&w, &second);
     assert_int_equal(second.status, REID_ERR_TIMEOUT);
+    reid_comm_work third = new_work(10);
+    begin_s = reid_clock_seconds();
+    reid_comm_worker_submit(&w, &third); /* at once, while the thread is still away */
+    reid_comm_worker_wait(&w, &third);
+    assert_true(reid_clock_seconds() - begin_s < 0.25);
+    assert_string_equal(third.err.text, first.err.text);
     begin_s = reid_clock_seconds();
     reid_comm_worker_abort(&w, 3, 0.05); /* cannot reach it, and comes back */
     assert_true(reid_clock_seconds() - begin_s < 5);
