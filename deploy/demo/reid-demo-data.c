@@ -26,6 +26,24 @@ static bool parse_number(const char *text, int64_t low, int64_t high, int64_t *r
     return reid_parse_int64(text, ret_value) == REID_OK && *ret_value >= low && *ret_value <= high;
 }
 
+/* The options with a number; false when the text is none, or out of range. */
+static bool set_number(demo_options *options, int letter, const char *text)
+{
+    int64_t number = 0;
+    bool good = false;
+    if (letter == 'n') {
+        good = parse_number(text, 0, 100000, &number);
+        options->identities = (int)number;
+    } else if (letter == 'i') {
+        good = parse_number(text, 3, 100, &number);
+        options->images = (int)number;
+    } else if (letter == 's') {
+        good = parse_number(text, 0, INT64_MAX, &number);
+        options->seed = (uint64_t)number;
+    }
+    return good;
+}
+
 /* "folder/" → "folder": a name is put behind it. */
 static void strip_slashes(char *path)
 {
@@ -49,7 +67,6 @@ static int parse_options(int argc, char **argv, demo_options *options, bool *ret
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     int letter;
-    int64_t number = 0;
     bool good = true;
     while ((letter = getopt_long(argc, argv, "h", names, NULL)) != -1) {
         switch (letter) {
@@ -75,23 +92,11 @@ static int parse_options(int argc, char **argv, demo_options *options, bool *ret
         case 'c':
             *ret_only_check = true;
             break;
-        case 'n':
-            good = good && parse_number(optarg, 0, 100000, &number);
-            options->identities = (int)number;
-            break;
-        case 'i':
-            good = good && parse_number(optarg, 3, 100, &number);
-            options->images = (int)number;
-            break;
-        case 's':
-            good = good && parse_number(optarg, 0, INT64_MAX, &number);
-            options->seed = (uint64_t)number;
-            break;
         case 'h':
             usage(stdout);
             return 1;
         default:
-            good = false;
+            good = good && set_number(options, letter, optarg);
         }
     }
     good = good && optind == argc && options->out;
