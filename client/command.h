@@ -1,7 +1,5 @@
-/* reidctl's commands: one row each (command.c), from which parsing, help and completion come.
- *
- * To add a command: a file in cmd/ with one `int reidctl_cmd_NAME(reidctl *)`, a line in the list
- * below, a row in command.c.
+/* reidctl's commands and options: one row each (command.c), from which parsing, help and completion
+ * come. README.md tells how to add one.
  */
 #ifndef REIDCTL_COMMAND_H
 #define REIDCTL_COMMAND_H
@@ -16,7 +14,7 @@
 /* Exit statuses. */
 enum {
     REIDCTL_OK = 0,
-    REIDCTL_JOB_FAILED = 1,
+    REIDCTL_FAILED = 1, /* the job, or something on this side */
     REIDCTL_USAGE = 2,
     REIDCTL_UNREACHABLE = 3,
     REIDCTL_NOT_FOUND = 4,
@@ -25,67 +23,104 @@ enum {
     REIDCTL_INTERRUPTED = 130,
 };
 
-/* Values of all options; each command uses those of its row. */
+typedef struct reidctl_command reidctl_command;
+
+/* Values of all options; each command uses those of its row. Zero: not given. */
 typedef struct reidctl_args {
-    bool follow, all, quiet, no_headers, resume, eval_only, dry_run, timestamps;
-    int64_t ranks, rank, tail, limit, attempt;
+    bool help, version;
+    bool follow, all, quiet, no_headers, resume, eval_only, dry_run;
+    int64_t ranks, tail, limit, attempt;
+    int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
-    const char *name, *names, *output, *reason;
+    double reconnect; /* REIDCTL_RECONNECT_SECONDS unless given */
+    const char *host, *name, *names, *reason, *config_file;
+    const char *output; /* one of the command's formats, never NULL when it has any */
 } reidctl_args;
 
+#define REIDCTL_ALL_RANKS (-2)
+#define REIDCTL_RECONNECT_SECONDS 30
+
+/* One run of the program. */
 typedef struct reidctl {
-    const char *address;     /* unix:/path */
-    reid_rpc_client *client; /* NULL until reidctl_connect */
-    bool terminal;           /* standard output is one */
-    bool color;
+    const reidctl_command *command;
     reidctl_args args;
-    int word_count; /* what is not an option, after the command */
-    char **words;
+    char **words; /* what is not an option, after the command */
+    int word_count;
+    char *address;           /* of reidd */
+    reid_rpc_client *client; /* NULL until reidctl_connect */
+    bool terminal;           /* standard output is one that can move its cursor */
+    bool color;
 } reidctl;
 
-typedef int reidctl_run(reidctl *ctl);
-
 typedef enum reidctl_option_kind {
-    REIDCTL_FLAG,
-    REIDCTL_INT,
-    REIDCTL_REAL,
-    REIDCTL_TEXT,
+    REIDCTL_FLAG, /* bool */
+    REIDCTL_INT,  /* int64_t from `least` to INT32_MAX */
+    REIDCTL_REAL, /* double from 0 on */
+    REIDCTL_TEXT, /* const char * */
 } reidctl_option_kind;
+
+typedef enum reidctl_option_scope {
+    REIDCTL_OF_COMMANDS, /* of those that name it in their row */
+    REIDCTL_EVERYWHERE,
+    REIDCTL_BEFORE, /* only before the command */
+} reidctl_option_scope;
 
 typedef struct reidctl_option {
     const char *name; /* "follow" */
     char letter;      /* 'f', or 0 */
     reidctl_option_kind kind;
+    reidctl_option_scope scope;
+    int64_t least;
     const char *value; /* "N" in help; NULL for flags */
     const char *help;
     size_t offset; /* in reidctl_args */
 } reidctl_option;
 
-typedef struct reidctl_command {
+/* What the words of a command are. */
+typedef enum reidctl_words {
+    REIDCTL_WORDS_NONE,
+    REIDCTL_WORDS_LIVE_JOBS,
+    REIDCTL_WORDS_JOBS,
+    REIDCTL_WORDS_CONFIG, /* a file, then KEY VALUE …; a VALUE may begin with '-' */
+    REIDCTL_WORDS_KEYS,
+    REIDCTL_WORDS_COMMANDS,
+    REIDCTL_WORDS_SHELLS,
+} reidctl_words;
+
+struct reidctl_command {
     const char *name, *alias; /* alias may be NULL */
-    const char *words;        /* "JOB", "CONFIG [KEY VALUE ...]" */
-    int min_words, max_words; /* max -1: any number */
-    const char *help;         /* one line */
-    const char *more;         /* further text of --help, or NULL */
-    const char *options;      /* letters and names, such as "follow,rank,tail" */
-    reidctl_run *run;
-} reidctl_command;
+    const char *words;        /* "JOB", "CONFIG [KEY VALUE …]", for help */
+    reidctl_words word_kind;
+    int min_words, max_words;   /* max -1: any number */
+    const char *help;           /* one line */
+    const char *more;           /* further text of --help, or NULL */
+    const char *options;        /* names, such as "follow,rank,tail" */
+    const char *const *formats; /* values of --output, the default first; NULL without --output */
+    int (*run)(reidctl *ctl);   /* returns the exit status */
+};
 
 const reidctl_command *reidctl_command_at(size_t index); /* NULL beyond the end */
 const reidctl_command *reidctl_command_find(const char *name);
-const reidctl_option *reidctl_option_of(const reidctl_command *command,
-                                        size_t index); /* likewise */
+/* Options of a command, then those of everywhere; of NULL: those before a command. NULL beyond the
+ * end. */
+const reidctl_option *reidctl_option_at(const reidctl_command *command, size_t index);
 
-/* Splits argv (after the command's name) into options and words. */
-reid_status reidctl_parse(const reidctl_command *command, int argc, char **argv, reidctl *ctl,
-                          bool *ret_help, reid_error *err);
-void reidctl_print_help(void);
-void reidctl_print_command_help(const reidctl_command *command);
+/* The whole command line after the program's name. Fills command (NULL: there was none), args,
+ * words (in `argv`, which is changed). Errors are INVALID. */
+reid_status reidctl_parse(int argc, char **argv, reidctl *ctl, reid_error *err);
+
+/* Whether args.output is this. */
+bool reidctl_output_is(const reidctl *ctl, const char *format);
+
+/* Of one command, or with NULL of the program. To standard output. */
+void reidctl_print_help(const reidctl_command *command);
 
 int reidctl_cmd_cancel(reidctl *ctl);
 int reidctl_cmd_completion(reidctl *ctl);
 int reidctl_cmd_config(reidctl *ctl);
 int reidctl_cmd_describe(reidctl *ctl);
+int reidctl_cmd_help(reidctl *ctl);
+int reidctl_cmd_keys(reidctl *ctl);
 int reidctl_cmd_logs(reidctl *ctl);
 int reidctl_cmd_metrics(reidctl *ctl);
 int reidctl_cmd_ps(reidctl *ctl);

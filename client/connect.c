@@ -1,11 +1,16 @@
 #include "connect.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
+#include "out/style.h"
+#include "out/text.h"
+
+#define CONNECT_MS 5000
+#define CALL_MS 60000
 
 static volatile sig_atomic_t interrupted;
 
@@ -17,44 +22,70 @@ static void on_interrupt(int number)
 
 void reidctl_catch_interrupt(void)
 {
-    struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: waits return */
+    /* no SA_RESTART: waits return */
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
 }
 
-bool reidctl_interrupted(void)
+bool reidctl_is_interrupted(void)
 {
     return interrupted != 0;
 }
 
-char *reidctl_default_address(void)
+bool reidctl_is_reader_gone(void)
 {
-    const char *value = getenv("REIDD_HOST");
-    if (value != NULL && *value != '\0')
-        return reid_xstrdup(value);
-    if ((value = getenv("REIDD_STATE_DIR")) != NULL && *value != '\0' && geteuid() != 0)
-        return reid_xasprintf("unix:%s/reidd.sock", value);
-    if (geteuid() == 0)
-        return reid_xstrdup("unix:/run/reidd/reidd.sock");
-    if ((value = getenv("XDG_RUNTIME_DIR")) != NULL && *value != '\0')
-        return reid_xasprintf("unix:%s/reidd/reidd.sock", value);
-    if ((value = getenv("XDG_STATE_HOME")) != NULL && *value != '\0')
-        return reid_xasprintf("unix:%s/reidd/reidd.sock", value);
-    value = getenv("HOME");
-    return reid_xasprintf("unix:%s/.local/state/reidd/reidd.sock", value != NULL ? value : "");
+    struct pollfd fd = {.fd = STDOUT_FILENO};
+    return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR) != 0;
+}
+
+bool reidctl_is_stopped(void)
+{
+    return interrupted != 0 || ferror(stdout) || reidctl_is_reader_gone();
+}
+
+void reidctl_pause(uint32_t ms)
+{
+    poll(NULL, 0, (int)ms);
 }
 
 reid_status reidctl_connect(reidctl *ctl, reid_error *err)
 {
     if (ctl->client != NULL)
         return REID_OK;
-    return reid_rpc_client_connect(ctl->address, 5000, &ctl->client, err);
+    return reid_rpc_client_connect(ctl->address, CONNECT_MS, &ctl->client, err);
 }
 
-int reidctl_report(const reid_error *err)
+void reidctl_disconnect(reidctl *ctl)
 {
-    fprintf(stderr, "reidctl: %s\n", err->text);
-    switch (err->code) {
+    reid_rpc_client_free(ctl->client);
+    ctl->client = NULL;
+}
+
+reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,
+                         const ProtobufCMessageDescriptor *output, ProtobufCMessage **ret_answer,
+                         reid_error *err)
+{
+    char path[128];
+    REID_TRY(reidctl_connect(ctl, err));
+    snprintf(path, sizeof path, "/reid.v1.JobService/%s", method);
+    return reid_rpc_client_unary(ctl->client, path, request, output, CALL_MS, ret_answer, err);
+}
+
+reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_job,
+                            reid_error *err)
+{
+    Reid__V1__GetJobRequest request = REID__V1__GET_JOB_REQUEST__INIT;
+    request.id = (char *)word;
+    ProtobufCMessage *answer = NULL;
+    REID_TRY(reidctl_call(ctl, "Get", &request.base, &reid__v1__job__descriptor, &answer, err));
+    *ret_job = (Reid__V1__Job *)answer;
+    return REID_OK;
+}
+
+static int exit_status(reid_status code)
+{
+    switch (code) {
     case REID_OK:
         return REIDCTL_OK;
     case REID_ERR_UNAVAILABLE:
@@ -74,27 +105,33 @@ int reidctl_report(const reid_error *err)
     case REID_ERR_UNSUPPORTED:
         return REIDCTL_USAGE;
     default:
-        return REIDCTL_JOB_FAILED;
+        return REIDCTL_FAILED;
     }
 }
 
-reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,
-                         const ProtobufCMessageDescriptor *output, ProtobufCMessage **ret_answer,
-                         reid_error *err)
+int reidctl_report(const reid_error *err)
 {
-    char path[128];
-    REID_TRY(reidctl_connect(ctl, err));
-    snprintf(path, sizeof path, "/reid.v1.JobService/%s", method);
-    return reid_rpc_client_unary(ctl->client, path, request, output, 60000, ret_answer, err);
+    reid_str text = REID_STR_INIT;
+    reidctl_add_clean_log(&text, err->text, strlen(err->text));
+    fflush(stdout);
+    fprintf(stderr, "reidctl: %s\n", reid_str_text(&text));
+    reid_str_fini(&text);
+    return exit_status(err->code);
 }
 
-reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_job,
-                            reid_error *err)
+int reidctl_report_end(const Reid__V1__Job *job)
 {
-    Reid__V1__GetJobRequest request = REID__V1__GET_JOB_REQUEST__INIT;
-    request.id = (char *)word;
-    ProtobufCMessage *answer = NULL;
-    REID_TRY(reidctl_call(ctl, "Get", &request.base, &reid__v1__job__descriptor, &answer, err));
-    *ret_job = (Reid__V1__Job *)answer;
-    return REID_OK;
+    if (job->state == REID__V1__JOB_STATE__JOB_STATE_SUCCEEDED)
+        return job->exit_code;
+    fflush(stdout);
+    if (job->state == REID__V1__JOB_STATE__JOB_STATE_FAILED) {
+        reid_str text = REID_STR_INIT;
+        reidctl_add_clean(&text, job->failure != NULL ? job->failure->sentence : "");
+        fprintf(stderr, "reidctl: job %s failed%s%s; see reidctl logs %s\n", job->id,
+                text.length > 0 ? ": " : "", reid_str_text(&text), job->id);
+        reid_str_fini(&text);
+    } else {
+        fprintf(stderr, "reidctl: job %s was cancelled\n", job->id);
+    }
+    return job->exit_code != 0 ? job->exit_code : REIDCTL_FAILED;
 }

@@ -1,21 +1,16 @@
-/* The connection to reidd, and how a failed call becomes an exit status. */
+/* The connection to reidd, calls of one answer, and how a failure becomes an exit status. */
 #ifndef REIDCTL_CONNECT_H
 #define REIDCTL_CONNECT_H
 
 #include "command.h"
 #include "reid/v1/job.pb-c.h"
 
-/* The address when none is given: $REIDD_HOST, else the place where reidd listens by default.
- * Caller frees. */
-char *reidctl_default_address(void);
-
-/* Connects once; prints nothing. */
+/* Connects when that has not been done; prints nothing. */
 reid_status reidctl_connect(reidctl *ctl, reid_error *err);
+/* Ends the connection and its streams. */
+void reidctl_disconnect(reidctl *ctl);
 
-/* Prints "reidctl: sentence" to standard error and returns the exit status of the error. */
-int reidctl_report(const reid_error *err);
-
-/* One call of JobService: `method` is "Get", "Cancel", … The answer is freed with
+/* One call of JobService: `method` is "Get", "Cancel", … Free the answer with
  * protobuf_c_message_free_unpacked. */
 reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,
                          const ProtobufCMessageDescriptor *output, ProtobufCMessage **ret_answer,
@@ -24,9 +19,20 @@ reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessag
 reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_job,
                             reid_error *err);
 
-/* Set by Ctrl-C; follows look at it between waits of at most REIDCTL_SLICE_MS. */
-bool reidctl_interrupted(void);
+/* Prints "reidctl: sentence" to standard error and returns the exit status of the error. */
+int reidctl_report(const reid_error *err);
+/* The exit status of a job that has ended; one that was not successful is never 0. Says on standard
+ * error why a job failed. */
+int reidctl_report_end(const Reid__V1__Job *job);
+
+/* Ctrl-C from here on sets a flag instead of ending the program; a second one ends it. */
 void reidctl_catch_interrupt(void);
-#define REIDCTL_SLICE_MS 200
+bool reidctl_is_interrupted(void);
+/* Whether nobody reads standard output any more, as after `| head -1`. */
+bool reidctl_is_reader_gone(void);
+/* Whether a follow should end: Ctrl-C, or standard output cannot be written. */
+bool reidctl_is_stopped(void);
+/* Waits that long, or until a signal comes. */
+void reidctl_pause(uint32_t ms);
 
 #endif

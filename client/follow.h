@@ -1,10 +1,10 @@
-/* Live progress of one job: a few lines redrawn in place on a terminal, plain lines otherwise. */
+/* Live progress of one job: a picture redrawn in place on a terminal, plain lines otherwise. */
 #ifndef REIDCTL_FOLLOW_H
 #define REIDCTL_FOLLOW_H
 
 #include "command.h"
 
-/* Until the job ends (returns its exit code), Ctrl-C (detaches: 130) or a failure. */
-int reidctl_follow(reidctl *ctl, const char *job);
+/* Until the job ends (returns its exit status), Ctrl-C (detaches: 130) or a failure. */
+int reidctl_follow(reidctl *ctl, const char *word);
 
 #endif

@@ -1,4 +1,6 @@
 /* reidctl: the command line of reidd. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,83 +8,76 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/place.h"
 #include "connect.h"
 #include "version.h"
 
-static int usage_error(const char *text)
+/* Standard descriptors that the caller has closed must not become the connection's. Writing to them
+ * goes on failing. */
+static bool fill_standard_descriptors(void)
 {
-    fprintf(stderr, "reidctl: %s\n", text);
-    return REIDCTL_USAGE;
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+    return fd >= 0;
 }
 
-/* Options before the command. *ret_next is the index of the command; a result ≥ 0 is an exit
- * status. */
-static int parse_globals(int argc, char **argv, reidctl *ctl, int *ret_next)
+static void look_at_terminal(reidctl *ctl)
 {
-    int i = 1;
-    for (; i < argc && argv[i][0] == '-'; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            reidctl_print_help();
-            return REIDCTL_OK;
-        }
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("reidctl %s\n", REID_VERSION_TEXT);
-            return REIDCTL_OK;
-        }
-        if ((strcmp(argv[i], "-H") == 0 || strcmp(argv[i], "--host") == 0) && i + 1 < argc)
-            ctl->address = argv[++i];
-        else if (strncmp(argv[i], "--host=", 7) == 0)
-            ctl->address = argv[i] + 7;
-        else
-            return usage_error("see reidctl --help for the options before a command");
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool dumb = term == NULL || *term == '\0' || strcmp(term, "dumb") == 0;
+    ctl->terminal = isatty(STDOUT_FILENO) == 1 && !dumb;
+    ctl->color = ctl->terminal && (no_color == NULL || *no_color == '\0');
+}
+
+static int run(reidctl *ctl, int argc, char **argv)
+{
+    reid_error err = {0};
+    if (reidctl_parse(argc, argv, ctl, &err) != REID_OK)
+        return reidctl_report(&err);
+    if (ctl->args.version) {
+        printf("reidctl %s\n", REID_VERSION_TEXT);
+        return REIDCTL_OK;
     }
-    *ret_next = i;
-    return -1;
+    if (ctl->args.help || ctl->command == NULL) {
+        reidctl_print_help(ctl->command);
+        return ctl->args.help ? REIDCTL_OK : REIDCTL_USAGE;
+    }
+    ctl->address = reid_place_address(ctl->args.host, NULL);
+    int code = ctl->command->run(ctl);
+    reidctl_disconnect(ctl);
+    free(ctl->address);
+    return code;
+}
+
+/* A reader that has gone ends the program as it ends any other filter. */
+static int finish_output(int code)
+{
+    bool stopped = code == REIDCTL_INTERRUPTED && !reidctl_is_interrupted();
+    errno = 0;
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    if ((failed || stopped) && reidctl_is_reader_gone()) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    if (!failed)
+        return code;
+    fprintf(stderr, "reidctl: cannot write standard output%s%s\n", errno != 0 ? ": " : "",
+            errno != 0 ? strerror(errno) : "");
+    return REIDCTL_FAILED;
 }
 
 int main(int argc, char **argv)
 {
     reidctl ctl = {0};
-    reid_error err = {0};
-    bool help = false;
-    int next = 0;
     const reid_log_options log = {.level = REID_LOG_WARN, .program = "reidctl", .rank = -1};
     reid_log_setup(&log);
     signal(SIGPIPE, SIG_IGN);
-    int code = parse_globals(argc, argv, &ctl, &next);
-    if (code >= 0)
-        return code;
-    if (next >= argc) {
-        reidctl_print_help();
-        return REIDCTL_USAGE;
-    }
-    const char *name = argv[next];
-    const reidctl_command *command =
-        reidctl_command_find(strcmp(name, "help") == 0 && next + 1 < argc ? argv[next + 1] : name);
-    if (command == NULL && strcmp(name, "help") == 0) {
-        reidctl_print_help();
-        return REIDCTL_OK;
-    }
-    if (command == NULL) {
-        fprintf(stderr, "reidctl: there is no command '%s'; see reidctl --help\n", name);
-        return REIDCTL_USAGE;
-    }
-    if (strcmp(name, "help") == 0)
-        help = true;
-    else if (reidctl_parse(command, argc - next - 1, argv + next + 1, &ctl, &help, &err) != REID_OK)
-        return reidctl_report(&err);
-    if (help) {
-        reidctl_print_command_help(command);
-        return REIDCTL_OK;
-    }
-    char *address = reidctl_default_address();
-    if (ctl.address == NULL)
-        ctl.address = address;
-    const char *no_color = getenv("NO_COLOR");
-    ctl.terminal = isatty(STDOUT_FILENO) == 1;
-    ctl.color = ctl.terminal && (no_color == NULL || *no_color == '\0');
-    code = command->run(&ctl);
-    reid_rpc_client_free(ctl.client);
-    free(address);
-    return code;
+    if (!fill_standard_descriptors())
+        return REIDCTL_FAILED;
+    look_at_terminal(&ctl);
+    return finish_output(run(&ctl, argc - 1, argv + 1));
 }

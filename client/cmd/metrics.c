@@ -4,100 +4,122 @@
 
 #include "base/alloc.h"
 #include "base/vec.h"
-#include "connect.h"
 #include "out/json.h"
+#include "rows.h"
+
+#define SLICE_MS 200
 
 typedef REID_VEC(char *) glob_list;
 
 /* "loss*,lr" → its parts, which point into `text`. */
 static void split_globs(char *text, glob_list *ret_globs)
 {
-    for (char *part = strtok(text, ","); part != NULL; part = strtok(NULL, ","))
+    char *rest = NULL;
+    for (char *part = strtok_r(text, ",", &rest); part != NULL; part = strtok_r(NULL, ",", &rest))
         reid_vec_push(ret_globs, part);
 }
 
-static void print_csv(const Reid__V1__MetricRow *row)
+/* A field as RFC 4180 has it. */
+static void add_field(reid_str *out, const char *text)
 {
+    if (strpbrk(text, ",\"\r\n") == NULL) {
+        reid_str_add(out, text);
+        return;
+    }
+    reid_str_add(out, "\"");
+    for (; *text != '\0'; text++) {
+        if (*text == '"')
+            reid_str_add(out, "\"");
+        reid_str_add_char(out, *text);
+    }
+    reid_str_add(out, "\"");
+}
+
+static void add_csv(reid_str *out, const Reid__V1__MetricRow *row)
+{
+    char number[32];
     for (size_t i = 0; i < row->n_scalars; i++) {
-        char number[32];
-        bool quote = strpbrk(row->scalars[i]->name, ",\"\n") != NULL;
-        printf("%d,%lld,%lld,%d,%lld,%s%s%s,%s\n", row->attempt, (long long)row->seq,
-               (long long)row->iteration, row->epoch, (long long)row->wall_ms, quote ? "\"" : "",
-               row->scalars[i]->name, quote ? "\"" : "",
-               reid_format_double(number, row->scalars[i]->value));
+        reid_str_addf(out, "%d,%lld,%lld,%d,%lld,", row->attempt, (long long)row->seq,
+                      (long long)row->iteration, row->epoch, (long long)row->wall_ms);
+        add_field(out, row->scalars[i]->name);
+        reid_str_addf(out, ",%s\n", reid_format_double(number, row->scalars[i]->value));
     }
 }
 
-static void print_json(const Reid__V1__MetricRow *row)
+static void add_json(reid_str *out, const Reid__V1__MetricRow *row)
+{
+    reid_json_writer w = reidctl_json_begin(out);
+    reidctl_json_row(&w, row);
+    reid_str_add(out, "\n");
+}
+
+static void print_rows(const Reid__V1__MetricsChunk *chunk, size_t first, bool csv)
 {
     reid_str out = REID_STR_INIT;
-    reid_json_writer w = reid_json_begin(&out);
-    w.item_separator = ", ";
-    w.key_separator = ": ";
-    reidctl_json_row(&w, row);
-    puts(reid_str_text(&out));
+    for (size_t i = first; i < chunk->n_rows; i++)
+        csv ? add_csv(&out, chunk->rows[i]) : add_json(&out, chunk->rows[i]);
+    fwrite(reid_str_text(&out), 1, out.length, stdout);
+    fflush(stdout);
     reid_str_fini(&out);
 }
 
-/* Prints everything from the cursor on; on a lost connection with --follow it could be called again
- * from there. */
-static int print_stream(reidctl *ctl, reid_rpc_client_stream *stream, bool csv)
+static int print_stream(reidctl_rows *rows, reidctl_feeds *feeds, bool csv)
 {
-    int code = -1;
-    while (code < 0) {
+    reid_error err = {0};
+    for (;;) {
         ProtobufCMessage *message = NULL;
-        reid_error err = {0};
-        reid_status status = reid_rpc_client_next(stream, REIDCTL_SLICE_MS, &message, &err);
-        if (status == REID_OK && message != NULL) {
+        reid_status status = reidctl_feeds_next(feeds, 0, SLICE_MS, &message, &err);
+        bool ended = status == REID_OK && message == NULL;
+        if (message != NULL) {
             const Reid__V1__MetricsChunk *chunk = (const Reid__V1__MetricsChunk *)message;
-            for (size_t i = 0; i < chunk->n_rows; i++)
-                csv ? print_csv(chunk->rows[i]) : print_json(chunk->rows[i]);
-            if (chunk->missed > 0)
-                fprintf(stderr, "reidctl: %lld rows were left out, this reader was too slow\n",
-                        (long long)chunk->missed);
-            fflush(stdout);
-        } else if (status == REID_OK) {
-            code = REIDCTL_OK;
-        } else if (status != REID_ERR_TIMEOUT) {
-            code = reidctl_report(&err);
+            print_rows(chunk, reidctl_rows_take(rows, feeds, 0, chunk), csv);
+            protobuf_c_message_free_unpacked(message, NULL);
         }
-        protobuf_c_message_free_unpacked(message, NULL);
-        if (code < 0 && (reidctl_interrupted() || ferror(stdout)))
-            code = REIDCTL_INTERRUPTED;
+        if (ended && rows->request.follow)
+            status = reidctl_feeds_check_end(feeds, rows->request.id, &ended, &err);
+        if (status != REID_OK && status != REID_ERR_TIMEOUT)
+            return reidctl_report(&err);
+        if (ended)
+            return REIDCTL_OK;
+        if (reidctl_is_stopped())
+            return REIDCTL_INTERRUPTED;
     }
+}
+
+static int show(reidctl *ctl, const Reid__V1__Job *job, const glob_list *globs)
+{
+    reid_error err = {0};
+    bool csv = reidctl_output_is(ctl, "csv");
+    reidctl_feeds feeds;
+    reidctl_rows rows;
+    reidctl_rows_init(&rows, job->id, ctl->args.follow);
+    rows.request.names = globs->items;
+    rows.request.n_names = globs->count;
+    reidctl_feed feed = reidctl_rows_feed(&rows);
+    int code;
+    if (reidctl_feeds_init(&feeds, ctl, &feed, 1, &err) != REID_OK) {
+        code = reidctl_report(&err);
+    } else {
+        if (csv)
+            puts("attempt,seq,iteration,epoch,wall_ms,name,value");
+        code = print_stream(&rows, &feeds, csv);
+    }
+    reidctl_feeds_fini(&feeds);
     return code;
 }
 
 int reidctl_cmd_metrics(reidctl *ctl)
 {
     reid_error err = {0};
-    reid_rpc_client_stream *stream = NULL;
-    const char *format = ctl->args.output != NULL ? ctl->args.output : "jsonl";
-    bool csv = strcmp(format, "csv") == 0;
-    if (!csv && strcmp(format, "jsonl") != 0 && strcmp(format, "json") != 0) {
-        reid_fail(&err, REID_ERR_INVALID, "metrics: the format is jsonl or csv, not '%s'", format);
-        return reidctl_report(&err);
-    }
-    char *text = reid_xstrdup(ctl->args.names != NULL ? ctl->args.names : "");
-    glob_list globs = {0};
-    split_globs(text, &globs);
-    Reid__V1__MetricsRequest request = REID__V1__METRICS_REQUEST__INIT;
-    request.id = ctl->words[0];
-    request.follow = ctl->args.follow;
-    request.names = globs.items;
-    request.n_names = globs.count;
+    Reid__V1__Job *job = NULL;
     reidctl_catch_interrupt();
-    int code;
-    if (reidctl_connect(ctl, &err) != REID_OK ||
-        reid_rpc_client_start(ctl->client, "/reid.v1.JobService/Metrics", &request.base,
-                              &reid__v1__metrics_chunk__descriptor, &stream, &err) != REID_OK) {
-        code = reidctl_report(&err);
-    } else {
-        if (csv)
-            puts("attempt,seq,iteration,epoch,wall_ms,name,value");
-        code = print_stream(ctl, stream, csv);
-    }
-    reid_rpc_client_stop(stream);
+    if (reidctl_get_job(ctl, ctl->words[0], &job, &err) != REID_OK)
+        return reidctl_report(&err);
+    glob_list globs = {0};
+    char *text = reid_xstrdup(ctl->args.names != NULL ? ctl->args.names : "");
+    split_globs(text, &globs);
+    int code = show(ctl, job, &globs);
+    reid__v1__job__free_unpacked(job, NULL);
     reid_vec_fini(&globs);
     free(text);
     return code;

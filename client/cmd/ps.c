@@ -1,92 +1,92 @@
 #include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/compiler.h"
 #include "connect.h"
 #include "out/json.h"
+#include "out/screen.h"
 #include "out/style.h"
+#include "out/table.h"
 
-static void add_cell_age(reidctl_table *table, double seconds)
+static void add_number(reidctl_table *table, int64_t number)
 {
-    reid_str text = REID_STR_INIT;
-    reidctl_add_age(&text, seconds);
-    reidctl_table_add(table, reid_str_text(&text));
-    reid_str_fini(&text);
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    reidctl_table_add(table, text, "");
 }
 
-static void add_row(reidctl_table *table, const Reid__V1__Job *job, int64_t now_ms)
+static void add_iteration(reidctl_table *table, const Reid__V1__Progress *p)
 {
-    char text[64];
-    const Reid__V1__Progress *p = job->progress;
-    reidctl_table_add(table, job->id);
-    reidctl_table_add(table, job->name);
-    reidctl_table_add(table, job->user);
-    snprintf(text, sizeof text, "%s%s%s", reidctl_state_name(job->state),
-             job->state == REID__V1__JOB_STATE__JOB_STATE_RUNNING && job->phase != 0 ? " " : "",
-             job->state == REID__V1__JOB_STATE__JOB_STATE_RUNNING ? reidctl_phase_name(job->phase)
-                                                                  : "");
-    reidctl_table_add(table, text);
-    snprintf(text, sizeof text, "%d", job->ranks);
-    reidctl_table_add(table, text);
-    snprintf(text, sizeof text, "-");
+    char text[64] = "";
     if (p != NULL && p->max_iteration > 0)
         snprintf(text, sizeof text, "%lld/%lld", (long long)p->iteration,
                  (long long)p->max_iteration);
-    reidctl_table_add(table, text);
+    reidctl_table_add(table, text, "");
+}
+
+/* Every cell is one word, so that awk and cut find the columns. */
+static void add_row(reidctl_table *table, const Reid__V1__Job *job, int64_t now_ms, bool color)
+{
+    const Reid__V1__Progress *p = job->progress;
     bool ended = reidctl_state_is_final(job->state);
-    add_cell_age(table, !ended && p != NULL && p->max_iteration > 0 ? p->eta_seconds : -1);
-    int64_t end = ended ? job->ended_ms : now_ms;
-    add_cell_age(table, job->started_ms > 0 ? (double)(end - job->started_ms) / 1000 : -1);
-    add_cell_age(table, (double)(now_ms - job->submitted_ms) / 1000);
+    reidctl_table_add(table, job->id, "");
+    reidctl_table_add(table, job->name, "");
+    reidctl_table_add(table, job->user, "");
+    reidctl_table_add(table, reidctl_state_name(job->state),
+                      reidctl_state_color(job->state, color));
+    reidctl_table_add(table, ended ? "" : reidctl_phase_name(job->phase), "");
+    add_number(table, job->ranks);
+    add_iteration(table, p);
+    reidctl_table_add_age(table, !ended && p != NULL && p->max_iteration > 0 ? p->eta_seconds : -1);
+    int64_t end_ms = ended ? job->ended_ms : now_ms;
+    reidctl_table_add_age(table,
+                          job->started_ms > 0 ? (double)(end_ms - job->started_ms) / 1000 : -1);
+    reidctl_table_add_age(table, (double)(now_ms - job->submitted_ms) / 1000);
 }
 
 static void print_table(const reidctl *ctl, const Reid__V1__ListJobsResponse *list)
 {
-    static const char *const head[] = {"ID",        "NAME", "USER",    "STATE",    "RANKS",
-                                       "ITERATION", "ETA",  "RUNTIME", "SUBMITTED"};
-    reidctl_table table = {.columns = sizeof head / sizeof head[0]};
-    for (size_t i = 0; i < table.columns; i++)
-        reidctl_table_add(&table, head[i]);
-    int64_t now = reid_clock_wall_ms();
+    static const char *const head[] = {"ID",    "NAME",      "USER", "STATE",   "PHASE",
+                                       "RANKS", "ITERATION", "ETA",  "RUNTIME", "AGE"};
+    reidctl_table table = {.columns = REID_COUNT_OF(head), .elastic = 1};
+    reid_str out = REID_STR_INIT;
+    size_t columns = 0, lines;
+    if (ctl->terminal)
+        reidctl_screen_size(&columns, &lines);
+    for (size_t i = 0; i < table.columns && !ctl->args.no_headers; i++)
+        reidctl_table_add(&table, head[i], reidctl_bold(ctl->color));
     for (size_t i = 0; i < list->n_jobs; i++)
-        add_row(&table, list->jobs[i], now);
-    reidctl_table_print(&table, ctl->args.no_headers);
+        add_row(&table, list->jobs[i], reid_clock_wall_ms(), ctl->color);
+    reidctl_table_format(&table, columns, &out);
+    fputs(reid_str_text(&out), stdout);
+    reid_str_fini(&out);
     reidctl_table_fini(&table);
 }
 
+/* An array with one job on each line. */
 static void print_json(const Reid__V1__ListJobsResponse *list)
 {
     reid_str out = REID_STR_INIT;
-    reid_str_add(&out, "[");
     for (size_t i = 0; i < list->n_jobs; i++) {
-        reid_json_writer w = reid_json_begin(&out);
-        w.item_separator = ", ";
-        w.key_separator = ": ";
+        reid_json_writer w = reidctl_json_begin(&out);
         reid_str_add(&out, i == 0 ? "\n" : ",\n");
         reidctl_json_job(&w, list->jobs[i]);
     }
-    reid_str_add(&out, list->n_jobs > 0 ? "\n]" : "]");
-    puts(reid_str_text(&out));
+    printf("[%s%s]\n", reid_str_text(&out), list->n_jobs > 0 ? "\n" : "");
     reid_str_fini(&out);
 }
 
 int reidctl_cmd_ps(reidctl *ctl)
 {
-    static Reid__V1__JobState live[] = {REID__V1__JOB_STATE__JOB_STATE_PENDING,
-                                        REID__V1__JOB_STATE__JOB_STATE_STARTING,
-                                        REID__V1__JOB_STATE__JOB_STATE_RUNNING};
+    Reid__V1__JobState live[] = {REID__V1__JOB_STATE__JOB_STATE_PENDING,
+                                 REID__V1__JOB_STATE__JOB_STATE_STARTING,
+                                 REID__V1__JOB_STATE__JOB_STATE_RUNNING};
     reid_error err = {0};
-    const char *format = ctl->args.output != NULL ? ctl->args.output : "table";
-    if (strcmp(format, "table") != 0 && strcmp(format, "json") != 0) {
-        reid_fail(&err, REID_ERR_INVALID, "ps: the format is table or json, not '%s'", format);
-        return reidctl_report(&err);
-    }
     Reid__V1__ListJobsRequest request = REID__V1__LIST_JOBS_REQUEST__INIT;
     request.limit = (int32_t)ctl->args.limit;
     if (!ctl->args.all) {
         request.states = live;
-        request.n_states = sizeof live / sizeof live[0];
+        request.n_states = REID_COUNT_OF(live);
     }
     ProtobufCMessage *answer = NULL;
     if (reidctl_call(ctl, "List", &request.base, &reid__v1__list_jobs_response__descriptor, &answer,
@@ -96,7 +96,7 @@ int reidctl_cmd_ps(reidctl *ctl)
     if (ctl->args.quiet) {
         for (size_t i = 0; i < list->n_jobs; i++)
             puts(list->jobs[i]->id);
-    } else if (strcmp(format, "json") == 0) {
+    } else if (reidctl_output_is(ctl, "json")) {
         print_json(list);
     } else {
         print_table(ctl, list);

@@ -1,45 +1,80 @@
+#include <stdlib.h>
+
+#include "base/alloc.h"
 #include "base/clock.h"
-#include "connect.h"
+#include "feed.h"
 #include "out/style.h"
 
-/* Follows the job until it has ended; its exit code, or that of the failure to follow. */
-int reidctl_cmd_wait(reidctl *ctl)
+#define SLICE_MS 200
+
+typedef struct wait {
+    reidctl *ctl;
+    reidctl_feeds feeds;
+    Reid__V1__Job *job; /* the newest snapshot */
+    double deadline;    /* 0: none */
+} wait;
+
+/* OK when the job has ended. */
+static reid_status watch(wait *w, reid_error *err)
+{
+    for (;;) {
+        ProtobufCMessage *message = NULL;
+        reid_status status = reidctl_feeds_next(&w->feeds, 0, SLICE_MS, &message, err);
+        if (status != REID_OK && status != REID_ERR_TIMEOUT)
+            return status;
+        if (message != NULL) {
+            reid__v1__job__free_unpacked(w->job, NULL);
+            w->job = (Reid__V1__Job *)message;
+        }
+        if (reidctl_state_is_final(w->job->state))
+            return REID_OK;
+        if (status == REID_OK && message == NULL)
+            reidctl_feeds_lose(&w->feeds, "reidd has ended the stream before the job ended");
+        if (reidctl_is_interrupted())
+            return reid_fail(err, REID_ERR_CANCELLED, "interrupted, the job goes on");
+        if (w->deadline > 0 && reid_clock_seconds() >= w->deadline)
+            return reid_fail(err, REID_ERR_TIMEOUT, "job %s has not ended within %g s", w->job->id,
+                             w->ctl->args.timeout);
+    }
+}
+
+static int wait_for(reidctl *ctl, const char *word, double deadline, bool *ret_ended)
 {
     reid_error err = {0};
-    reid_rpc_client_stream *stream = NULL;
+    wait w = {.ctl = ctl, .deadline = deadline};
     Reid__V1__WatchJobRequest request = REID__V1__WATCH_JOB_REQUEST__INIT;
-    request.id = ctl->words[0];
-    double deadline = reid_clock_seconds() + ctl->args.timeout;
-    int code = -1;
-    reidctl_catch_interrupt();
-    if (reidctl_connect(ctl, &err) != REID_OK ||
-        reid_rpc_client_start(ctl->client, "/reid.v1.JobService/Watch", &request.base,
-                              &reid__v1__job__descriptor, &stream, &err) != REID_OK)
+    reidctl_feed feed = {
+        .method = "Watch", .request = &request.base, .output = &reid__v1__job__descriptor};
+    *ret_ended = false;
+    if (reidctl_get_job(ctl, word, &w.job, &err) != REID_OK)
         return reidctl_report(&err);
-    while (code < 0) {
-        ProtobufCMessage *message = NULL;
-        reid_error_clear(&err);
-        reid_status status = reid_rpc_client_next(stream, REIDCTL_SLICE_MS, &message, &err);
-        if (status == REID_OK && message != NULL) {
-            const Reid__V1__Job *job = (const Reid__V1__Job *)message;
-            if (reidctl_state_is_final(job->state))
-                code = job->exit_code;
-        } else if (status == REID_OK) {
-            reid_fail(&err, REID_ERR_INTERNAL, "reidd ended the watch before the job ended");
-            code = reidctl_report(&err);
-        } else if (status != REID_ERR_TIMEOUT) {
-            code = reidctl_report(&err);
-        }
-        protobuf_c_message_free_unpacked(message, NULL);
-        if (code < 0 && reidctl_interrupted())
-            code = REIDCTL_INTERRUPTED;
-        if (code < 0 && ctl->args.timeout > 0 && reid_clock_seconds() >= deadline) {
-            reid_error_clear(&err);
-            reid_fail(&err, REID_ERR_TIMEOUT, "the job has not ended within %g s",
-                      ctl->args.timeout);
-            code = reidctl_report(&err);
-        }
+    char *id = reid_xstrdup(w.job->id);
+    request.id = id;
+    int code;
+    if (reidctl_feeds_init(&w.feeds, ctl, &feed, 1, &err) != REID_OK ||
+        watch(&w, &err) != REID_OK) {
+        code = reidctl_report(&err);
+    } else {
+        code = reidctl_report_end(w.job);
+        *ret_ended = true;
     }
-    reid_rpc_client_stop(stream);
+    reidctl_feeds_fini(&w.feeds);
+    reid__v1__job__free_unpacked(w.job, NULL);
+    free(id);
+    return code;
+}
+
+int reidctl_cmd_wait(reidctl *ctl)
+{
+    double deadline = ctl->args.timeout > 0 ? reid_clock_seconds() + ctl->args.timeout : 0;
+    int code = REIDCTL_OK;
+    reidctl_catch_interrupt();
+    for (int i = 0; i < ctl->word_count; i++) {
+        bool ended;
+        int this = wait_for(ctl, ctl->words[i], deadline, &ended);
+        code = code == REIDCTL_OK ? this : code;
+        if (!ended)
+            return this;
+    }
     return code;
 }

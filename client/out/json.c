@@ -14,6 +14,15 @@ static void add_int(reid_json_writer *w, const char *key, int64_t value)
     reid_json_int(w, value);
 }
 
+static void add_time(reid_json_writer *w, const char *key, int64_t wall_ms)
+{
+    reid_json_key(w, key);
+    if (wall_ms > 0)
+        reid_json_int(w, wall_ms);
+    else
+        reid_json_null(w);
+}
+
 static void add_scalars(reid_json_writer *w, const char *key, size_t count,
                         Reid__V1__Scalar **scalars)
 {
@@ -28,6 +37,8 @@ static void add_scalars(reid_json_writer *w, const char *key, size_t count,
 
 static void add_progress(reid_json_writer *w, const Reid__V1__Progress *p)
 {
+    if (p == NULL)
+        return;
     reid_json_key(w, "progress");
     reid_json_object(w);
     add_int(w, "iteration", p->iteration);
@@ -46,6 +57,8 @@ static void add_progress(reid_json_writer *w, const Reid__V1__Progress *p)
 
 static void add_failure(reid_json_writer *w, const Reid__V1__Failure *f)
 {
+    if (f == NULL)
+        return;
     reid_json_key(w, "failure");
     reid_json_object(w);
     add_text(w, "sentence", f->sentence);
@@ -53,6 +66,14 @@ static void add_failure(reid_json_writer *w, const Reid__V1__Failure *f)
     add_int(w, "exit_code", f->exit_code);
     add_int(w, "signal", f->signal);
     reid_json_end_object(w);
+}
+
+reid_json_writer reidctl_json_begin(reid_str *out)
+{
+    reid_json_writer w = reid_json_begin(out);
+    w.item_separator = ", ";
+    w.key_separator = ": ";
+    return w;
 }
 
 void reidctl_json_job(reid_json_writer *w, const Reid__V1__Job *job)
@@ -65,17 +86,16 @@ void reidctl_json_job(reid_json_writer *w, const Reid__V1__Job *job)
     add_text(w, "phase", reidctl_phase_name(job->phase));
     add_int(w, "ranks", job->ranks);
     add_int(w, "attempt", job->attempt);
-    add_int(w, "submitted_ms", job->submitted_ms);
-    add_int(w, "started_ms", job->started_ms);
-    add_int(w, "ended_ms", job->ended_ms);
+    add_time(w, "submitted_ms", job->submitted_ms);
+    add_time(w, "started_ms", job->started_ms);
+    add_time(w, "ended_ms", job->ended_ms);
+    add_time(w, "last_progress_ms", job->last_progress_ms);
     add_int(w, "exit_code", job->exit_code);
     add_int(w, "queue_position", job->queue_position);
     add_text(w, "detail", job->detail);
     add_text(w, "output_dir", job->output_dir);
-    if (job->progress != NULL)
-        add_progress(w, job->progress);
-    if (job->failure != NULL)
-        add_failure(w, job->failure);
+    add_progress(w, job->progress);
+    add_failure(w, job->failure);
     add_scalars(w, "latest", job->n_latest, job->latest);
     reid_json_end_object(w);
 }

@@ -1,0 +1,661 @@
+#!/usr/bin/python3
+"""reidctl as its users run it, against a daemon that follows a script (fake_reidd)."""
+import csv
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from terminal import Terminal
+
+ROOT = pathlib.Path(__file__).parents[3]
+BUILD = pathlib.Path(os.environ.get('REID_BUILD_DIR', ROOT / 'build/ci'))
+REIDCTL = str(BUILD / 'bin/reidctl')
+CONFIG = str(ROOT / 'deploy/configs/Demo/bagtricks_R18.yml')
+PATIENCE = float(os.environ.get('REID_TEST_PATIENCE', '1'))  # sanitized programs are slower
+PENDING, STARTING, RUNNING, SUCCEEDED, FAILED, CANCELLED = range(1, 7)
+LOADING, TRAINING, EVALUATING, SAVING = range(1, 5)
+STATUS = {'INVALID': 1, 'NOT_FOUND': 2, 'EXISTS': 3, 'PERMISSION': 4, 'PRECONDITION': 6, 'EXHAUSTED': 7, 'INTERNAL': 14}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ('NO_COLOR', 'REIDD_HOST', 'FASTREID_DATASETS')}
+
+
+def wait_until(condition, what, seconds=10):
+    deadline = time.monotonic() + seconds * PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f'{what}: not within {seconds * PATIENCE:g} s'
+        time.sleep(0.01)
+
+
+class Fake:
+    """The scripted daemon."""
+
+    def __init__(self, socket):
+        self.process = subprocess.Popen([str(BUILD / 'tests/fake_reidd'), socket], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.jobs = {}
+        self.seq = {}
+        wait_until(lambda: os.path.exists(socket), 'fake_reidd listens')
+
+    def do(self, verb, **what):
+        self.process.stdin.write(json.dumps({'do': verb, **what}) + '\n')
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().rstrip('\n')
+        assert answer, f'fake_reidd does not know how to {verb} {what}'
+        return answer
+
+    def job(self, id, **changes):
+        now = int(time.time() * 1000)
+        job = self.jobs.setdefault(id, {'id': id, 'name': 'demo', 'user': 'ada', 'state': RUNNING, 'phase': TRAINING,
+                                        'ranks': 2, 'attempt': 1, 'iteration': 0, 'max_iteration': 100, 'max_epoch': 10,
+                                        'eta': 75, 'rate': 500, 'submitted_ms': now - 90_000, 'started_ms': now - 80_000,
+                                        'output_dir': '/srv/out', 'config_yaml': 'SEED: 7\n'})
+        job.update(changes)
+        self.do('job', **job)
+
+    def row(self, id, verb='row', **scalars):
+        seq = self.seq[id] = self.seq.get(id, 0) + 1
+        self.do(verb, id=id, seq=seq, iteration=seq - 1, epoch=(seq - 1) // 10, wall_ms=1_700_000_000_000 + seq,
+                scalars=scalars or {'total_loss': 10 / seq})
+
+    def wait_streams(self, count):
+        wait_until(lambda: int(self.do('streams')) == count, f'{count} streams')
+
+    def close(self):
+        self.process.stdin.close()
+        code = self.process.wait(10 * PATIENCE)
+        self.process.stdout.close()
+        assert code == 0, code
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='reid-'))
+        self.socket = str(self.folder / 's')
+        self.fake = Fake(self.socket)
+        self.env = {**ENVIRONMENT, 'REIDD_HOST': f'unix:{self.socket}', 'TERM': 'xterm', 'LC_ALL': 'C.UTF-8'}
+        self.started = []
+
+    def tearDown(self):
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        self.fake.close()
+        shutil.rmtree(self.folder)
+
+    def ctl(self, *args, code=0, text=True, **kwargs):
+        """Runs reidctl to its end."""
+        done = subprocess.run([REIDCTL, *map(str, args)], env=self.env, capture_output=True, text=text,
+                              cwd=self.folder, timeout=20 * PATIENCE, **kwargs)
+        self.assertEqual(done.returncode, code, (done.stdout, done.stderr))
+        return done
+
+    def start(self, *args):
+        process = subprocess.Popen([REIDCTL, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, cwd=self.folder)
+        self.started.append(process)
+        return process
+
+    def end(self, process):
+        """Its output and what it said on standard error."""
+        return process.communicate(timeout=20 * PATIENCE)
+
+    def terminal(self, *args, columns=80, lines=24, **env):
+        terminal = Terminal([REIDCTL, *args], columns, lines, {**self.env, **env})
+        self.started.append(terminal.process)
+        return terminal
+
+
+class Verbs(Case):
+    def test_ps(self):
+        self.assertEqual(self.ctl('ps').stdout.split(),
+                         'ID NAME USER STATE PHASE RANKS ITERATION ETA RUNTIME AGE'.split())
+        self.assertEqual(self.ctl('ps', '-o', 'json').stdout, '[]\n')
+        now = int(time.time() * 1000)
+        self.fake.job('aaa11111', name='first', state=SUCCEEDED, started_ms=now - 300_000, ended_ms=now - 100_000)
+        self.fake.job('bbb22222', name='a-much-longer-name', iteration=7)
+        self.fake.job('ccc33333', name='third', state=PENDING, phase=0, started_ms=0, max_iteration=0, queue_position=1)
+        lines = self.ctl('ps').stdout.splitlines()
+        self.assertEqual([line.split()[:8] for line in lines[1:]],
+                         [['ccc33333', 'third', 'ada', 'PENDING', '-', '2', '-', '-'],
+                          ['bbb22222', 'a-much-longer-name', 'ada', 'RUNNING', 'training', '2', '7/100', '1m15s']])
+        self.assertEqual({line.index(word) for line, word in zip(lines, ('USER', 'ada', 'ada'))},
+                         {lines[0].index('USER')}, 'columns are aligned')
+        self.assertEqual(self.ctl('ls', '-a', '--no-headers').stdout.splitlines()[2].split()[-2], '3m20s')
+        self.assertEqual(self.ctl('ps', '-aq').stdout.split(), ['ccc33333', 'bbb22222', 'aaa11111'])
+        self.assertEqual(self.ctl('ps', '--all', '--limit=1', '-q').stdout.split(), ['ccc33333'])
+        jobs = json.loads(self.ctl('ps', '-a', '-o', 'json').stdout)
+        self.assertEqual([job['state'] for job in jobs], ['PENDING', 'RUNNING', 'SUCCEEDED'])
+        self.assertIsNone(jobs[0]['started_ms'])
+        self.assertNotIn('\x1b', self.ctl('ps').stdout)
+
+    def test_describe_and_config(self):
+        self.fake.job('aaa11111', iteration=30, epoch=3)
+        text = self.ctl('describe', 'aaa').stdout
+        for line in ('State         RUNNING training', 'Progress      iteration 30 of 100, epoch 4 of 10',
+                     'ETA           1m15s', 'Output        /srv/out', 'Attempt       1'):
+            self.assertIn(line + '\n', text)
+        job = json.loads(self.ctl('describe', '-o', 'json', 'demo').stdout)
+        self.assertEqual(job['progress'], {'iteration': 30, 'max_iteration': 100, 'epoch': 3, 'max_epoch': 10,
+                                           'eta_seconds': 75.0, 'images_per_second': 500.0})
+        self.assertNotIn('failure', job)
+        self.fake.job('aaa11111', state=FAILED, failure='rank 1 was killed', culprit=1, exit_code=137, ended_ms=1)
+        text = self.ctl('inspect', 'aaa11111').stdout
+        for line in ('First cause   rank 1 was killed', 'Culprit rank  1', 'Exit status   137'):
+            self.assertIn(line + '\n', text)
+        self.assertEqual(self.ctl('config', 'demo').stdout, 'SEED: 7\n')
+
+    def test_version(self):
+        self.assertRegex(self.ctl('version').stdout, r'^reidctl  \d+\.\d+\.\d+.*\nreidd    9\.8\.7 \(abcdef\) on here')
+        self.assertEqual(json.loads(self.ctl('version', '-o', 'json').stdout)['slots_used'], 1)
+        self.assertRegex(self.ctl('--version').stdout, r'^reidctl \d')
+        self.fake.do('drop')
+        self.assertRegex(self.ctl('version', code=3).stdout, r'^reidctl  \d+\.\d+\.\d+')
+
+    def test_cancel(self):
+        self.fake.job('aaa11111')
+        self.assertEqual(self.ctl('cancel', '--grace', '2.5', '--reason', 'too slow', 'demo').stdout,
+                         'aaa11111 is being cancelled\n')
+        self.assertEqual(self.fake.do('last'), 'Cancel demo 2.5 too slow')
+        done = self.ctl('stop', 'nobody', 'aaa11111', code=4)
+        self.assertEqual((done.stdout, done.stderr),
+                         ('aaa11111 is being cancelled\n', "reidctl: there is no job 'nobody'\n"))
+
+    def test_metrics(self):
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        self.fake.row('aaa11111', **{'total_loss': 0.1, 'odd "name", this': 1e-7})
+        self.fake.row('aaa11111', total_loss=float(1 / 3), lr=0.00035)
+        rows = [json.loads(line) for line in self.ctl('metrics', 'demo').stdout.splitlines()]
+        self.assertEqual([row['seq'] for row in rows], [1, 2])
+        self.assertEqual(rows[1]['metrics'], {'total_loss': 1 / 3, 'lr': 0.00035})
+        table = list(csv.reader(io.StringIO(self.ctl('metrics', 'demo', '-o', 'csv').stdout)))
+        self.assertEqual(table[0], ['attempt', 'seq', 'iteration', 'epoch', 'wall_ms', 'name', 'value'])
+        self.assertEqual(table[2], ['1', '1', '0', '0', '1700000000001', 'odd "name", this', '1e-07'])
+        self.assertEqual(self.ctl('metrics', '--names', 'l*,x', 'demo').stdout.count('\n'), 1)
+        self.assertEqual(self.fake.do('last'), 'Metrics aaa11111 0 0 0 2')
+
+    def test_logs(self):
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        self.fake.do('log', id='aaa11111', rank=0, text='one\ntwo\n\x1b[31mred\x1b[0m \x1b]0;title\x07\n')
+        self.fake.do('log', id='aaa11111', rank=1, text='eins\nzwei')
+        self.fake.do('log', id='aaa11111', rank=-1, stderr=True, text='mpirun\n')
+        self.assertEqual(self.ctl('logs', 'demo').stdout.splitlines(),
+                         ['[0] one', '[0] two', '[0] \x1b[31mred\x1b[0m \x1b]0;title\x07', '[1] eins',
+                          '[launcher] mpirun', '[1] zwei'])
+        self.assertEqual(self.ctl('logs', '-r1', 'demo').stdout, 'eins\nzwei')
+        self.assertEqual(self.ctl('logs', '--rank', '0', '--tail', '2', 'demo').stdout.splitlines()[0], 'two')
+        self.assertEqual(self.ctl('logs', '--rank', '-1', 'demo').stdout, 'mpirun\n')
+        terminal = self.terminal('logs', '--rank', '0', 'demo')
+        self.assertEqual(terminal.finish(), 0)
+        self.assertIn('\x1b[31mred\x1b[0m ?]0;title?', terminal.raw)
+
+    def test_a_long_line_of_a_log(self):
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        self.fake.do('log', id='aaa11111', rank=0, text='x' * 200_000 + '\n')
+        self.fake.do('log', id='aaa11111', rank=1, text='y' * 200_000)
+        out = self.ctl('logs', 'demo').stdout
+        self.assertEqual((out.count('x'), out.count('y')), (200_000, 200_000))
+        self.assertEqual(self.ctl('logs', '-r', '0', 'demo').stdout, 'x' * 200_000 + '\n')
+
+    def test_help(self):
+        for command in re.findall(r'^  (\w+) ', self.ctl('--help').stdout, re.M):
+            with self.subTest(command=command):
+                text = self.ctl(command, '--help').stdout
+                self.assertTrue(text.startswith(f'usage: reidctl {command} '))
+                self.assertEqual(text, self.ctl('help', command).stdout)
+                self.assertLess(max(map(len, text.splitlines())), 120)
+        self.ctl('help', 'nothing', code=2)
+        self.assertIn('Commands:', self.ctl(code=2).stdout)
+
+    def test_keys(self):
+        self.assertIn('SOLVER.WARMUP_ITERS int', self.ctl('keys', 'warmup').stdout)
+        keys = json.loads(self.ctl('keys', '-o', 'json').stdout)
+        self.assertIn({'SEED'}, [{key['key']} for key in keys])
+        self.ctl('keys', 'no such word', code=4)
+
+
+class Submit(Case):
+    def test_request(self):
+        done = self.ctl('submit', '-n', 2, '--name', 'mine', '--resume', CONFIG, 'SEED', '-1', 'SOLVER.MAX_EPOCH=3',
+                        'OUTPUT_DIR', 'out')
+        self.assertEqual((done.stdout, done.stderr), ('j0000001\n', ''))
+        self.assertEqual(self.fake.do('last'), 'Submit mine 2 1 0')
+        config = self.ctl('config', 'mine').stdout
+        self.assertIn('\nSEED: -1\n', config)
+        self.assertIn('MAX_EPOCH: 3\n', config)
+        self.assertIn(f'\nOUTPUT_DIR: {self.folder}/out\n', config)
+        self.assertIn(f'ROOT: {self.folder}/datasets\n', config)
+        again = self.ctl('submit', '-o', 'json', '--num-gpus', 1, '--eval-only', '-', input=config)
+        self.assertEqual(json.loads(again.stdout)['state'], 'PENDING')
+        self.assertEqual(self.fake.do('last'), 'Submit  1 0 1')
+        self.assertEqual(self.ctl('config', 'j0000002').stdout, config)
+        self.ctl('submit', '--config-file', CONFIG, 'SEED', '-1', '--name', 'other')
+        self.assertEqual(self.fake.do('last'), 'Submit other 0 0 0')
+
+    def test_dry_run_and_warnings(self):
+        done = self.ctl('submit', '--dry-run', CONFIG, 'MODEL.DEVICE', 'cuda')
+        self.assertIn('MAX_EPOCH: 20', done.stdout)
+        self.assertRegex(done.stderr, r'^reidctl: warning: MODEL.DEVICE .*\n$')
+        self.assertEqual(self.ctl('ps', '-aq').stdout, '')
+        self.env['FASTREID_DATASETS'] = '/srv/data'
+        self.assertIn('ROOT: /srv/data\n', self.ctl('submit', '--dry-run', CONFIG).stdout)
+
+    def test_mistakes_are_one_sentence(self):
+        cases = [(['nothing.yml'], 'nothing.yml'), ([CONFIG, 'SOLVER.LR', '1'], 'SOLVER.LR'), ([], 'CONFIG'),
+                 ([CONFIG, 'SEED'], 'SEED'), (['-n', '0', CONFIG], '--ranks'), (['-n', '2', CONFIG, 'SOLVER.IMS_PER_BATCH', '7'], '7'),
+                 (['-f', '-o', 'json', CONFIG], 'json'), (['-o', 'xml', CONFIG], 'text or json')]
+        for args, word in cases:
+            with self.subTest(args=args):
+                done = self.ctl('submit', *args, code=2)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                self.assertIn(word, done.stderr)
+                self.assertEqual(done.stdout, '')
+        self.ctl('submit', '-', code=2, input='x' * 2_000_000)
+        self.ctl('submit', '-', code=2, text=False, input=b'SEED: 1\0\n')
+
+    def test_follow_to_the_end(self):
+        follow = self.start('submit', '-f', CONFIG)
+        self.fake.wait_streams(2)
+        self.fake.job('j0000001', name='sub', iteration=1)
+        self.fake.row('j0000001', total_loss=2.5, lr=0.1)
+        self.fake.row('j0000001', **{'mAP': 43.21, 'Rank-1': 65.43})
+        self.fake.job('j0000001', state=SUCCEEDED, iteration=100, epoch=10)
+        out, err = self.end(follow)
+        self.assertEqual((follow.returncode, err), (0, ''))
+        lines = out.splitlines()
+        self.assertEqual(lines[0], 'j0000001')
+        self.assertIn('evaluation after epoch 1  mAP 43.21  Rank-1 65.43', lines)
+        self.assertIn('epoch 10/10  iter 100/100  eta 1m15s  total_loss 2.5  lr 1.00e-01  500 images/s', lines)
+        self.assertEqual(lines[-2:], ['job j0000001 (sub) SUCCEEDED', 'job j0000001 succeeded; its files are in /srv/out'])
+
+
+class ExitCodes(Case):
+    def test_job_decides(self):
+        self.fake.job('aaa11111', name='good', state=SUCCEEDED)
+        self.fake.job('bbb22222', name='bad', state=FAILED, failure='the loss became NaN', exit_code=1)
+        self.fake.job('ccc33333', name='killed', state=FAILED, failure='rank 1 was killed', exit_code=137)
+        self.fake.job('ddd44444', name='stopped', state=CANCELLED, exit_code=143)
+        for name, code in (('good', 0), ('bad', 1), ('killed', 137), ('stopped', 143)):
+            self.ctl('wait', name, code=code)
+            self.ctl('watch', name, code=code)
+        self.ctl('wait', 'good', 'stopped', 'bad', code=143)
+        self.assertEqual(self.ctl('wait', 'bad', code=1).stderr,
+                         'reidctl: job bbb22222 failed: the loss became NaN; see reidctl logs bbb22222\n')
+
+    def test_usage(self):
+        for args in (['ps', 'word'], ['describe'], ['describe', 'a', 'b'], ['ps', '--nothing'], ['ps', '-o'],
+                     ['ps', '--all=1'], ['nothing'], ['--nothing'], ['wait', '--timeout', '-1', 'a'], ['ps', '--limit', '0'],
+                     ['logs', '--rank', '-2', 'a'], ['metrics', '-o', 'table', 'a'], ['completion', 'fish']):
+            with self.subTest(args=args):
+                done = self.ctl(*args, code=2)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertIn("did you mean 'describe'?", self.ctl('descrive', code=2).stderr)
+        self.assertIn("did you mean '--timeout'?", self.ctl('wait', '--time-out', '1', 'x', code=2).stderr)
+
+    def test_unreachable(self):
+        self.fake.do('drop')
+        for args in (['ps'], ['watch', 'a'], ['logs', '-f', 'a'], ['metrics', '-f', 'a'], ['wait', 'a'], ['cancel', 'a', 'b'],
+                     ['submit', CONFIG], ['config', 'a']):
+            with self.subTest(args=args):
+                done = self.ctl(*args, code=3)
+                self.assertIn('cannot reach reidd', done.stderr)
+                self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.ctl('-H', 'tcp://there:1', 'ps', code=2)
+        self.ctl('ps', '--host', str(self.folder / 'nothing'), code=3)
+
+    def test_not_found(self):
+        for verb in ('describe', 'watch', 'logs', 'metrics', 'wait', 'cancel', 'config'):
+            with self.subTest(verb=verb):
+                self.assertEqual(self.ctl(verb, 'nobody', code=4).stderr, "reidctl: there is no job 'nobody'\n")
+
+    def test_refused(self):
+        for status, code in (('PRECONDITION', 5), ('EXHAUSTED', 5), ('PERMISSION', 5), ('EXISTS', 5), ('INVALID', 2),
+                             ('INTERNAL', 1)):
+            self.fake.do('fail', method='JobService/Submit', status=STATUS[status], sentence=f'no \x1b[2J{status}')
+            self.assertEqual(self.ctl('submit', CONFIG, code=code).stderr, f'reidctl: no ?[2J{status}\n')
+
+    def test_timeout(self):
+        self.fake.job('aaa11111')
+        begin = time.monotonic()
+        self.assertIn('within 0.3 s', self.ctl('wait', '--timeout', '0.3', 'demo', code=124).stderr)
+        self.assertGreaterEqual(time.monotonic() - begin, 0.3)
+
+    def test_interrupt_detaches(self):
+        self.fake.job('aaa11111')
+        self.fake.row('aaa11111')
+        for args, streams in ((['watch'], 2), (['metrics', '-f'], 1), (['logs', '-f'], 1), (['wait'], 1)):
+            with self.subTest(args=args):
+                follow = self.start(*args, 'demo')
+                self.fake.wait_streams(streams)
+                begin = time.monotonic()
+                follow.send_signal(signal.SIGINT)
+                self.end(follow)
+                self.assertEqual(follow.returncode, 130)
+                self.assertLess(time.monotonic() - begin, 1 * PATIENCE)
+                self.fake.wait_streams(0)
+        self.assertNotIn('Cancel', self.fake.do('last'))
+
+
+class Restarts(Case):
+    def restart(self, meanwhile):
+        self.fake.do('drop')
+        meanwhile()
+        self.fake.do('listen')
+
+    def assertOneMessage(self, err):
+        self.assertRegex(err, r'^reidctl: .*lost.*the job goes on\n$')
+
+    def test_metrics_go_on(self):
+        self.fake.job('aaa11111')
+        for _ in range(3):
+            self.fake.row('aaa11111')
+        follow = self.start('metrics', '-f', 'demo')
+        lines = [follow.stdout.readline() for _ in range(3)]
+        self.restart(lambda: [self.fake.row('aaa11111') for _ in range(2)])
+        self.fake.wait_streams(1)
+        self.assertEqual(self.fake.do('last'), 'Metrics aaa11111 1 3 1 0')
+        self.fake.row('aaa11111')
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        out, err = self.end(follow)
+        self.assertEqual(follow.returncode, 0, err)
+        self.assertEqual([json.loads(line)['seq'] for line in lines + out.splitlines()], [1, 2, 3, 4, 5, 6])
+        self.assertOneMessage(err)
+
+    def test_logs_go_on(self):
+        self.fake.job('aaa11111')
+        self.fake.do('log', id='aaa11111', rank=0, text='1\n2\n3\n')
+        self.fake.do('log', id='aaa11111', rank=1, text='a\nb\n')
+        follow = self.start('logs', '-f', '--tail', '1', 'demo')
+        lines = [follow.stdout.readline() for _ in range(2)]
+        self.assertEqual(lines, ['[0] 3\n', '[1] b\n'])
+        self.restart(lambda: self.fake.do('log', id='aaa11111', rank=0, text='4\n5'))
+        self.fake.wait_streams(1)
+        self.fake.do('log', id='aaa11111', rank=0, text=' and more\n')
+        self.fake.do('log', id='aaa11111', rank=1, text='c\n')
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        out, err = self.end(follow)
+        self.assertEqual(out.splitlines(), ['[0] 4', '[0] 5 and more', '[1] c'])
+        self.assertOneMessage(err)
+
+    def test_wait_and_watch_go_on(self):
+        self.fake.job('aaa11111', name='one')
+        self.fake.row('aaa11111')
+        follows = [self.start('wait', 'one'), self.start('watch', 'one')]
+        self.fake.wait_streams(3)
+
+        def meanwhile():
+            self.fake.job('aaa11111', iteration=50)
+            self.fake.job('bbb22222', name='one')  # the name means another job now
+        self.restart(meanwhile)
+        self.fake.wait_streams(3)
+        self.fake.row('aaa11111', total_loss=0.5)
+        self.fake.job('aaa11111', state=FAILED, failure='no more', exit_code=1, iteration=60)
+        for follow in follows:
+            out, err = self.end(follow)
+            self.assertEqual(follow.returncode, 1, err)
+            message, end = err.splitlines()
+            self.assertOneMessage(message + '\n')
+            self.assertIn('job aaa11111 failed: no more', end)
+        self.assertIn('iter 60/100  eta 1m15s  total_loss 0.5', out)
+
+    def test_streams_that_end_too_early_begin_again(self):
+        self.fake.job('aaa11111')
+        self.fake.row('aaa11111')
+        self.fake.do('log', id='aaa11111', rank=0, text='1\n')
+        follows = [self.start('metrics', '-f', 'demo'), self.start('wait', 'demo'), self.start('watch', 'demo'),
+                   self.start('logs', '-f', 'demo')]
+        self.fake.wait_streams(5)
+        self.fake.do('end_streams')
+        self.fake.wait_streams(0)
+        self.fake.wait_streams(5)
+        self.fake.row('aaa11111')
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        outputs = []
+        for follow in follows:
+            out, err = self.end(follow)
+            self.assertEqual(follow.returncode, 0, err)
+            self.assertRegex(err, '^reidctl: reidd has ended the stream.*\n$')
+            outputs.append(out)
+        self.assertEqual(outputs[0].count('\n'), 2)
+        self.assertEqual(outputs[3], '[0] 1\n')
+
+    def test_rows_left_out_are_asked_for_again(self):
+        self.fake.job('aaa11111')
+        self.fake.row('aaa11111')
+        follow = self.start('metrics', '-f', 'demo')
+        lines = [follow.stdout.readline()]
+        self.fake.wait_streams(1)
+        self.fake.row('aaa11111', 'skip')
+        lines.append(follow.stdout.readline())
+        self.fake.row('aaa11111')
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        out, err = self.end(follow)
+        self.assertEqual([json.loads(line)['seq'] for line in lines + out.splitlines()], [1, 2, 3])
+        self.assertEqual(err, '')
+
+    def test_gives_up(self):
+        self.fake.job('aaa11111')
+        follows = [self.start(*args, 'demo') for args in (['wait', '--reconnect', '0.4'], ['wait', '--reconnect=0'])]
+        self.fake.wait_streams(2)
+        begin = time.monotonic()
+        self.fake.do('drop')
+        errors = [self.end(follow)[1].splitlines() for follow in follows]
+        self.assertEqual([follow.returncode for follow in follows], [3, 3])
+        self.assertGreaterEqual(time.monotonic() - begin, 0.4)
+        self.assertIn('not come back within 0.4 s', errors[0][1])
+        self.assertEqual([len(lines) for lines in errors], [2, 1])
+
+    def test_interrupt_and_timeout_while_it_is_away(self):
+        self.fake.job('aaa11111')
+        follow, wait = self.start('watch', 'demo'), self.start('wait', '--timeout', '0.5', 'demo')
+        self.fake.wait_streams(3)
+        self.fake.do('drop')
+        self.assertIn('lost', follow.stderr.readline())
+        follow.send_signal(signal.SIGINT)
+        self.end(follow)
+        self.end(wait)
+        self.assertEqual((follow.returncode, wait.returncode), (130, 124))
+
+
+class Output(Case):
+    def test_reader_that_goes_ends_a_follow(self):
+        self.fake.job('aaa11111')
+        self.fake.row('aaa11111')
+        for args in (['metrics', '-f'], ['watch'], ['logs', '-f']):
+            with self.subTest(args=args):
+                follow = self.start(*args, 'demo')
+                if args[0] != 'logs':
+                    follow.stdout.readline()
+                self.fake.wait_streams(2 if args[0] == 'watch' else 1)
+                follow.stdout.close()
+                follow.stdout = None
+                follow.wait(5 * PATIENCE)
+                self.assertEqual(follow.returncode, -signal.SIGPIPE)
+                self.assertEqual(follow.stderr.read(), '')
+
+    def test_output_that_fails_is_told(self):
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run([REIDCTL, 'ps'], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr), (1, 'reidctl: cannot write standard output: No space left on device\n'))
+        done = subprocess.run(['sh', '-c', '"$0" ps >&- 2>&-; echo $?', REIDCTL], env=self.env, capture_output=True, text=True)
+        self.assertEqual(done.stdout, '1\n')
+        self.ctl('ps', stdin=subprocess.DEVNULL)
+
+    def test_control_characters_never_come_through(self):
+        evil = 'a\x1b[2Jb\x07c\nd\u009b31me\u202ef'
+        clean = 'a?[2Jb?c d?31me?f'
+        self.fake.job('aaa11111', name=evil, detail=evil, output_dir=evil, failure=evil)
+        self.fake.row('aaa11111', **{evil + 'loss': 1.0, evil + '/mAP': 1.0})
+        watch = self.start('watch', 'aaa11111')
+        self.fake.wait_streams(2)
+        terminal = self.terminal('watch', 'aaa11111', columns=120)
+        terminal.wait_text(f'{clean}/mAP 1.00')
+        self.assertIn(f'{clean} aaa11111  RUNNING training', terminal.screen().text())
+        for args in (['ps'], ['describe', 'aaa']):
+            self.assertIn(clean, self.ctl(*args).stdout)
+        self.assertEqual(json.loads(self.ctl('describe', 'aaa', '-o', 'json').stdout)['name'], evil)
+        self.fake.job('aaa11111', state=FAILED, exit_code=1)
+        self.assertEqual(terminal.finish(), 1)
+        terminal.screen()  # refuses what is not expected
+        out, err = self.end(watch)
+        self.assertRegex(out + err, re.compile(r'\A[\n -~…]*\Z'))
+        self.assertIn(f'failed: {clean}', err)
+
+
+class Picture(Case):
+    def feed(self, count=5, **more):
+        self.fake.job('aaa11111', iteration=40, epoch=4)
+        for i in range(count):
+            self.fake.row('aaa11111', total_loss=5.0 - i, loss_cls=3.0, lr=0.00035, time=0.05, data_time=0.001, **more)
+
+    def test_is_redrawn_in_place(self):
+        self.feed()
+        terminal = self.terminal('watch', 'demo')
+        terminal.wait_text('total_loss')
+        for iteration in (41, 42, 43):
+            self.fake.row('aaa11111', total_loss=0.5)
+            self.fake.job('aaa11111', iteration=iteration)
+            terminal.wait_text(f'iter {iteration}/100')
+        self.fake.row('aaa11111', **{'mAP': 12.34})
+        terminal.wait_text('mAP 12.34')
+        self.fake.job('aaa11111', state=SUCCEEDED, iteration=100, epoch=10, ended_ms=int(time.time() * 1000))
+        self.assertEqual(terminal.finish(), 0)
+        screen = terminal.screen()
+        self.assertEqual((screen.wrapped, screen.cut, screen.wrap), (0, 0, True))
+        self.assertGreater(screen.colors, 0)
+        lines = screen.text().splitlines()
+        self.assertRegex(lines[0], r'^demo aaa11111  SUCCEEDED  1m2\ds$')
+        self.assertRegex(lines[1], r'^▕█+▏ 100%  epoch 10/10  iter 100/100  eta 1m15s$')
+        self.assertRegex(lines[2], r'^  total_loss            0.5  █▇▅▃▁▁▁▁$')
+        self.assertRegex(lines[3], r'^  loss_cls                3  ▁{5}$')
+        self.assertEqual(lines[4], '  lr 3.50e-04  500 images/s  50 ms/step  1.0 ms waiting for data')
+        self.assertEqual(lines[5], '  after epoch 1  mAP 12.34')
+        self.assertEqual(lines[6:], ['job aaa11111 succeeded; its files are in /srv/out'])
+
+    def test_terminal_sizes(self):
+        self.feed(**{f'loss_{i:02}': i for i in range(10)}, **{'Rank-1': 50.0})
+        for columns, lines in ((20, 5), (33, 10), (41, 24), (80, 8), (300, 50)):
+            with self.subTest(columns=columns, lines=lines):
+                terminal = self.terminal('watch', 'demo', columns=columns, lines=lines)
+                terminal.wait_text('total_loss' if lines > 5 else 'demo')
+                for _ in range(2):
+                    before = len(terminal.raw)
+                    wait_until(lambda: terminal.read(0.1) and len(terminal.raw) > before, 'it is drawn again')
+                screen = terminal.screen()
+                self.assertEqual((screen.wrapped, screen.cut), (0, 0))
+                terminal.type('\x03')
+                self.assertEqual(terminal.finish(), 130)
+                screen = terminal.screen()
+                self.assertEqual(screen.text().count('demo aaa11111'), 1)
+                self.assertIn('detached', screen.text().replace('\n', ''))
+
+    def test_becomes_narrower(self):
+        self.feed()
+        terminal = self.terminal('watch', 'demo', columns=100)
+        terminal.wait_text('total_loss')
+        seen = len(terminal.raw)
+        terminal.resize(50, 24)
+        wait_until(lambda: terminal.read(0.1) and '\x1b[J' in terminal.raw[seen:], 'it is drawn again')
+        moved = int(re.search(r'\x1b\[(\d+)A', terminal.raw[seen:]).group(1))
+        self.assertEqual(moved, 5 + 2, 'the bar and the rates are two lines each now')
+        terminal.type('\x03')
+        self.assertEqual(terminal.finish(), 130)
+
+    def test_restart_is_shown_in_the_picture(self):
+        self.feed()
+        terminal = self.terminal('watch', 'demo')
+        terminal.wait_text('total_loss')
+        self.fake.do('drop')
+        terminal.wait_text('reidd is away')
+        self.fake.do('listen')
+        self.fake.wait_streams(2)
+        self.fake.job('aaa11111', iteration=77)
+        terminal.wait_text('iter 77/100')
+        self.assertNotIn('away', terminal.screen().text())
+        terminal.type('\x03')
+        self.assertEqual(terminal.finish(), 130)
+        self.assertEqual(terminal.screen().text().splitlines()[-1],
+                         'reidctl: detached, the job goes on; reidctl watch aaa11111 looks again'[:80])
+
+    def test_no_color_and_dumb_terminals(self):
+        self.feed()
+        terminal = self.terminal('watch', 'demo', NO_COLOR='1')
+        terminal.wait_text('total_loss')
+        terminal.type('\x03')
+        terminal.finish()
+        self.assertEqual(terminal.screen().colors, 0)
+        for verb in ('ps', 'describe'):
+            terminal = self.terminal(*([verb, 'demo'] if verb == 'describe' else [verb]), NO_COLOR='1')
+            self.assertEqual(terminal.finish(), 0)
+            self.assertNotIn('\x1b', terminal.raw)
+        terminal = self.terminal('watch', 'demo', TERM='dumb')
+        terminal.wait_text('job aaa11111 (demo) RUNNING: training')
+        terminal.type('\x03')
+        self.assertEqual(terminal.finish(), 130)
+        self.assertNotIn('\x1b', terminal.raw)
+
+    def test_ps_fits_the_terminal(self):
+        self.fake.job('aaa11111', name='n' * 64)
+        terminal = self.terminal('ps', columns=90)
+        self.assertEqual(terminal.finish(), 0)
+        screen = terminal.screen()
+        self.assertEqual(screen.wrapped, 0)
+        self.assertRegex(screen.text().splitlines()[1], r'^aaa11111  n+…  ada')
+        self.assertIn('n' * 64, self.ctl('ps').stdout)
+
+    def test_long_history(self):
+        self.fake.job('aaa11111', iteration=99, name='x' * 500)
+        self.fake.do('rows', id='aaa11111', count=100_000)
+        terminal = self.terminal('watch', 'aaa')
+        terminal.wait_text('0.00999', 20 * PATIENCE)  # 1000 / 100100
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        self.assertEqual(terminal.finish(), 0)
+        screen = terminal.screen()
+        self.assertEqual((screen.wrapped, screen.cut), (0, 0))
+        self.assertRegex(screen.text(), r'total_loss +0\.00999  █[▁▂▃▄▅▆▇█]{40,}▁\n')
+        self.assertEqual(self.ctl('metrics', '--names', 'total*', 'aaa').stdout.count('\n'), 100_000)
+
+
+class Completion(Case):
+    def complete(self, *words):
+        """What bash offers for the last word."""
+        if not hasattr(self, 'script'):
+            self.script = self.folder / 'completion'
+            self.script.write_text(self.ctl('completion', 'bash').stdout)
+            subprocess.run(['bash', '-n', self.script], check=True)
+        code = ('source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _reidctl; printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(['bash', '-c', code, self.script, REIDCTL, *words], env=self.env, capture_output=True,
+                              text=True, check=True)
+        self.assertEqual(done.stderr, '')
+        return done.stdout.split()
+
+    def test_words(self):
+        self.fake.job('aaa11111', name='running')
+        self.fake.job('bbb22222', name='$(touch${IFS}x)', state=SUCCEEDED)
+        self.fake.job('ccc33333', name='ended', state=SUCCEEDED)
+        self.assertEqual(self.complete('des'), ['describe'])
+        self.assertLessEqual({'submit', 'ps', 'watch', 'help'}, set(self.complete('')))
+        self.assertEqual(self.complete('--ver'), ['--version'])
+        self.assertEqual(self.complete('ps', '--no'), ['--no-headers'])
+        self.assertEqual(self.complete('ps', '-o', ''), ['table', 'json'])
+        self.assertEqual(self.complete('ls', '--output', 'j'), ['json'])
+        self.assertEqual(self.complete('metrics', '-o', ''), ['jsonl', 'csv'])
+        self.assertEqual(self.complete('submit', '--name', ''), [])
+        self.assertEqual(self.complete('submit', 'x.yml', 'SOLVER.WARMUP_I'), ['SOLVER.WARMUP_ITERS'])
+        self.assertEqual(self.complete('submit', ''), [])
+        self.assertEqual(set(self.complete('describe', '')), {'aaa11111', 'running', 'ccc33333', 'ended'})
+        self.assertEqual(self.complete('cancel', 'ru'), ['running'])
+        self.assertEqual(self.complete('-H', f'unix:{self.socket}', 'watch', 'e'), ['ended'])
+        self.assertEqual(self.complete('help', 'com'), ['completion'])
+        self.assertFalse((self.folder / 'x').exists())
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
