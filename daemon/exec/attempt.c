@@ -35,6 +35,7 @@ struct reidd_attempt {
     bool stop_wanted, stop_told;
     int64_t grace_ms;
     int64_t lost_since_ms; /* 0: the shim lives */
+    int clear_looks;       /* in a row that found nothing left running */
 };
 
 static void check(reidd_attempt *attempt);
@@ -132,7 +133,9 @@ static void bury(reidd_attempt *attempt)
     if (attempt->lost_since_ms == 0)
         attempt->lost_since_ms = now_ms;
     size_t left = reidd_process_signal_by_environment(entry, SIGKILL);
-    if (left > 0 && now_ms - attempt->lost_since_ms < LEFTOVERS_MS) {
+    /* A process in the middle of an exec has no environment to see: look twice. */
+    attempt->clear_looks = left > 0 ? 0 : attempt->clear_looks + 1;
+    if (attempt->clear_looks < 2 && now_ms - attempt->lost_since_ms < LEFTOVERS_MS) {
         check_every(attempt, SOON_MS);
         return;
     }

@@ -37,12 +37,13 @@ int test_reidd_set_up(void **state)
 
 static char *mark_entry(test_reidd *t)
 {
-    return reid_xasprintf("REIDD_TEST=%s", t->folder);
+    return reid_xasprintf("TEST_OF_REIDD=%s", t->folder);
 }
 
 typedef struct runs_context {
     char *entry;
     int signal;
+    int clear_looks;
 } runs_context;
 
 static bool nothing_runs(void *context)
@@ -50,13 +51,16 @@ static bool nothing_runs(void *context)
     runs_context *c = context;
     while (waitpid(-1, NULL, WNOHANG) > 0)
         continue;
-    return reidd_process_signal_by_environment(c->entry, c->signal) == 0;
+    /* A process in the middle of an exec cannot be seen: look twice. */
+    c->clear_looks =
+        reidd_process_signal_by_environment(c->entry, c->signal) ? 0 : c->clear_looks + 1;
+    return c->clear_looks > 1;
 }
 
-bool test_nothing_runs(test_reidd *t, double within_s)
+bool test_nothing_runs(test_reidd *t)
 {
     runs_context context = {.entry = mark_entry(t)};
-    bool nothing = reid_test_wait(nothing_runs, &context, within_s);
+    bool nothing = !nothing_runs(&context) && nothing_runs(&context);
     free(context.entry);
     return nothing;
 }
@@ -99,7 +103,7 @@ static _Noreturn void become_reidd(test_reidd *t)
         words[count++] = t->options[i];
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, STDERR_FILENO);
-    setenv("REIDD_TEST", t->folder, 1);
+    setenv("TEST_OF_REIDD", t->folder, 1);
     execv(REIDD, words);
     _exit(127);
 }

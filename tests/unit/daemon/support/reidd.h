@@ -50,8 +50,8 @@ void test_give_mark(test_reidd *t, int number, const char *name);
 char *test_metrics(test_reidd *t, const char *id, int attempt, int64_t seq, const char *name);
 /* "1.1:0 1.2:1 … 1.N:N-1 " */
 char *test_rows_expected(int attempt, int64_t first, int64_t last);
-/* Processes of any attempt of the test. */
-bool test_nothing_runs(test_reidd *t, double within_s);
+/* Neither a daemon nor any process of its jobs is there now. */
+bool test_nothing_runs(test_reidd *t);
 bool test_has_mpirun(void);
 
 #endif
