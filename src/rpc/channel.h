@@ -1,25 +1,30 @@
-/* A gRPC client on a libuv loop that never blocks (the rank's link to its daemon).
+/* A gRPC client on a libuv loop that never blocks (the rank's link to its daemon). All functions on
+ * the loop's thread.
  *
  * Life of a channel: reid_rpc_channel_connect → on_ready → streams → on_lost, or
  * reid_rpc_channel_close. A channel is one connection; it does not reconnect: the user makes a new
  * one, when it likes, after on_lost.
- *   - Streams may be opened at once, before on_ready: they are sent when the connection stands.
- *   - on_lost comes at most once, from the loop, after every stream has had its on_close: the
+ *
+ * Streams may be opened at once, before on_ready: they are sent when the connection stands.
+ *
+ * on_lost comes at most once, from the loop, after every stream has had its on_close: the
  * connection could not be made, was closed by the peer, or broke. The channel must still be closed
  * with reid_rpc_channel_close.
- *   - reid_rpc_channel_close ends all streams (their on_close, with CANCELLED, is called from
- * inside this function), and no callback of the channel comes afterwards. The handle's memory goes
- * when the loop has run. It may be called in any callback of the channel or of its streams, but is
- * then the last use of channel and streams.
+ *
+ * reid_rpc_channel_close ends all streams (their on_close, with CANCELLED, is called from inside
+ * this function), and no callback of the channel comes afterwards. The memory goes when the loop
+ * has run. It may be called in any callback of the channel or of its streams, but is then the last
+ * use of channel and streams.
  *
  * Life of a stream: reid_rpc_channel_open → on_message … → on_close, exactly once, from the loop
  * (or from _channel_close), never from inside another function of this header. The stream is valid
  * until on_close returned.
- *   - status OK: the server finished with OK. Otherwise err->code and err->text: the server's
- * status and sentence, TIMEOUT (timeout_ms passed), CANCELLED (reid_rpc_stream_cancel), UNAVAILABLE
- * (connection lost).
- *   - After reid_rpc_stream_cancel no on_message comes any more, only on_close.
- * All functions on the loop's thread. Limits: answers over 64 MiB are refused (EXHAUSTED).
+ *
+ * How it ended: OK, the server finished with OK. Otherwise the server's status and sentence,
+ * TIMEOUT (timeout_ms passed), CANCELLED (reid_rpc_stream_cancel), UNAVAILABLE (connection lost).
+ * After reid_rpc_stream_cancel no on_message comes any more, only on_close.
+ *
+ * Limits: answers over 64 MiB are refused (EXHAUSTED).
  */
 #ifndef REID_RPC_CHANNEL_H
 #define REID_RPC_CHANNEL_H

@@ -4,27 +4,33 @@
  * the loop runs → _shutdown → its on_done → _free. Everything here runs on the loop's thread;
  * nothing blocks.
  *
- * Life of a call
- *   - A call begins when its request headers are accepted. `on_open`, `on_message`, `on_half_close`
- * of its row are called while it is alive. A UNARY or SERVER_STREAM call gets exactly one
- * on_message, after the client has half-closed.
- *   - The handler answers with reid_rpc_call_send (any number of times for streams, once for
- * one-answer kinds) and ends the call with reid_rpc_call_finish; both may be done inside any
+ * Life of a call:
+ *
+ * It begins when its request headers are accepted. `on_open`, `on_message` and `on_half_close` of
+ * its row are called while it is alive. A UNARY or SERVER_STREAM call gets exactly one on_message,
+ * after the client has half-closed.
+ *
+ * The handler answers with reid_rpc_call_send (any number of times for streams, once for the kinds
+ * with one answer) and ends the call with reid_rpc_call_finish; both may be done inside any
  * callback or later, from anywhere on the loop's thread.
- *   - A call ends when the handler finishes it, when its deadline passes, or when the client
- * cancels it or is lost. From then on _send returns CANCELLED and _finish does nothing; no row
- * callback comes any more.
- *   - `on_close` is called exactly once for every call that has one, from the loop and never from
- * inside a function of this header. The call is valid until it returns, and must not be touched
- * afterwards. Set it in the first callback; set later on a call that has ended but was not reported
- * yet, it is still called.
- *   - Messages queued before a successful or failing _finish are still delivered; those of a call
- * that was cancelled or ran out of time are dropped. Callbacks may finish any call, send on any
- * call and start the shutdown; they must not free the server.
+ *
+ * It ends when the handler finishes it, when its deadline passes, or when the client cancels it or
+ * is lost. From then on _send returns CANCELLED, _finish does nothing, and no row callback comes
+ * any more. Messages queued before _finish are still delivered, whatever its status; those of a
+ * call that was cancelled or ran out of time are dropped.
+ *
+ * `on_close` is called exactly once for every call that has one, from the loop and never from
+ * inside a function of this header (but for reid_rpc_server_free). The call is valid until it
+ * returns, and must not be touched afterwards. Set it in the first callback; set on a call that has
+ * ended but was not reported yet, it is still called.
+ *
+ * Callbacks may finish any call, send on any call and start the shutdown; they must not free the
+ * server.
  *
  * Limits (see reid_rpc_limits) are applied before memory is allocated. What a peer can cause is
  * answered with a gRPC status; a peer that floods the connection is sent GOAWAY (ENHANCE_YOUR_CALM)
- * and dropped.
+ * and dropped. Texts in requests are valid UTF-8 without NUL bytes, or the call is refused; texts
+ * in answers are the handler's care: stock clients refuse a message with a text that is not UTF-8.
  *
  * Wire: "gRPC over HTTP2" of the gRPC project. Not supported: compressed messages (answered
  * UNIMPLEMENTED), TCP, TLS.
