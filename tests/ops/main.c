@@ -128,9 +128,9 @@ static bool slopes(op_run *run, const char *what, op_plain *x, const op_plain *g
     for (size_t i = 0; i < grad->count; i++)
         top = fmax(top, fabs((double)grad->data[i]));
     reid_rng rng = reid_rng_stream(11, REID_RNG_TEST, grad->count, 0);
-    size_t checks = grad->count < 16 ? grad->count : 16;
+    size_t checks = grad->count < 8 ? grad->count : 8;
     for (size_t k = 0; k < checks; k++) {
-        size_t i = grad->count <= 16 ? k : reid_rng_below(&rng, (uint32_t)grad->count);
+        size_t i = grad->count <= 8 ? k : reid_rng_below(&rng, (uint32_t)grad->count);
         float keep = x->data[i];
         x->data[i] = (float)(keep + step);
         float above_x = x->data[i];
