@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "out/style.h"
@@ -112,7 +111,7 @@ static int exit_status(reid_status code)
 int reidctl_report(const reid_error *err)
 {
     reid_str text = REID_STR_INIT;
-    reidctl_add_clean_log(&text, err->text, strlen(err->text));
+    reidctl_add_clean(&text, err->text);
     fflush(stdout);
     fprintf(stderr, "reidctl: %s\n", reid_str_text(&text));
     reid_str_fini(&text);
