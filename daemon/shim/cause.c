@@ -1,6 +1,7 @@
 #include "daemon/shim/cause.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,22 @@ static bool find_in_ranks(const reidd_cause_input *input, reidd_exit_report *rep
     return found;
 }
 
+/* A rank that left MPI's world without a word makes mpirun end the others by TERM: those are not
+ * the cause. */
+static void blame_deserter(const reidd_cause_input *input, reidd_exit_report *report)
+{
+    REID_AUTOFREE char *path = reidd_attempt_path(input->attempt_dir, "logs/launcher.log");
+    REID_AUTOFREE char *tail = read_tail(path);
+    const char *message = strstr(tail, "exited due to process rank ");
+    int rank = -1;
+    if (!message || !strstr(message, "exiting improperly") ||
+        sscanf(message, "exited due to process rank %d", &rank) != 1 || rank == report->rank)
+        return;
+    *report = (reidd_exit_report){.exit_code = 1, .rank = rank};
+    snprintf(report->sentence, sizeof report->sentence,
+             "rank %d ended before the others, without finalizing MPI", rank);
+}
+
 /* The first rank whose processes went without a record. */
 static bool find_vanished(const reidd_cause_input *input, reidd_exit_report *report)
 {
@@ -192,8 +209,11 @@ static bool all_ended_well(const reidd_cause_input *input)
 
 void reidd_cause_find(const reidd_cause_input *input, reidd_exit_report *ret_report)
 {
-    reidd_exit_report report = {.rank = -1, .stopped = input->stop_ms != 0};
-    if (!all_ended_well(input) && !find_in_ranks(input, &report)) {
+    reidd_exit_report report = {.rank = -1};
+    if (!all_ended_well(input) && find_in_ranks(input, &report)) {
+        if (input->launcher.is_mpirun && report.signal == SIGTERM)
+            blame_deserter(input, &report);
+    } else if (!all_ended_well(input)) {
         if (input->stop_ms) {
             report.exit_code = 143;
             snprintf(report.sentence, sizeof report.sentence, "%s",
@@ -208,5 +228,6 @@ void reidd_cause_find(const reidd_cause_input *input, reidd_exit_report *ret_rep
             snprintf(report.sentence, sizeof report.sentence, "the ranks ended without saying how");
         }
     }
+    report.stopped = input->stop_ms != 0;
     *ret_report = report;
 }

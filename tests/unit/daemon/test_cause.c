@@ -207,6 +207,19 @@ static void test_mpirun_itself(void **state)
     check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
 }
 
+static void test_deserter(void **state)
+{
+    fixture *f = *state;
+    f->ranks[1] = fate(0, 0, 1000);
+    f->ranks[0] = fate(143, 15, 1500);
+    put(f, "logs/launcher.log",
+        "mpirun has exited due to process rank 1 with PID 0 on\n"
+        "node vm exiting improperly. There are three reasons this could occur:\n");
+    check(f, 1, 1, 0, "rank 1 ended before the others, without finalizing MPI");
+    put(f, "logs/launcher.log", "");
+    check(f, 0, 143, 15, "rank 0 was killed by signal 15 (Terminated)");
+}
+
 static void test_vanished_processes(void **state)
 {
     fixture *f = *state;
@@ -234,6 +247,7 @@ int main(void)
         CASE(test_ended_well_although_asked_to_stop),
         CASE(test_own_finding),
         CASE(test_mpirun_itself),
+        CASE(test_deserter),
         CASE(test_vanished_processes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,12 +178,11 @@ static void test_failure_is_told(void **state)
     assert_string_equal(job->detail, "loss_cls is NaN at iteration 7");
     reid__v1__job__free_unpacked(job, NULL);
     free(id);
-    id = test_submit(t, "killed", 1, "kill 11\n");
+    id = test_submit(t, "killed", 1, "kill 9\n");
     job = test_wait_state(t, id, STATE(FAILED));
-    assert_string_equal(job->failure->sentence,
-                        "rank 0 was killed by signal 11 (Segmentation fault)");
-    assert_int_equal(job->failure->signal, 11);
-    assert_int_equal(job->exit_code, 139);
+    assert_string_equal(job->failure->sentence, "rank 0 was killed by signal 9 (Killed)");
+    assert_int_equal(job->failure->signal, 9);
+    assert_int_equal(job->exit_code, 137);
     reid__v1__job__free_unpacked(job, NULL);
     free(id);
 }

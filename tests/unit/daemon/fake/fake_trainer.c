@@ -367,7 +367,10 @@ static int check_only(fake *f)
     char *path = reid_path_join(f->folder, "check");
     char *text = NULL;
     size_t size = 0;
-    if (reid_file_read(path, 65536, &text, &size, NULL) != REID_OK)
+    int code = 0;
+    bool there = reid_file_read(path, 65536, &text, &size, NULL) == REID_OK;
+    free(path);
+    if (!there)
         return 0;
     if (reid_str_starts(text, "crash"))
         abort();
@@ -376,7 +379,9 @@ static int check_only(fake *f)
     char *rest = strchr(text, '\n');
     if (rest)
         fputs(rest + 1, stderr);
-    return atoi(text);
+    code = atoi(text);
+    free(text);
+    return code;
 }
 
 /* The value of OUTPUT_DIR in the configuration. */
@@ -411,8 +416,13 @@ int main(int argc, char **argv)
     fake f = {.folder = find_folder(config),
               .rank = rank ? atoi(rank) : 0,
               .world = world ? atoi(world) : 1};
+    int code = 0;
     if (check)
-        return check_only(&f);
-    run_script(&f);
-    return 0;
+        code = check_only(&f);
+    else
+        run_script(&f);
+    reid_rpc_client_free(f.client);
+    reid_record_file_free(f.spool);
+    free(f.folder);
+    return code;
 }

@@ -65,9 +65,35 @@ bool test_nothing_runs(test_reidd *t)
     return nothing;
 }
 
+static void print_log(test_reidd *t)
+{
+    char *log = reid_path_join(t->folder, "reidd.log");
+    char *text = reid_test_read_text(log);
+    fprintf(stderr, "%s", text);
+    free(text);
+    free(log);
+}
+
+/* The daemon must end well; under a sanitizer that also says that it leaks nothing. */
+static bool end_well(test_reidd *t)
+{
+    int status = 0;
+    double until = reid_clock_seconds() + 10;
+    kill(t->pid, SIGTERM);
+    while (waitpid(t->pid, &status, WNOHANG) != t->pid) {
+        if (reid_clock_seconds() > until)
+            return false;
+        usleep(2000);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 int test_reidd_tear_down(void **state)
 {
     test_reidd *t = *state;
+    bool well = t->pid == 0 || end_well(t);
+    if (!well)
+        print_log(t);
     reid_rpc_client_free(t->client);
     runs_context context = {.entry = mark_entry(t), .signal = SIGKILL};
     reid_test_wait(nothing_runs, &context, 10);
@@ -79,7 +105,7 @@ int test_reidd_tear_down(void **state)
     for (int i = 0; t->options[i]; i++)
         free(t->options[i]);
     free(t);
-    return 0;
+    return well ? 0 : -1;
 }
 
 void test_reidd_option(test_reidd *t, const char *word)
@@ -117,9 +143,8 @@ void test_reidd_start(test_reidd *t)
     reid_error err = {0};
     while (reid_rpc_client_connect(t->address, 1000, &t->client, &err) != REID_OK) {
         if (waitpid(t->pid, NULL, WNOHANG) == t->pid || reid_clock_seconds() > until) {
-            char *log = reid_path_join(t->folder, "reidd.log");
-            char *text = reid_test_read_text(log);
-            fail_msg("reidd did not start: %s\n%s", err.text, text);
+            print_log(t);
+            fail_msg("reidd did not start: %s", err.text);
         }
         reid_error_clear(&err);
     }
@@ -129,6 +154,7 @@ static void disconnect(test_reidd *t)
 {
     reid_rpc_client_free(t->client);
     t->client = NULL;
+    t->pid = 0;
 }
 
 void test_reidd_kill(test_reidd *t)

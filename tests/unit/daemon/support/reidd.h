@@ -20,7 +20,8 @@ typedef struct test_reidd {
 
 /* cmocka's set-up and tear-down. The daemon is not started yet. */
 int test_reidd_set_up(void **state);
-int test_reidd_tear_down(void **state); /* kills the daemon, and all that its jobs have left */
+/* Ends the daemon, which must end well, and kills all that its jobs have left. */
+int test_reidd_tear_down(void **state);
 
 void test_reidd_option(test_reidd *t, const char *word);
 void test_reidd_start(test_reidd *t);                /* and connects */
