@@ -7,7 +7,7 @@
 #include "out/style.h"
 
 #define TRY_EVERY_S 0.25
-#define STEADY_S 2.0 /* a connection that is lost before that was not found at all */
+#define STEADY_S 1.0 /* a connection that is lost before that was not found at all */
 
 static reid_status start(reidctl_feeds *feeds, reidctl_feed *feed, reid_error *err)
 {

@@ -132,7 +132,7 @@ void reidctl_view_add_state(const reidctl_view *view, reid_str *out)
     reid_str_addf(out, ") %s", reidctl_state_name(job->state));
     if (job->phase != 0 && !ended)
         reid_str_addf(out, ": %s", reidctl_phase_name(job->phase));
-    if (*job->detail != '\0' && !ended) {
+    if (*reidctl_job_detail(job) != '\0' && !ended) {
         reid_str_add(out, " (");
         reidctl_add_clean(out, job->detail);
         reid_str_add(out, ")");
@@ -197,7 +197,7 @@ static void draw_head(drawing *d)
         reid_str_add(&d->line, "  ");
         reidctl_add_age(&d->line, (double)(end - job->started_ms) / 1000);
     }
-    if (*job->detail != '\0' && !ended) {
+    if (*reidctl_job_detail(job) != '\0' && !ended) {
         reid_str_addf(&d->line, "  %s", reidctl_dim(color));
         reidctl_add_clean(&d->line, job->detail);
         reid_str_add(&d->line, reidctl_plain(color));

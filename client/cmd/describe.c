@@ -61,7 +61,7 @@ static void print_state(const reidctl *ctl, const Reid__V1__Job *job)
     printf(KEY "%s%s%s%s%s\n", "State", color, reidctl_state_name(job->state),
            reidctl_plain(ctl->color), ended || job->phase == 0 ? "" : " ",
            ended ? "" : reidctl_phase_name(job->phase));
-    if (*job->detail != '\0')
+    if (*reidctl_job_detail(job) != '\0')
         print_line("Detail", "", job->detail);
     if (f != NULL && job->state == REID__V1__JOB_STATE__JOB_STATE_FAILED) {
         print_line("First cause", color, f->sentence);

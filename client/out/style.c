@@ -1,6 +1,7 @@
 #include "out/style.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/compiler.h"
 
@@ -22,6 +23,11 @@ bool reidctl_state_is_final(Reid__V1__JobState state)
     return state == REID__V1__JOB_STATE__JOB_STATE_SUCCEEDED ||
            state == REID__V1__JOB_STATE__JOB_STATE_FAILED ||
            state == REID__V1__JOB_STATE__JOB_STATE_CANCELLED;
+}
+
+const char *reidctl_job_detail(const Reid__V1__Job *job)
+{
+    return strcmp(job->detail, reidctl_phase_name(job->phase)) != 0 ? job->detail : "";
 }
 
 const char *reidctl_state_color(Reid__V1__JobState state, bool color)

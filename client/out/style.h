@@ -12,6 +12,8 @@
 const char *reidctl_state_name(Reid__V1__JobState state); /* "RUNNING" */
 const char *reidctl_phase_name(Reid__V1__JobPhase phase); /* "training", "" when unknown */
 bool reidctl_state_is_final(Reid__V1__JobState state);
+/* job->detail when it says more than state and phase do, else "". */
+const char *reidctl_job_detail(const Reid__V1__Job *job);
 
 /* Escape sequences, "" when `color` is false. Each ends with reidctl_plain. */
 const char *reidctl_state_color(Reid__V1__JobState state, bool color);
