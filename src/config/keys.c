@@ -241,10 +241,10 @@ static const reid_config_row ROWS[] = {
 
     /* The solver */
     ROW("SOLVER.AMP.ENABLED", BOOL, "False",
-        "Mixed precision: bfloat16 on a CPU that has it.", UNSUPPORTED("float32 is used, set it to False")),
+        "Mixed precision: bfloat16 on a CPU that has it, with float32 weights.", ANY),
     ROW("SOLVER.OPT", STRING, "Adam",
         "The optimizer.",
-        ONE_OF("Adam SGD", "ASGD Adadelta Adagrad AdamW Adamax LBFGS NAdam RAdam RMSprop Rprop SparseAdam Lamb")),
+        ONE_OF("Adam AdamW SGD", "ASGD Adadelta Adagrad Adamax LBFGS NAdam RAdam RMSprop Rprop SparseAdam Lamb")),
     ROW("SOLVER.MAX_EPOCH", INT, "120",
         "Number of epochs.", RANGE(1, 1000000)),
     ROW("SOLVER.BASE_LR", FLOAT, "0.0003",

@@ -27,6 +27,16 @@ static reid_status check_output(const reid_config *config, reid_error *err)
     return status;
 }
 
+static reid_status check_backend(const reid_config *config, reid_error *err)
+{
+    reid_backend *backend = NULL;
+    reid_dtype compute;
+    REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"), 1, &backend, err));
+    reid_status status = reid_session_compute(config, backend, &compute, err);
+    reid_backend_free(backend);
+    return status;
+}
+
 static reid_status check_weights(const reid_config *config, reid_error *err)
 {
     const char *path = reid_config_string(config, "MODEL.WEIGHTS");
@@ -83,6 +93,8 @@ reid_status reid_session_check(const reid_train_options *options, reid_error *er
     reid_config *config = NULL;
     REID_TRY(reid_session_load_config(options, options->world, &config, err));
     reid_status status = check_data(options, config, err);
+    if (status == REID_OK)
+        status = check_backend(config, err);
     if (status == REID_OK)
         status = check_output(config, err);
     if (status == REID_OK)

@@ -144,6 +144,22 @@ static reid_status set_classes(reid_config *config, const reid_dataset *dataset,
     return REID_OK;
 }
 
+reid_status reid_session_compute(const reid_config *config, const reid_backend *backend,
+                                 reid_dtype *ret_compute, reid_error *err)
+{
+    *ret_compute = REID_F32;
+    if (!reid_config_bool(config, "SOLVER.AMP.ENABLED"))
+        return REID_OK;
+    if (!reid_backend_supports(backend, REID_BF16))
+        return reid_fail(
+            err, REID_ERR_UNSUPPORTED,
+            "SOLVER.AMP.ENABLED: backend %s has no bfloat16 on this machine (AVX512_BF16 is "
+            "needed); set it to False",
+            reid_backend_name(backend));
+    *ret_compute = REID_BF16;
+    return REID_OK;
+}
+
 static reid_status make_network(reid_session *session, reid_error *err)
 {
     const reid_config *config = session->config;
@@ -154,7 +170,8 @@ static reid_status make_network(reid_session *session, reid_error *err)
                               reid_evaluator_batch(config, world), &session->model, err));
     REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"),
                                compute_threads(session->comm), &session->backend, err));
-    session->plan_options = (reid_plan_options){.training = true, .compute = REID_F32};
+    session->plan_options = (reid_plan_options){.training = true};
+    REID_TRY(reid_session_compute(config, session->backend, &session->plan_options.compute, err));
     const reid_params_options options = {.compute = session->plan_options.compute,
                                          .convolution = session->plan_options.convolution};
     REID_TRY(

@@ -71,6 +71,11 @@ void reid_session_set_phase(reid_session *session, reid_link_phase phase);
 reid_status reid_session_load_config(const reid_train_options *options, int world,
                                      reid_config **ret_config, reid_error *err);
 
+/* What activations are computed in: bfloat16 under SOLVER.AMP.ENABLED, else float32. UNSUPPORTED
+ * where the backend cannot. */
+reid_status reid_session_compute(const reid_config *config, const reid_backend *backend,
+                                 reid_dtype *ret_compute, reid_error *err);
+
 /* --check-only: everything that would keep the job from running, found without starting it. */
 reid_status reid_session_check(const reid_train_options *options, reid_error *err);
 

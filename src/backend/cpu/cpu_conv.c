@@ -93,13 +93,23 @@ static dnnl_status_t create_pd(const cpu_backend *backend, const reid_op_desc *d
     return dnnl_primitive_desc_create(ret_pd, &d, backend->attr, backend->engine, hint);
 }
 
-/* Winograd pays on 3×3 with stride 1 where both sides have a full block of channels; oneDNN's own
- * `auto` rule then looks at the sizes. A rule of shapes alone: every rank decides alike. */
+/* Winograd pays on 3×3 with stride 1 where both sides have a full block of channels, and where
+ * there are enough 4×4 tiles of output to share the transformed weights: with 16 tiles of 512
+ * channels it takes three times as long as direct convolution, with 64 about the same, with 256
+ * half. oneDNN's own `auto` rule then looks at the sizes too. A rule of shapes alone: every rank
+ * decides alike. */
+#define WINOGRAD_TILES_MIN 64
+
 static bool may_use_winograd(const cpu_backend *backend, const reid_op_desc *desc)
 {
     const reid_conv2d *a = &desc->attr.conv;
+    const int64_t *in = desc->input[0]->shape.dim;
+    int64_t height = in[2] + 2 * a->padding - 2,
+            width = in[3] + 2 * a->padding - 2; /* of the output */
+    int64_t tiles = in[0] * ((height + 3) / 4) * ((width + 3) / 4);
     return !desc->direct && desc->compute == REID_F32 && a->kernel == 3 && a->stride == 1 &&
-           desc->input[0]->shape.dim[1] >= backend->block && a->out_channels >= backend->block;
+           in[1] >= backend->block && a->out_channels >= backend->block &&
+           tiles >= WINOGRAD_TILES_MIN;
 }
 
 static reid_status choose(const cpu_backend *backend, const reid_op_desc *desc, const conv_mds *m,

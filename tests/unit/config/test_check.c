@@ -37,10 +37,6 @@ static void expect_refusals(const refusal *rows, size_t count)
 static void test_known_but_not_supported(void **state)
 {
     static const refusal ROWS[] = {
-        {{"SOLVER.AMP.ENABLED", "True"},
-         REID_ERR_UNSUPPORTED,
-         CL "SOLVER.AMP.ENABLED True is known but not supported yet; float32 is used, set it to "
-            "False"},
         {{"MODEL.BACKBONE.WITH_IBN", "True"},
          REID_ERR_UNSUPPORTED,
          CL "MODEL.BACKBONE.WITH_IBN True is known but not supported yet; leave it at False"},
@@ -52,9 +48,9 @@ static void test_known_but_not_supported(void **state)
         {{"MODEL.META_ARCHITECTURE", "MGN"},
          REID_ERR_UNSUPPORTED,
          CL "MODEL.META_ARCHITECTURE 'MGN' is known but not supported yet; supported: Baseline"},
-        {{"SOLVER.OPT", "AdamW"},
+        {{"SOLVER.OPT", "RAdam"},
          REID_ERR_UNSUPPORTED,
-         CL "SOLVER.OPT 'AdamW' is known but not supported yet; supported: Adam or SGD"},
+         CL "SOLVER.OPT 'RAdam' is known but not supported yet; supported: Adam, AdamW or SGD"},
         {{"DATASETS.NAMES", "[Market1501, MSMT17]"},
          REID_ERR_UNSUPPORTED,
          CL "DATASETS.NAMES 'MSMT17' is known but not supported yet; supported: Market1501"},
@@ -89,17 +85,17 @@ static void test_unknown_values_and_ranges(void **state)
     static const refusal ROWS[] = {
         {{"SOLVER.OPT", "Adamm"},
          REID_ERR_INVALID,
-         CL "SOLVER.OPT 'Adamm' is unknown; supported: Adam or SGD; did you mean 'Adam'?"},
+         CL "SOLVER.OPT 'Adamm' is unknown; supported: Adam, AdamW or SGD; did you mean 'Adam'?"},
         {{"MODEL.BACKBONE.DEPTH", "50"},
          REID_ERR_INVALID,
          CL "MODEL.BACKBONE.DEPTH '50' is unknown; supported: 18x, 34x, 50x or 101x; did you mean "
             "'50x'?"},
         {{"SOLVER.OPT", "|"},
          REID_ERR_INVALID,
-         CL "SOLVER.OPT '|' is unknown; supported: Adam or SGD"},
+         CL "SOLVER.OPT '|' is unknown; supported: Adam, AdamW or SGD"},
         {{"SOLVER.OPT", ""},
          REID_ERR_INVALID,
-         CL "SOLVER.OPT '' is unknown; supported: Adam or SGD"},
+         CL "SOLVER.OPT '' is unknown; supported: Adam, AdamW or SGD"},
         {{"SOLVER.MAX_EPOCH", "0"},
          REID_ERR_INVALID,
          CL "SOLVER.MAX_EPOCH is 0; it must be from 1 to 1000000"},

@@ -263,7 +263,7 @@ static void test_rows_are_complete(void **state)
 static void test_what_is_supported_in_words(void **state)
 {
     static const char *const CASES[][2] = {
-        {"SOLVER.OPT", "Adam or SGD"},
+        {"SOLVER.OPT", "Adam, AdamW or SGD"},
         {"MODEL.BACKBONE.DEPTH", "18x, 34x, 50x or 101x"},
         {"INPUT.REA.PROB", "from 0 to 1"},
         {"MODEL.PIXEL_STD", "above 0"},
