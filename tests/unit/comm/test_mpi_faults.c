@@ -23,6 +23,7 @@ int main(void)
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "harness/harness.h"
 
 #define SOON_S 12.0
 
@@ -111,6 +112,23 @@ static void test_killed_rank_ends_all(void **state)
     check("3", "killed", 137, "");
 }
 
+/* Killed ranks leave their shared memory and Open MPI's folders behind: both go with the test's own
+ * folder. */
+static int make_folder(void **state)
+{
+    char *folder = reid_test_dir_new();
+    setenv("TMPDIR", folder, 1);
+    setenv("OMPI_MCA_btl_vader_backing_directory", folder, 1);
+    *state = folder;
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    reid_test_dir_free(*state);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +139,6 @@ int main(void)
         cmocka_unit_test(test_lost_bucket_is_told),
         cmocka_unit_test(test_killed_rank_ends_all),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
 #endif
