@@ -13,6 +13,7 @@
 #include "base/json.h"
 
 #define FILE_LIMIT_BYTES (64u << 10)
+#define REPORT_BYTES (8u << 10)
 
 char *reidd_attempt_path(const char *folder, const char *name)
 {
@@ -89,13 +90,11 @@ static void add_string(reid_json_writer *w, const char *key, const char *value)
 }
 
 /* Ends the object, writes it and frees the text. */
-static reid_status finish(reid_json_writer *w, char *own_path, bool durable, reid_error *err)
+static reid_status finish(reid_json_writer *w, char *own_path, reid_error *err)
 {
     reid_json_end_object(w);
     reid_str_add_char(w->out, '\n');
-    reid_status status = durable
-                             ? reid_file_write_atomic(own_path, w->out->data, w->out->length, err)
-                             : write_quickly(own_path, w->out, err);
+    reid_status status = write_quickly(own_path, w->out, err);
     reid_str_fini(w->out);
     free(own_path);
     return status;
@@ -139,7 +138,7 @@ reid_status reidd_shim_info_write(const char *folder, const reidd_shim_info *inf
     add_int(&w, "start_time", (int64_t)info->start_time);
     add_int(&w, "mpirun_pid", info->launcher_pid);
     add_string(&w, "shm_dir", info->shm_dir);
-    return finish(&w, reidd_attempt_path(folder, "shim.json"), false, err);
+    return finish(&w, reidd_attempt_path(folder, "shim.json"), err);
 }
 
 reid_status reidd_shim_info_read(const char *folder, reidd_shim_info *ret_info, reid_error *err)
@@ -152,6 +151,35 @@ reid_status reidd_shim_info_read(const char *folder, reidd_shim_info *ret_info, 
     get_string(root, "shm_dir", ret_info->shm_dir, sizeof ret_info->shm_dir);
     reid_json_free(root);
     return REID_OK;
+}
+
+reid_status reidd_exit_report_reserve(const char *folder, reid_error *err)
+{
+    REID_AUTOFREE char *path = reidd_attempt_path(folder, "exit.pending");
+    REID_AUTOFREE char *room = reid_xcalloc(1, REPORT_BYTES);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return reid_fail_errno(err, errno, "cannot create '%s'", path);
+    reid_status status = reid_write_all(fd, room, REPORT_BYTES, path, err);
+    close(fd);
+    return status;
+}
+
+/* Into the room that was set aside, then the rename: no new block is needed. */
+static reid_status write_into_reserve(const char *folder, const char *target, const reid_str *text,
+                                      reid_error *err)
+{
+    REID_AUTOFREE char *path = reidd_attempt_path(folder, "exit.pending");
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return reid_fail_errno(err, errno, "cannot open '%s'", path);
+    reid_status status = reid_write_all(fd, text->data, text->length, path, err);
+    if (status == REID_OK && (ftruncate(fd, (off_t)text->length) != 0 || fsync(fd) != 0))
+        status = reid_fail_errno(err, errno, "cannot write '%s'", path);
+    close(fd);
+    if (status == REID_OK && rename(path, target) != 0)
+        status = reid_fail_errno(err, errno, "cannot rename '%s' to '%s'", path, target);
+    return status == REID_OK ? reid_fsync_dir(folder, err) : status;
 }
 
 reid_status reidd_exit_report_write(const char *folder, const reidd_exit_report *report,
@@ -167,7 +195,15 @@ reid_status reidd_exit_report_write(const char *folder, const reidd_exit_report 
     reid_json_bool(&w, report->stopped);
     add_string(&w, "sentence", report->sentence);
     add_int(&w, "ended_ms", report->ended_ms);
-    return finish(&w, reidd_attempt_path(folder, "exit.json"), true, err);
+    reid_json_end_object(&w);
+    reid_str_add_char(&text, '\n');
+    REID_AUTOFREE char *path = reidd_attempt_path(folder, "exit.json");
+    reid_status status = text.length <= REPORT_BYTES ? write_into_reserve(folder, path, &text, NULL)
+                                                     : REID_ERR_EXHAUSTED;
+    if (status != REID_OK)
+        status = reid_file_write_atomic(path, text.data, text.length, err);
+    reid_str_fini(&text);
+    return status;
 }
 
 reid_status reidd_exit_report_read(const char *folder, reidd_exit_report *ret_report,
@@ -193,7 +229,7 @@ reid_status reidd_rank_pids_write(const char *folder, int rank, const reidd_rank
     reid_json_object(&w);
     add_int(&w, "wrapper", pids->wrapper);
     add_int(&w, "rank", pids->rank);
-    return finish(&w, reidd_rank_path(folder, "ranks", rank, "pid"), false, err);
+    return finish(&w, reidd_rank_path(folder, "ranks", rank, "pid"), err);
 }
 
 reid_status reidd_rank_pids_read(const char *folder, int rank, reidd_rank_pids *ret_pids,
@@ -216,7 +252,7 @@ reid_status reidd_rank_exit_write(const char *folder, int rank, const reidd_rank
     add_int(&w, "exit_code", end->exit_code);
     add_int(&w, "signal", end->signal);
     add_int(&w, "wall_ms", end->wall_ms);
-    return finish(&w, reidd_rank_path(folder, "ranks", rank, "exit"), false, err);
+    return finish(&w, reidd_rank_path(folder, "ranks", rank, "exit"), err);
 }
 
 reid_status reidd_rank_exit_read(const char *folder, int rank, reidd_rank_exit *ret_end,

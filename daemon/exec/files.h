@@ -43,6 +43,8 @@ typedef struct reidd_exit_report {
     int64_t ended_ms;
     char sentence[1024]; /* the first cause; "" when all is well */
 } reidd_exit_report;
+/* Sets room on the disk aside, so that the report can be written when the disk is full by then. */
+reid_status reidd_exit_report_reserve(const char *folder, reid_error *err);
 reid_status reidd_exit_report_write(const char *folder, const reidd_exit_report *report,
                                     reid_error *err);
 reid_status reidd_exit_report_read(const char *folder, reidd_exit_report *ret_report,

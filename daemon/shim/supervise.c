@@ -349,6 +349,7 @@ static reid_status prepare(supervisor *s, reid_error *err)
     }
     REID_TRY(prepare_signals(s, err));
     REID_TRY(prepare_folders(s, err));
+    REID_TRY(reidd_exit_report_reserve(s->folder, err));
     s->info.pid = getpid();
     if (reidd_process_read(s->info.pid, &self))
         s->info.start_time = self.start_time;

@@ -100,9 +100,12 @@ static void finish(fixture *f, double within_s)
     reid_assert_ok(reidd_exit_report_read(f->attempt, &f->report, &err), &err);
     assert_true(f->report.ended_ms > 0);
     assert_false(reidd_attempt_is_locked(f->attempt));
-    char *tmp = reid_path_join(f->attempt, "tmp");
-    assert_false(reid_path_exists(tmp));
-    free(tmp);
+    static const char *const gone[] = {"tmp", "exit.pending"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = reid_path_join(f->attempt, gone[i]);
+        assert_false(reid_path_exists(path));
+        free(path);
+    }
     reidd_shim_info info;
     reid_assert_ok(reidd_shim_info_read(f->attempt, &info, &err), &err);
     assert_int_equal(info.pid, f->shim);
