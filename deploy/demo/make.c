@@ -14,7 +14,8 @@
 
 #define MANIFEST "manifest.json"
 #define MANIFEST_LIMIT ((size_t)1 << 20)
-#define LAYOUT_VERSION 1 /* goes up when the same options make other images */
+#define LAYOUT_VERSION 2 /* goes up when the same options make other images */
+#define TEST_EVERY 4     /* one identity of so many is for testing */
 #define QUERIES 2 /* images of a test identity that are queries; the rest goes to the gallery */
 #define DISTRACTORS_PER_IDENTITY 10 /* one distractor for so many identities */
 #define JUNK_IMAGES 5
@@ -121,13 +122,14 @@ static void remember(maker_state *m, const demo_picture pictures[DEMO_MAKERS])
             reid_vec_push(&m->hashes, demo_picture_hash(&pictures[c]));
 }
 
-/* All images of one identity. Every second identity is for testing: its query camera goes round the
+/* All images of one identity. Every fourth identity is for testing: its query camera goes round the
  * makers it has. */
 static reid_status shoot_identity(maker_state *m, const demo_picture pictures[DEMO_MAKERS],
                                   int makers, uint32_t key, reid_error *err)
 {
-    int number = m->accepted++, pid = number + 1, query_maker = number / 2 % makers, seen = 0;
-    bool training = number % 2 == 0;
+    int number = m->accepted++, pid = number + 1;
+    bool training = number % TEST_EVERY != TEST_EVERY - 1;
+    int query_maker = number / TEST_EVERY % makers, seen = 0;
     m->identities[training ? TRAIN : GALLERY]++;
     m->identities[QUERY] += !training;
     for (int c = 0; c < DEMO_MAKERS; c++) {

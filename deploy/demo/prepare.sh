@@ -3,7 +3,7 @@
 # maker is the camera. The drawings come from Debian packages, which are downloaded and unpacked, not installed.
 #   deploy/demo/prepare.sh [--identities N] [--images N] [--out DIR] [--sheet FILE]
 #     --identities N   how many (default: all, about 1,700); 200 for the quick demo
-#     --images N       images of an identity by a camera (default 6)
+#     --images N       images of an identity by a camera (default 4)
 #     --out DIR        where to (default: datasets/emoji); train with DATASETS.ROOT DIR
 #     --sheet FILE     also a PNG that shows some of the images
 #     --cache DIR      packages, kept for the next time (default: ~/.cache/reidd/demo)

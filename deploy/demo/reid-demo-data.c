@@ -13,7 +13,7 @@ static void usage(FILE *to)
         "Makes a small re-identification data set in Market-1501's layout from emoji of several "
         "makers.\n"
         "  --identities N   how many (0, the default: all)\n"
-        "  --images N       images of an identity by a camera (default 6)\n"
+        "  --images N       images of an identity by a camera (default 4)\n"
         "  --seed N         of all choices (default 1)\n"
         "  --origin TEXT    noted in the manifest\n"
         "  --sheet FILE     also a PNG that shows some images\n"
@@ -109,7 +109,7 @@ static int parse_options(int argc, char **argv, demo_options *options, bool *ret
 
 int main(int argc, char **argv)
 {
-    demo_options options = {.images = 6, .seed = 1, .origin = ""};
+    demo_options options = {.images = 4, .seed = 1, .origin = ""};
     bool only_check = false;
     int end = parse_options(argc, argv, &options, &only_check);
     if (end)
