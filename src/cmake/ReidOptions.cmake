@@ -29,4 +29,7 @@ target_compile_options(reid_flags INTERFACE -fno-math-errno -ffp-contract=off
 if(REID_SANITIZE)
   add_compile_options(-fsanitize=${REID_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${REID_SANITIZE})
+  add_library(reid_sanitizers OBJECT ${PROJECT_SOURCE_DIR}/tests/harness/sanitizers.c)
+  target_sources(reid_flags INTERFACE
+    $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:$<TARGET_OBJECTS:reid_sanitizers>>)
 endif()

@@ -1,0 +1,66 @@
+/* Part of every program of a build with sanitizers (REID_SANITIZE), so that it behaves the same
+ * under ctest, under mpirun and by hand: what is known of libraries that were not built with a
+ * sanitizer.
+ *
+ * Open MPI and PMIx keep memory for the life of the process, and unload the modules it belongs to
+ * before leaks are looked for; a trace through an unloaded module has no names that a suppression
+ * could match. So modules stay loaded here. */
+#include <dlfcn.h>
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
+
+const char *__lsan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__tsan_default_suppressions(void);
+
+int dlclose(void *handle)
+{
+    (void)handle;
+    return 0;
+}
+
+/* Whole traces: without frame pointers in a library, the fast way of unwinding ends there. */
+const char *__asan_default_options(void)
+{
+    return "fast_unwind_on_malloc=0";
+}
+
+const char *__lsan_default_options(void)
+{
+    return "print_suppressions=0";
+}
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libmpi.so\n"
+           "leak:libopen-pal.so\n"
+           "leak:libopen-rte.so\n"
+           "leak:libpmix\n"
+           "leak:/openmpi/\n"
+           "leak:/pmix\n"
+           "leak:libhwloc.so\n"
+           "leak:libevent\n";
+}
+
+const char *__tsan_default_options(void)
+{
+    return "ignore_noninstrumented_modules=1";
+}
+
+/* Locks and threads of these are not seen whole. libgomp: its barriers are futexes. */
+const char *__tsan_default_suppressions(void)
+{
+    return "mutex:libevent\n"
+           "mutex:mca_\n"
+           "mutex:libpmix\n"
+           "mutex:libopen-pal\n"
+           "deadlock:libevent\n"
+           "deadlock:mca_\n"
+           "deadlock:libpmix\n"
+           "race:libevent\n"
+           "race:mca_\n"
+           "race:libpmix\n"
+           "race:libopen-pal\n"
+           "race:libopen-rte\n"
+           "race:libmpi.so\n";
+}
