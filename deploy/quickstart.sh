@@ -37,17 +37,24 @@ step "reidd"
 export REIDD_STATE_DIR="$root/build/demo/state"
 export REIDD_HOST="unix:$REIDD_STATE_DIR/reidd.sock"
 mkdir -p "$REIDD_STATE_DIR"
+slots=$(nproc)
+[ "$slots" -ge 2 ] || slots=2
 started=0
-stop_daemon() {
+# Nothing stays behind: an interrupted job is cancelled (it saves first), then the daemon ends.
+clean_up() {
     if [ "$started" = 1 ] && [ "$keep" = 0 ]; then
+        for job in $(reidctl ps -q 2>/dev/null); do
+            echo "cancelling job $job"
+            reidctl cancel "$job" >/dev/null 2>&1 && reidctl wait --timeout 30 "$job" >/dev/null 2>&1 || true
+        done
         kill "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null || true
     fi
 }
-trap stop_daemon EXIT
+trap clean_up EXIT
 if reidctl version >/dev/null 2>&1; then
     echo "reidd is running already"
 else
-    reidd >>build/demo/reidd.log 2>&1 &
+    reidd --slots "$slots" >>build/demo/reidd.log 2>&1 &
     daemon=$!
     started=1
     for _ in $(seq 100); do
@@ -59,15 +66,23 @@ else
 fi
 
 step "train"
-if [ "$again" = 0 ] && [ $# -eq 0 ] && reidctl ps -a -o json | grep -q '"name": *"demo".*"state": *"SUCCEEDED"'; then
+config=(deploy/configs/Demo/bagtricks_R18.yml DATASETS.ROOT "$root/build/demo/datasets"
+        OUTPUT_DIR "$root/build/demo/logs")
+succeeded() { reidctl ps -a -o json | grep -q "\"name\": \"$1\".*\"state\": \"SUCCEEDED\""; }
+# The untrained network, to compare with.
+succeeded untrained || reidctl submit -f --name untrained --eval-only "${config[@]}" | grep evaluation
+if [ "$again" = 0 ] && [ $# -eq 0 ] && succeeded demo; then
     echo "the demo job has succeeded before; deploy/quickstart.sh --again trains once more"
 else
-    reidctl submit -f --name demo -n 2 deploy/configs/Demo/bagtricks_R18.yml \
-        DATASETS.ROOT "$root/build/demo/datasets" OUTPUT_DIR "$root/build/demo/logs" "$@"
+    reidctl submit -f --name demo -n 2 "${config[@]}" "$@"
 fi
 
 step "result"
 reidctl describe demo
+figures() { reidctl metrics --names Rank-1,mAP -o csv "$1" | tail -2 | awk -F, '{printf "  %s %.1f", $6, $7}'; }
+echo
+echo "untrained:$(figures untrained)"
+echo "trained:  $(figures demo)"
 if [ "$keep" = 1 ]; then
     echo "reidd goes on; talk to it with: REIDD_HOST=$REIDD_HOST $root/build/release/bin/reidctl ps"
 fi

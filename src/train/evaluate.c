@@ -31,6 +31,7 @@ struct reid_evaluator {
     int batch;
     size_t dim;
     REID_VEC(test_set) sets;
+    reid_eval_report *reports; /* rank 0: of the last run */
 };
 
 int reid_evaluator_batch(const reid_config *config, int world)
@@ -80,6 +81,7 @@ void reid_evaluator_free(reid_evaluator *evaluator)
     }
     reid_vec_fini(&evaluator->sets);
     reid_plan_free(evaluator->plan);
+    free(evaluator->reports);
     free(evaluator);
 }
 
@@ -225,6 +227,28 @@ static reid_status evaluate_set(reid_evaluator *evaluator, test_set *set,
     return status;
 }
 
+const reid_eval_report *reid_evaluator_reports(const reid_evaluator *evaluator, size_t *ret_count)
+{
+    *ret_count = evaluator->reports != NULL ? evaluator->sets.count : 0;
+    return evaluator->reports;
+}
+
+static void publish(reid_evaluator *evaluator, reid_eval_report *own_reports,
+                    reid_eval_results *results)
+{
+    size_t count = evaluator->sets.count;
+    char *table = reid_eval_report_table(own_reports, count);
+    reid_log_info("evaluation results:");
+    reid_log_plain(table);
+    free(table);
+    for (size_t i = 0; i < count && results != NULL; i++)
+        for (size_t v = 0; v < REID_EVAL_VALUES; v++)
+            reid_eval_results_add(results, own_reports[i].dataset, own_reports[i].values[v].name,
+                                  own_reports[i].values[v].value);
+    free(evaluator->reports);
+    evaluator->reports = own_reports;
+}
+
 reid_status reid_evaluator_run(void *user, reid_eval_results *results, reid_error *err)
 {
     reid_evaluator *evaluator = user;
@@ -233,16 +257,9 @@ reid_status reid_evaluator_run(void *user, reid_eval_results *results, reid_erro
     reid_status status = share_statistics(evaluator, err);
     for (size_t i = 0; i < count && status == REID_OK; i++)
         status = evaluate_set(evaluator, &evaluator->sets.items[i], &reports[i], err);
-    if (status == REID_OK && evaluator->comm->rank == 0 && count > 0) {
-        char *table = reid_eval_report_table(reports, count);
-        reid_log_info("evaluation results:");
-        reid_log_plain(table);
-        free(table);
-        for (size_t i = 0; i < count && results != NULL; i++)
-            for (size_t v = 0; v < REID_EVAL_VALUES; v++)
-                reid_eval_results_add(results, reports[i].dataset, reports[i].values[v].name,
-                                      reports[i].values[v].value);
-    }
-    free(reports);
+    if (status == REID_OK && evaluator->comm->rank == 0 && count > 0)
+        publish(evaluator, reports, results);
+    else
+        free(reports);
     return status;
 }

@@ -11,6 +11,7 @@
 #include "comm/comm.h"
 #include "config/config.h"
 #include "engine/hooks/eval_hook.h"
+#include "evaluation/report.h"
 #include "modeling/model.h"
 #include "nn/params.h"
 #include "nn/plan.h"
@@ -28,6 +29,10 @@ void reid_evaluator_free(reid_evaluator *evaluator);
 /* Collective. On rank 0 adds the results (`results` may be NULL) and logs fast-reid's table. A
  * reid_eval_fn with the evaluator as `user`. */
 reid_status reid_evaluator_run(void *evaluator, reid_eval_results *results, reid_error *err);
+
+/* Figures of the last run, one report per data set; NULL on other ranks than 0 and before the first
+ * run. Borrowed. */
+const reid_eval_report *reid_evaluator_reports(const reid_evaluator *evaluator, size_t *ret_count);
 
 /* Images per evaluation step of each rank. */
 int reid_evaluator_batch(const reid_config *config, int world);

@@ -427,10 +427,33 @@ reid_status reid_session_train(reid_session *session, reid_error *err)
     return status;
 }
 
+/* --eval-only has no trainer: its figures reach the daemon as one row of scalars. */
+static void stream_reports(reid_session *session)
+{
+    size_t count = 0;
+    const reid_eval_report *reports = reid_evaluator_reports(session->evaluator, &count);
+    size_t total = count * REID_EVAL_VALUES;
+    reid_event_row_scalar *scalars = reid_xcalloc(total + 1, sizeof *scalars);
+    for (size_t i = 0; i < total; i++) {
+        const reid_eval_report *report = &reports[i / REID_EVAL_VALUES];
+        const reid_eval_value *value = &report->values[i % REID_EVAL_VALUES];
+        scalars[i].name = count > 1 ? reid_xasprintf("%s/%s", report->dataset, value->name)
+                                    : reid_xstrdup(value->name);
+        scalars[i].value = value->value;
+    }
+    const reid_event_row row = {.iter = session->start_iter, .count = total, .scalars = scalars};
+    reid_link_row(session->link, &row);
+    for (size_t i = 0; i < total; i++)
+        free((char *)scalars[i].name);
+    free(scalars);
+}
+
 reid_status reid_session_evaluate(reid_session *session, reid_error *err)
 {
     reid_session_set_phase(session, REID_LINK_EVALUATING);
-    return reid_evaluator_run(session->evaluator, NULL, err);
+    REID_TRY(reid_evaluator_run(session->evaluator, NULL, err));
+    stream_reports(session);
+    return REID_OK;
 }
 
 void reid_session_close(reid_session *session)
