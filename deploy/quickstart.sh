@@ -54,7 +54,7 @@ trap clean_up EXIT
 if reidctl version >/dev/null 2>&1; then
     echo "reidd is running already"
 else
-    reidd --slots "$slots" >>build/demo/reidd.log 2>&1 &
+    setsid reidd --slots "$slots" >>build/demo/reidd.log 2>&1 & # Ctrl-C is for the follower, not for the daemon
     daemon=$!
     started=1
     for _ in $(seq 100); do
