@@ -240,8 +240,8 @@ class Submit(Case):
         self.assertEqual(self.fake.do('last'), 'Submit other 0 0 0')
 
     def test_dry_run_and_warnings(self):
-        done = self.ctl('submit', '--dry-run', CONFIG, 'MODEL.DEVICE', 'cuda')
-        self.assertIn('MAX_EPOCH: 20', done.stdout)
+        done = self.ctl('submit', '--dry-run', CONFIG, 'MODEL.DEVICE', 'cuda', 'SOLVER.MAX_EPOCH', '7')
+        self.assertIn('MAX_EPOCH: 7\n', done.stdout)
         self.assertRegex(done.stderr, r'^reidctl: warning: MODEL.DEVICE .*\n$')
         self.assertEqual(self.ctl('ps', '-aq').stdout, '')
         self.env['FASTREID_DATASETS'] = '/srv/data'
