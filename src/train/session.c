@@ -1,5 +1,6 @@
 #include "train/session.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -66,14 +68,21 @@ static reid_status open_comm(reid_session *session, reid_error *err)
     return reid_comm_open(&options, &session->comm, err);
 }
 
-/* Cores of this rank: OMP_NUM_THREADS, else an equal share of the node's. */
+/* Threads to compute with: OMP_NUM_THREADS, else the cores the launcher bound this rank to, else an
+ * equal share of the node's. */
 static int compute_threads(const reid_comm *comm)
 {
     if (getenv("OMP_NUM_THREADS") != NULL)
         return 0;
+    cpu_set_t bound;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    long share = cores / (comm->local_size > 0 ? comm->local_size : 1);
-    return share > 0 ? (int)share : 1;
+    long share = REID_MAX(1, cores / REID_MAX(1, comm->local_size));
+    if (sched_getaffinity(0, sizeof bound, &bound) != 0 || CPU_COUNT(&bound) >= cores)
+        return (int)share;
+    if (CPU_COUNT(&bound) < share)
+        reid_log_warn("this rank is bound to %d of %ld cores; mpirun --bind-to none gives it %ld",
+                      CPU_COUNT(&bound), cores, share);
+    return (int)REID_MIN(share, CPU_COUNT(&bound));
 }
 
 static reid_status prepare_output(reid_session *session, reid_error *err)
