@@ -42,6 +42,7 @@ class Fake:
         self.jobs = {}
         self.seq = {}
         wait_until(lambda: os.path.exists(socket), 'fake_reidd listens')
+        self.do('streams')  # an answer: it has not only bound the socket, but listens
 
     def do(self, verb, **what):
         self.process.stdin.write(json.dumps({'do': verb, **what}) + '\n')
