@@ -27,6 +27,14 @@ static reid_status check_output(const reid_config *config, reid_error *err)
     return status;
 }
 
+static reid_status check_ranks(const reid_train_options *options, reid_error *err)
+{
+    reid_comm *comm = NULL;
+    if (options->world == 1 || reid_comm_mpi_available())
+        return REID_OK;
+    return reid_comm_mpi_new(NULL, &comm, err); /* says what this build lacks */
+}
+
 static reid_status check_backend(const reid_config *config, reid_error *err)
 {
     reid_backend *backend = NULL;
@@ -92,7 +100,9 @@ reid_status reid_session_check(const reid_train_options *options, reid_error *er
 {
     reid_config *config = NULL;
     REID_TRY(reid_session_load_config(options, options->world, &config, err));
-    reid_status status = check_data(options, config, err);
+    reid_status status = check_ranks(options, err);
+    if (status == REID_OK)
+        status = check_data(options, config, err);
     if (status == REID_OK)
         status = check_backend(config, err);
     if (status == REID_OK)

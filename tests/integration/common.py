@@ -27,6 +27,9 @@ SMALL = ['INPUT.SIZE_TRAIN', '[32, 32]', 'INPUT.SIZE_TEST', '[32, 32]', 'SOLVER.
 # Weight decay times rate far above 2: the weights grow a thousandfold each step until they overflow.
 DIVERGE = ['SOLVER.OPT', 'SGD', 'SOLVER.BASE_LR', '1000', 'SOLVER.WEIGHT_DECAY', '1', 'SOLVER.WARMUP_ITERS', '0',
            'SOLVER.MAX_EPOCH', '10', 'TEST.EVAL_PERIOD', '0']
+# Ranks that a build trains with: one without MPI.
+RANKS = 2 if os.environ.get('REID_HAVE_MPI', '1') == '1' else 1
+needs_mpi = unittest.skipIf(RANKS == 1, 'a build without MPI')
 # Sanitized programs are slower by some ten times.
 PATIENCE = float(os.environ.get('REID_TEST_PATIENCE', '1'))
 

@@ -10,7 +10,7 @@ import common
 
 class WithDaemon(common.Case):
     def setUp(self):
-        self.daemon = common.Daemon(self.folder / self.id().rsplit('.', 1)[1][:24], '--slots', '2')
+        self.daemon = common.Daemon(self.folder / self.id().rsplit('.', 1)[1][:24], '--slots', str(common.RANKS))
 
     def tearDown(self):
         for job in json.loads(self.daemon.ctl('ps', '-o', 'json').stdout or '[]'):
@@ -18,7 +18,7 @@ class WithDaemon(common.Case):
             self.daemon.wait_state(job['id'], ('CANCELLED', 'FAILED', 'SUCCEEDED'), 20)
         self.daemon.stop()
 
-    def submit(self, name, *more, ranks=2, options=()):
+    def submit(self, name, *more, ranks=common.RANKS, options=()):
         done = self.daemon.ctl('submit', '--name', name, '-n', ranks, *options, common.CONFIG,
                                *self.overrides(name, *more))
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -35,7 +35,7 @@ class WithDaemon(common.Case):
         common.wait_for(lambda: not common.processes_with(f'REIDD_JOB={job}'), 10, 'all processes of the job are gone')
 
     def test_job_from_submit_to_success(self):
-        done = self.daemon.ctl('submit', '-f', '--name', 'whole', '-n', 2, common.CONFIG,
+        done = self.daemon.ctl('submit', '-f', '--name', 'whole', '-n', common.RANKS, common.CONFIG,
                                *self.overrides('whole', 'SOLVER.MAX_EPOCH', '3', 'TEST.EVAL_PERIOD', '3'))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn('SUCCEEDED', done.stdout)
@@ -97,6 +97,7 @@ class WithDaemon(common.Case):
         self.daemon.wait_state(again, ('SUCCEEDED',), 60)
         self.assertEqual(self.daemon.rows(again)[0]['iteration'], iteration)
 
+    @common.needs_mpi
     def test_killed_rank_fails_the_job_and_is_named(self):
         job = self.submit('victim', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
         self.daemon.wait_state(job, ('RUNNING',), 30)
@@ -121,7 +122,7 @@ class WithDaemon(common.Case):
         job = self.submit('orphan', 'SOLVER.MAX_EPOCH', '10', 'TEST.EVAL_PERIOD', '0')
         common.wait_for(lambda: len(self.daemon.rows(job)) > 3, 30, 'it trains')
         ranks = self.daemon.rank_pids(job)
-        self.assertEqual(len(ranks), 2)
+        self.assertEqual(len(ranks), common.RANKS)
         self.daemon.kill()
         self.assertTrue(all(common.alive(p) for p in ranks))
         self.daemon.start()

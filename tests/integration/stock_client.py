@@ -49,8 +49,8 @@ class StockClient(common.Case):
 
     def test_submit_watch_and_read_every_scalar(self):
         text = self.config('job', 'SOLVER.MAX_EPOCH', '2', 'TEST.EVAL_PERIOD', '2')
-        job = self.jobs.Submit(job_pb2.SubmitRequest(name='stock', ranks=2, config_yaml=text))
-        self.assertEqual((job.name, job.ranks), ('stock', 2))
+        job = self.jobs.Submit(job_pb2.SubmitRequest(name='stock', ranks=common.RANKS, config_yaml=text))
+        self.assertEqual((job.name, job.ranks), ('stock', common.RANKS))
         states = [j.state for j in self.jobs.Watch(job_pb2.WatchJobRequest(id=job.id), timeout=120 * common.PATIENCE)]
         self.assertEqual(states[-1], job_pb2.JOB_STATE_SUCCEEDED)
         self.assertIn(job_pb2.JOB_STATE_RUNNING, states)

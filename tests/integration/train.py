@@ -63,9 +63,11 @@ class Train(common.Case):
     def test_resume_after_stop_one_rank(self):
         self.check_resume(1, signal.SIGTERM)
 
+    @common.needs_mpi
     def test_resume_after_stop_two_ranks(self):
         self.check_resume(2, signal.SIGTERM)
 
+    @common.needs_mpi
     def test_resume_after_kill_two_ranks(self):
         self.check_resume(2, signal.SIGKILL)
 
@@ -73,7 +75,7 @@ class Train(common.Case):
         trained = self.train('eval', 'SOLVER.MAX_EPOCH', '2', 'TEST.EVAL_PERIOD', '2')
         table = re.findall(r'^\| Market1501 .*$', trained, re.M)[-1]
         weights = str(self.folder / 'eval/model_final')
-        for ranks in (1, 2):
+        for ranks in range(1, common.RANKS + 1):
             again = self.train(f'eval_again{ranks}', 'MODEL.WEIGHTS', weights, flags=['--eval-only'], ranks=ranks)
             self.assertIn(table, again)
         wrong = self.train('eval_wrong', 'MODEL.WEIGHTS', weights, 'MODEL.BACKBONE.DEPTH', '50x',
@@ -94,6 +96,10 @@ class Train(common.Case):
         self.assertIn('mpirun -np', self.train('x', flags=['--num-gpus', '2'], code=2))
         text = self.train('x', 'DATASETS.ROOT', '/nonexistent', code=1)
         self.assertIn("'/nonexistent'", text)
+
+    @unittest.skipIf(common.RANKS > 1, 'a build with MPI')
+    def test_without_mpi_several_ranks_are_refused(self):
+        self.assertIn('this build has no MPI', self.train('x', flags=['--check-only', '--world', '2'], code=2))
 
     def test_corrupt_image_is_named(self):
         data = self.folder / 'corrupt'
