@@ -14,6 +14,7 @@ size_t reid_dtype_size(reid_dtype dtype)
         return 1;
     }
     REID_ASSERT(!"known dtype");
+    return 0;
 }
 
 const char *reid_dtype_name(reid_dtype dtype)
