@@ -28,8 +28,8 @@ typedef struct reidctl_command reidctl_command;
 /* Values of all options; each command uses those of its row. Zero: not given. */
 typedef struct reidctl_args {
     bool help, version;
-    bool follow, all, quiet, no_headers, resume, eval_only, dry_run;
-    int64_t ranks, tail, limit, attempt;
+    bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify;
+    int64_t ranks, tail, limit, attempt, at_iter;
     int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
     double reconnect; /* REIDCTL_RECONNECT_SECONDS unless given */
@@ -115,15 +115,22 @@ bool reidctl_output_is(const reidctl *ctl, const char *format);
 /* Of one command, or with NULL of the program. To standard output. */
 void reidctl_print_help(const reidctl_command *command);
 
+int reidctl_cmd_audit(reidctl *ctl);
 int reidctl_cmd_cancel(reidctl *ctl);
+int reidctl_cmd_checkpoint(reidctl *ctl);
 int reidctl_cmd_completion(reidctl *ctl);
 int reidctl_cmd_config(reidctl *ctl);
 int reidctl_cmd_describe(reidctl *ctl);
+int reidctl_cmd_evaluate(reidctl *ctl);
 int reidctl_cmd_help(reidctl *ctl);
 int reidctl_cmd_keys(reidctl *ctl);
 int reidctl_cmd_logs(reidctl *ctl);
 int reidctl_cmd_metrics(reidctl *ctl);
+int reidctl_cmd_pause(reidctl *ctl);
 int reidctl_cmd_ps(reidctl *ctl);
+int reidctl_cmd_resume(reidctl *ctl);
+int reidctl_cmd_set(reidctl *ctl);
+int reidctl_cmd_stop(reidctl *ctl);
 int reidctl_cmd_submit(reidctl *ctl);
 int reidctl_cmd_version(reidctl *ctl);
 int reidctl_cmd_wait(reidctl *ctl);

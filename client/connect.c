@@ -61,14 +61,22 @@ void reidctl_disconnect(reidctl *ctl)
     ctl->client = NULL;
 }
 
+reid_status reidctl_call_service(reidctl *ctl, const char *service, const char *method,
+                                 const ProtobufCMessage *request,
+                                 const ProtobufCMessageDescriptor *output,
+                                 ProtobufCMessage **ret_answer, reid_error *err)
+{
+    char path[128];
+    REID_TRY(reidctl_connect(ctl, err));
+    snprintf(path, sizeof path, "/reid.v1.%s/%s", service, method);
+    return reid_rpc_client_unary(ctl->client, path, request, output, CALL_MS, ret_answer, err);
+}
+
 reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,
                          const ProtobufCMessageDescriptor *output, ProtobufCMessage **ret_answer,
                          reid_error *err)
 {
-    char path[128];
-    REID_TRY(reidctl_connect(ctl, err));
-    snprintf(path, sizeof path, "/reid.v1.JobService/%s", method);
-    return reid_rpc_client_unary(ctl->client, path, request, output, CALL_MS, ret_answer, err);
+    return reidctl_call_service(ctl, "JobService", method, request, output, ret_answer, err);
 }
 
 reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_job,

@@ -3,6 +3,7 @@
 #define REIDCTL_CONNECT_H
 
 #include "command.h"
+#include "reid/v1/control.pb-c.h"
 #include "reid/v1/job.pb-c.h"
 
 /* Connects when that has not been done; prints nothing. */
@@ -15,6 +16,11 @@ void reidctl_disconnect(reidctl *ctl);
 reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,
                          const ProtobufCMessageDescriptor *output, ProtobufCMessage **ret_answer,
                          reid_error *err);
+/* The same of another service. */
+reid_status reidctl_call_service(reidctl *ctl, const char *service, const char *method,
+                                 const ProtobufCMessage *request,
+                                 const ProtobufCMessageDescriptor *output,
+                                 ProtobufCMessage **ret_answer, reid_error *err);
 /* The job that a word on the command line means. Free with reid__v1__job__free_unpacked. */
 reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_job,
                             reid_error *err);

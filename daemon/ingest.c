@@ -204,9 +204,8 @@ static bool same_secret(const char *a, const char *b)
     return difference == 0;
 }
 
-/* The job whose running attempt this is. */
-static reid_status find_attempt(const reidd_manager *manager, const char *id, int attempt,
-                                reidd_active **ret_active, reid_error *err)
+reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
+                                       reidd_active **ret_active, reid_error *err)
 {
     reidd_active *active = reidd_active_find(manager, id);
     if (!active || active->job.attempt != attempt || !reidd_state_is_started(active->job.state) ||
@@ -221,7 +220,7 @@ reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello
                                 int64_t *ret_stored_seq, reid_error *err)
 {
     reidd_active *active = NULL;
-    REID_TRY(find_attempt(manager, hello->job_id, hello->attempt, &active, err));
+    REID_TRY(reidd_manager_find_attempt(manager, hello->job_id, hello->attempt, &active, err));
     if (!same_secret(hello->ticket, active->ticket))
         return reid_fail(err, REID_ERR_PERMISSION, "the ticket is not that of attempt %d of job %s",
                          hello->attempt, hello->job_id);
@@ -244,7 +243,7 @@ reid_status reidd_manager_row(reidd_manager *manager, const char *id, int attemp
                               const reidd_row *row, reid_error *err)
 {
     reidd_active *active = NULL;
-    REID_TRY(find_attempt(manager, id, attempt, &active, err));
+    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
     if (row->seq <= active->received_seq)
         return REID_OK;
     if (row->seq != active->received_seq + 1)
@@ -264,7 +263,7 @@ reid_status reidd_manager_phase(reidd_manager *manager, const char *id, int atte
                                 reidd_phase phase, reid_error *err)
 {
     reidd_active *active = NULL;
-    REID_TRY(find_attempt(manager, id, attempt, &active, err));
+    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
     active->job.last_progress_ms = reid_clock_wall_ms();
     bool starting = active->job.state == REIDD_STARTING;
     if (starting && phase == REIDD_LOADING && active->reported_count < active->job.ranks)
@@ -284,7 +283,7 @@ reid_status reidd_manager_progress(reidd_manager *manager, const char *id, int a
                                    const reidd_progress *progress, reid_error *err)
 {
     reidd_active *active = NULL;
-    REID_TRY(find_attempt(manager, id, attempt, &active, err));
+    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
     int64_t now_ms = reid_clock_wall_ms();
     active->job.last_progress_ms = now_ms;
     if (rank != 0)
@@ -303,7 +302,7 @@ reid_status reidd_manager_failure(reidd_manager *manager, const char *id, int at
                                   const char *sentence, reid_error *err)
 {
     reidd_active *active = NULL;
-    REID_TRY(find_attempt(manager, id, attempt, &active, err));
+    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
     reid_log_warn("job rank failed id=%s rank=%d %s", id, rank, sentence);
     reidd_job_note_failure(&active->job, rank, sentence);
     reidd_store_event_add(manager->store, id, attempt, reid_clock_wall_ms(), "failure", sentence,

@@ -308,6 +308,28 @@ static reid_status save_end(reidd_manager *manager, const reidd_job *job, const 
     return status;
 }
 
+static void read_outcome(const reidd_active *active, reidd_outcome *ret_outcome)
+{
+    REID_AUTOFREE char *folder =
+        reidd_manager_attempt_dir(active->manager, active->job.id, active->job.attempt);
+    reidd_outcome_read(folder, ret_outcome, NULL);
+}
+
+/* It stays in the list, without slots. */
+static void keep_paused(reidd_active *active, reidd_job *own_job)
+{
+    reidd_manager *manager = active->manager;
+    reidd_active_drop_words(active);
+    reidd_job_fini(&active->job);
+    active->job = *own_job;
+    active->ending = active->adopted = active->unsaved = false;
+    reid_log_info("job paused id=%s iteration=%lld", active->job.id,
+                  (long long)active->job.progress.iteration);
+    reidd_active_describe(active);
+    reidd_hub_publish(manager->hub, active->job.id, REIDD_CHANGED_JOB | REIDD_CHANGED_ROWS);
+    reidd_manager_schedule(manager);
+}
+
 static void finish(reidd_active *active)
 {
     reidd_manager *manager = active->manager;
@@ -322,16 +344,27 @@ static void finish(reidd_active *active)
                           .rank = -1,
                           .sentence = active->own_failure,
                           .ended_ms = report->ended_ms};
+    reidd_outcome outcome = {0};
+    if (end.exit_code == 0)
+        read_outcome(active, &outcome);
+    if (outcome.paused && active->job.cancel.wanted) /* it has saved, and shall not come back */
+        end.exit_code = REIDD_EXIT_CANCELLED;
     reid_error err = {0};
     reidd_job job;
     reidd_job_copy(&job, &active->job);
-    reid_status status = reidd_job_end(&job, &end, &err);
+    reid_status status = outcome.paused && end.exit_code == 0
+                             ? reidd_job_pause(&job, outcome.iteration, &err)
+                             : reidd_job_end(&job, &end, &err);
     if (status == REID_OK)
         status = save_end(manager, &job, &end, &err);
     reidd_manager_note_store(manager, status, &err);
     if (status != REID_OK) {
         reidd_job_fini(&job);
         uv_timer_start(&active->timer, on_step, REIDD_RETRY_MS, 0);
+        return;
+    }
+    if (job.state == REIDD_PAUSED) {
+        keep_paused(active, &job);
         return;
     }
     reid_log_info("job ended id=%s state=%s exit_code=%d%s%s", job.id, reidd_state_name(job.state),

@@ -13,7 +13,8 @@
 #include "daemon/sched/sched.h"
 
 #define CONFIG_LIMIT_BYTES (4u << 20)
-#define ACTIVE_STATES (1u << REIDD_PENDING | 1u << REIDD_STARTING | 1u << REIDD_RUNNING)
+#define ACTIVE_STATES (1u << REIDD_PENDING | 1u << REIDD_STARTING | 1u << REIDD_RUNNING |            \
+     1u << REIDD_PAUSED)
 
 /* ---- jobs that have not ended ---- */
 
@@ -75,6 +76,7 @@ void reidd_active_remove(reidd_active *active)
 {
     reidd_manager *manager = active->manager;
     reidd_manager_drop_rows(manager, active);
+    reidd_active_drop_words(active);
     reidd_attempt_close(active->attempt);
     active->attempt = NULL;
     for (size_t i = 0; i < manager->active.count; i++) {
@@ -125,6 +127,8 @@ static char *describe_started(const reidd_active *active)
                               reason && *reason ? ": " : "", reason ? reason : "");
     if (active->ending)
         return reid_xstrdup("the ranks have ended; storing what they left");
+    if (active->word_note)
+        return reid_xstrdup(active->word_note);
     if (job->state == REIDD_RUNNING && active->adopted && active->reported_count == 0)
         return reid_xasprintf("%s; the ranks have not reported yet since reidd was started again",
                               reidd_phase_name(job->phase));
@@ -141,6 +145,11 @@ void reidd_active_describe(reidd_active *active)
     if (reidd_state_is_started(active->job.state)) {
         free(active->detail);
         active->detail = describe_started(active);
+    } else if (active->job.state == REIDD_PAUSED) {
+        const reidd_progress *p = &active->job.progress;
+        free(active->detail);
+        active->detail = reid_xasprintf("paused after iteration %lld of %lld; resume it to go on",
+                                        (long long)p->iteration, (long long)p->max_iteration);
     }
     active->changed = true;
     reidd_manager_plan_flush(active->manager);
@@ -152,6 +161,10 @@ static char *describe_ended(const reidd_job *job)
     const char *reason = job->cancel.reason;
     switch (job->state) {
     case REIDD_SUCCEEDED:
+        if (job->progress.iteration < job->progress.max_iteration)
+            return reid_xasprintf("stopped after iteration %lld of %lld; its state is saved",
+                                  (long long)job->progress.iteration,
+                                  (long long)job->progress.max_iteration);
         reid_format_duration(duration, (double)(job->ended_ms - job->started_ms) / 1000.0);
         return reid_xasprintf("finished after %s", duration);
     case REIDD_CANCELLED:
@@ -172,7 +185,7 @@ static void collect(const reidd_manager *manager, sched_list *running, sched_lis
         const reidd_sched_job item = {.id = job->id, .ranks = job->ranks};
         if (job->state == REIDD_PENDING)
             reid_vec_push(queue, item);
-        else
+        else if (reidd_state_is_started(job->state))
             reid_vec_push(running, item);
     }
 }
@@ -319,8 +332,13 @@ static reid_status load(reidd_manager *manager, reid_error *err)
     remove_orphans(manager);
     for (size_t i = 0; i < manager->active.count; i++) {
         reidd_active *active = manager->active.items[i];
-        if (reidd_state_is_started(active->job.state))
+        REID_TRY(reidd_active_load_journal(active, err));
+        if (reidd_state_is_started(active->job.state)) {
             reidd_active_adopt(active);
+        } else if (active->job.state == REIDD_PAUSED) {
+            REID_TRY(reidd_active_load_latest(active, err));
+            reidd_active_describe(active);
+        }
     }
     reidd_manager_schedule_later(manager, 0);
     return REID_OK;
@@ -387,7 +405,7 @@ int reidd_manager_slots_used(const reidd_manager *manager)
 {
     int used = 0;
     for (size_t i = 0; i < manager->active.count; i++)
-        if (manager->active.items[i]->job.state != REIDD_PENDING)
+        if (reidd_state_is_started(manager->active.items[i]->job.state))
             used += manager->active.items[i]->job.ranks;
     return used;
 }
@@ -396,7 +414,7 @@ size_t reidd_manager_running(const reidd_manager *manager)
 {
     size_t count = 0;
     for (size_t i = 0; i < manager->active.count; i++)
-        count += manager->active.items[i]->job.state != REIDD_PENDING;
+        count += reidd_state_is_started(manager->active.items[i]->job.state);
     return count;
 }
 

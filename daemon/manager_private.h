@@ -1,5 +1,5 @@
 /* What the files of the manager share: manager.c (jobs, queue, views), lifecycle.c (start,
- * adoption, end), ingest.c (what ranks say), submit.c. */
+ * adoption, end), ingest.c (what ranks say), submit.c, words.c. */
 #ifndef REIDD_MANAGER_PRIVATE_H
 #define REIDD_MANAGER_PRIVATE_H
 
@@ -48,6 +48,10 @@ typedef struct reidd_active {
     bool ending;
     reidd_attempt_outcome outcome;
     reid_record_file *spool;
+
+    REID_VEC(struct reidd_word *) words; /* unanswered requests (words.h) */
+    int64_t journal_seq;                 /* the last line of the journal that is stored */
+    char *word_note;                     /* "pausing before iteration 12" */
 } reidd_active;
 
 typedef struct reidd_waiting_row {
@@ -76,6 +80,7 @@ struct reidd_manager {
 
     REID_VEC(reidd_submission *) submissions; /* in order of arrival */
     int checks_running;
+    unsigned word_count; /* requests so far, for their ids */
 };
 
 /* manager.c */
@@ -113,6 +118,14 @@ void reidd_manager_drop_rows(reidd_manager *manager, const reidd_active *active)
 /* A row of the running attempt, to be stored with the next flush. */
 void reidd_active_take_row(reidd_active *active, const reidd_row *row);
 reid_status reidd_active_load_latest(reidd_active *active, reid_error *err);
+
+/* The job whose running attempt this is. */
+reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
+                                       reidd_active **ret_active, reid_error *err);
+
+/* words.c */
+void reidd_active_drop_words(reidd_active *active); /* those who asked are told */
+reid_status reidd_active_load_journal(reidd_active *active, reid_error *err);
 
 /* submit.c */
 void reidd_manager_start_checks(reidd_manager *manager);

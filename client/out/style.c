@@ -8,7 +8,7 @@
 const char *reidctl_state_name(Reid__V1__JobState state)
 {
     static const char *const names[] = {"UNKNOWN",   "PENDING", "STARTING", "RUNNING",
-                                        "SUCCEEDED", "FAILED",  "CANCELLED"};
+                                        "SUCCEEDED", "FAILED",  "CANCELLED", "PAUSED"};
     return (unsigned)state < REID_COUNT_OF(names) ? names[state] : names[0];
 }
 
@@ -33,7 +33,7 @@ const char *reidctl_job_detail(const Reid__V1__Job *job)
 const char *reidctl_state_color(Reid__V1__JobState state, bool color)
 {
     static const char *const colors[] = {"",         "\033[33m", "\033[36m", "\033[34m",
-                                         "\033[32m", "\033[31m", "\033[35m"};
+                                         "\033[32m", "\033[31m", "\033[35m", "\033[33m"};
     return color && (unsigned)state < REID_COUNT_OF(colors) ? colors[state] : "";
 }
 

@@ -28,11 +28,16 @@ void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server);
 
 /* The tables. */
 void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server);
+void reidd_api_add_control(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server);
 
 /* Streaming rows (watch.c, metrics.c, logs.c). */
 void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_metrics(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+
+/* What tables share (job.c). The caller frees the name. */
+char *reidd_api_user_name(uid_t uid);
+void reidd_api_reply_with_job(reidd_api *api, reid_rpc_call *call, const char *id, bool whole);
 
 #endif

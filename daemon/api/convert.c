@@ -12,7 +12,7 @@
 
 /* Stored and sent as numbers: they must be the same ones. */
 _Static_assert((int)REIDD_PENDING == REID__V1__JOB_STATE__JOB_STATE_PENDING &&
-                   (int)REIDD_CANCELLED == REID__V1__JOB_STATE__JOB_STATE_CANCELLED,
+                   (int)REIDD_PAUSED == REID__V1__JOB_STATE__JOB_STATE_PAUSED,
                "states");
 _Static_assert((int)REIDD_LOADING == REID__V1__JOB_PHASE__JOB_PHASE_LOADING &&
                    (int)REIDD_SAVING == REID__V1__JOB_PHASE__JOB_PHASE_SAVING,

@@ -24,7 +24,7 @@ typedef struct submit_call {
     reidd_submission *submission; /* NULL: decided */
 } submit_call;
 
-static char *user_name(uid_t uid)
+char *reidd_api_user_name(uid_t uid)
 {
     struct passwd entry, *found = NULL;
     char buffer[4096];
@@ -33,7 +33,7 @@ static char *user_name(uid_t uid)
     return reid_xasprintf("uid%u", (unsigned)uid);
 }
 
-static void reply_with_job(reidd_api *api, reid_rpc_call *call, const char *id, bool whole)
+void reidd_api_reply_with_job(reidd_api *api, reid_rpc_call *call, const char *id, bool whole)
 {
     reidd_job_view view = {0};
     reid_error err = {0};
@@ -56,7 +56,7 @@ static void on_submitted(const reid_error *result, const char *job_id, void *use
     submit_call *submit = user;
     submit->submission = NULL;
     if (result->code == REID_OK)
-        reply_with_job(submit->api, submit->call, job_id, true);
+        reidd_api_reply_with_job(submit->api, submit->call, job_id, true);
     else
         reid_rpc_call_fail(submit->call, result);
 }
@@ -74,7 +74,7 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     reidd_api *api = service;
     const Reid__V1__SubmitRequest *in = (const Reid__V1__SubmitRequest *)message;
     const reid_rpc_peer *peer = reid_rpc_call_peer(call);
-    REID_AUTOFREE char *user = user_name(peer->uid);
+    REID_AUTOFREE char *user = reidd_api_user_name(peer->uid);
     const reidd_submit_request request = {
         .name = in->name,
         .config_yaml = in->config_yaml,
@@ -120,7 +120,7 @@ static reid_status wanted_states(const Reid__V1__ListJobsRequest *in, unsigned *
 {
     unsigned states = 0;
     for (size_t i = 0; i < in->n_states; i++) {
-        if ((int)in->states[i] < REIDD_PENDING || (int)in->states[i] > REIDD_CANCELLED)
+        if ((int)in->states[i] < REIDD_PENDING || (int)in->states[i] > REIDD_PAUSED)
             return reid_fail(err, REID_ERR_INVALID, "%d is not a state of a job",
                              (int)in->states[i]);
         states |= 1u << in->states[i];
@@ -165,7 +165,7 @@ static void get(reid_rpc_call *call, const ProtobufCMessage *message, void *serv
     if (reidd_manager_find(api->manager, in->id, id, &err) != REID_OK)
         reid_rpc_call_fail(call, &err);
     else
-        reply_with_job(api, call, id, true);
+        reidd_api_reply_with_job(api, call, id, true);
 }
 
 static reid_status check_cancel(const Reid__V1__CancelJobRequest *in, reid_error *err)
@@ -195,7 +195,7 @@ static void cancel(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     if (status != REID_OK)
         reid_rpc_call_fail(call, &err);
     else
-        reply_with_job(api, call, id, false);
+        reidd_api_reply_with_job(api, call, id, false);
 }
 
 /* ---- the table ---- */

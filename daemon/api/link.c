@@ -7,7 +7,9 @@
 #include "base/compiler.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
+#include "daemon/words.h"
 #include "reid/v1/link.pb-c.h"
+#include "rpc/code.h"
 
 #define LINK_MESSAGE_BYTES (1u << 20)
 #define SENTENCE_BYTES 4000
@@ -34,11 +36,54 @@ static void tell_stored(rank_link *l)
         l->told_seq = seq; /* a full queue: with the next rows */
 }
 
+static bool send_word(const reidd_word_view *word, void *user)
+{
+    rank_link *l = user;
+    const reidd_word_request *request = word->request;
+    Reid__V1__LinkControl control = REID__V1__LINK_CONTROL__INIT;
+    Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
+    Reid__V1__Setting *settings = reid_xcalloc(request->setting_count + 1, sizeof *settings);
+    Reid__V1__Setting **pointers = reid_xcalloc(request->setting_count + 1, sizeof *pointers);
+    for (size_t i = 0; i < request->setting_count; i++) {
+        reid__v1__setting__init(&settings[i]);
+        settings[i].name = request->settings[i].name;
+        settings[i].value = request->settings[i].value;
+        pointers[i] = &settings[i];
+    }
+    control.id = (char *)word->id;
+    control.kind = (char *)request->kind;
+    control.n_settings = request->setting_count;
+    control.settings = pointers;
+    control.at_iter = request->at_iter;
+    control.who = (char *)request->who;
+    control.reason = (char *)request->reason;
+    control.wall_ms = word->wall_ms;
+    down.kind_case = REID__V1__LINK_DOWN__KIND_CONTROL;
+    down.control = &control;
+    bool sent = reid_rpc_call_send(l->call, &down.base) == REID_OK;
+    free(pointers);
+    free(settings);
+    return sent;
+}
+
+static void send_words(rank_link *l, bool again)
+{
+    if (l->rank == 0 && !reid_rpc_call_ended(l->call))
+        reidd_manager_send_words(l->api->manager, l->listener.job_id, again, send_word, l);
+}
+
+static void on_drain(reid_rpc_call *call)
+{
+    send_words(reid_rpc_call_user(call), false);
+}
+
 static void on_change(reidd_listener *listener, unsigned changes)
 {
     rank_link *l = (rank_link *)listener;
     if (changes & REIDD_CHANGED_ROWS)
         tell_stored(l);
+    if (changes & REIDD_CHANGED_WORDS)
+        send_words(l, false);
     if (changes & REIDD_CHANGED_END)
         reid_rpc_call_finish(l->call, REID_ERR_PRECONDITION, "the attempt is over");
 }
@@ -74,12 +119,16 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
     reidd_hub_add(api->hub, &l->listener, hello.job_id);
     reid_rpc_call_set_user(call, l);
     reid_rpc_call_on_close(call, on_close);
+    reid_rpc_call_on_drain(call, on_drain);
     Reid__V1__LinkAccept accept = REID__V1__LINK_ACCEPT__INIT;
     Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
     accept.stored_seq = stored_seq;
+    accept.journal_seq = reidd_manager_journal_seq(api->manager, hello.job_id);
     down.kind_case = REID__V1__LINK_DOWN__KIND_ACCEPT;
     down.accept = &accept;
-    return reid_rpc_call_send(call, &down.base);
+    REID_TRY(reid_rpc_call_send(call, &down.base));
+    send_words(l, true);
+    return REID_OK;
 }
 
 static reid_status take_row(rank_link *l, Reid__V1__MetricRow *row, reid_error *err)
@@ -101,6 +150,21 @@ static reid_status take_row(rank_link *l, Reid__V1__MetricRow *row, reid_error *
     }
     free(scalars);
     return status;
+}
+
+static reid_status take_answer(rank_link *l, const Reid__V1__LinkUp *up, reid_error *err)
+{
+    reidd_manager *manager = l->api->manager;
+    const char *id = l->listener.job_id;
+    if (l->rank != 0)
+        return reid_fail(err, REID_ERR_INVALID, "rank 0 answers for all, not rank %d", l->rank);
+    if (up->kind_case == REID__V1__LINK_UP__KIND_AGREED)
+        return reidd_manager_agreed(manager, id, l->attempt, up->agreed->id, up->agreed->iteration,
+                                    up->agreed->first_seq, up->agreed->lines, up->agreed->n_lines,
+                                    err);
+    return reidd_manager_refused(manager, id, l->attempt, up->refused->id,
+                                 reid_rpc_status_from_code(up->refused->code),
+                                 up->refused->sentence, err);
 }
 
 static reid_status take(rank_link *l, const Reid__V1__LinkUp *up, reid_error *err)
@@ -128,6 +192,9 @@ static reid_status take(rank_link *l, const Reid__V1__LinkUp *up, reid_error *er
             return reid_fail(err, REID_ERR_INVALID, "last words have at most %d bytes",
                              SENTENCE_BYTES);
         return reidd_manager_failure(manager, id, l->attempt, l->rank, up->failure->sentence, err);
+    case REID__V1__LINK_UP__KIND_AGREED:
+    case REID__V1__LINK_UP__KIND_REFUSED:
+        return take_answer(l, up, err);
     case REID__V1__LINK_UP__KIND_HELLO:
         return reid_fail(err, REID_ERR_PRECONDITION, "a link says hello only once");
     default:

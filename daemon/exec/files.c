@@ -279,6 +279,19 @@ reid_status reidd_last_words_read(const char *folder, int rank, reidd_last_words
     return REID_OK;
 }
 
+reid_status reidd_outcome_read(const char *folder, reidd_outcome *ret_outcome, reid_error *err)
+{
+    reid_json *root = NULL;
+    REID_TRY(read_json(reidd_attempt_path(folder, "outcome.json"), &root, err));
+    const char *word = reid_json_as_string(reid_json_get(root, "outcome"), "");
+    *ret_outcome = (reidd_outcome){
+        .paused = strcmp(word, "paused") == 0,
+        .iteration = get_int(root, "iteration", 0),
+    };
+    reid_json_free(root);
+    return REID_OK;
+}
+
 reid_status reidd_grace_write(const char *folder, int64_t grace_ms, reid_error *err)
 {
     reid_str text = REID_STR_INIT;

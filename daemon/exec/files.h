@@ -77,6 +77,14 @@ typedef struct reidd_last_words {
 reid_status reidd_last_words_read(const char *folder, int rank, reidd_last_words *ret_words,
                                   reid_error *err);
 
+/* outcome.json, left by rank 0 when a training was ended by a control word. */
+typedef struct reidd_outcome {
+    bool paused; /* else stopped */
+    int64_t iteration;
+} reidd_outcome;
+/* NOT_FOUND when there is none. */
+reid_status reidd_outcome_read(const char *folder, reidd_outcome *ret_outcome, reid_error *err);
+
 reid_status reidd_grace_write(const char *folder, int64_t grace_ms, reid_error *err);
 int64_t reidd_grace_read(const char *folder, int64_t otherwise_ms);
 

@@ -9,6 +9,7 @@
 static const char *const state_names[] = {
     [REIDD_PENDING] = "PENDING",     [REIDD_STARTING] = "STARTING", [REIDD_RUNNING] = "RUNNING",
     [REIDD_SUCCEEDED] = "SUCCEEDED", [REIDD_FAILED] = "FAILED",     [REIDD_CANCELLED] = "CANCELLED",
+    [REIDD_PAUSED] = "PAUSED",
 };
 
 static const char *const phase_names[] = {
@@ -21,8 +22,10 @@ static const char *const phase_names[] = {
 static const unsigned legal[] = {
     [REIDD_PENDING] = TO(REIDD_STARTING) | TO(REIDD_FAILED) | TO(REIDD_CANCELLED),
     [REIDD_STARTING] = TO(REIDD_PENDING) | TO(REIDD_RUNNING) | TO(REIDD_SUCCEEDED) |
-                       TO(REIDD_FAILED) | TO(REIDD_CANCELLED),
-    [REIDD_RUNNING] = TO(REIDD_SUCCEEDED) | TO(REIDD_FAILED) | TO(REIDD_CANCELLED),
+                       TO(REIDD_FAILED) | TO(REIDD_CANCELLED) | TO(REIDD_PAUSED),
+    [REIDD_RUNNING] =
+        TO(REIDD_SUCCEEDED) | TO(REIDD_FAILED) | TO(REIDD_CANCELLED) | TO(REIDD_PAUSED),
+    [REIDD_PAUSED] = TO(REIDD_PENDING) | TO(REIDD_CANCELLED),
     [REIDD_SUCCEEDED] = 0,
     [REIDD_FAILED] = 0,
     [REIDD_CANCELLED] = 0,
@@ -111,8 +114,33 @@ reid_status reidd_job_start(reidd_job *job, int64_t now_ms, reid_error *err)
     return REID_OK;
 }
 
+reid_status reidd_job_pause(reidd_job *job, int64_t iteration, reid_error *err)
+{
+    REID_TRY(move(job, REIDD_PAUSED, err));
+    job->progress.iteration = REID_MAX(job->progress.iteration, iteration);
+    job->progress.eta_s = -1;
+    job->progress.images_per_s = 0;
+    free(job->failure.sentence);
+    job->failure = (reidd_failure){.rank = -1};
+    return REID_OK;
+}
+
+reid_status reidd_job_resume(reidd_job *job, reid_error *err)
+{
+    if (job->state != REIDD_PAUSED)
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and cannot be resumed", job->id,
+                         reidd_state_name(job->state));
+    REID_TRY(move(job, REIDD_PENDING, err));
+    job->resume = true;
+    job->started_ms = 0;
+    return REID_OK;
+}
+
 reid_status reidd_job_requeue(reidd_job *job, reid_error *err)
 {
+    if (job->state != REIDD_STARTING)
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and cannot become PENDING",
+                         job->id, reidd_state_name(job->state));
     REID_TRY(move(job, REIDD_PENDING, err));
     job->started_ms = 0;
     return REID_OK;
@@ -170,7 +198,7 @@ reid_status reidd_job_cancel(reidd_job *job, const char *reason, int64_t grace_m
     }
     job->cancel.wanted = true;
     job->cancel.grace_ms = REID_MIN(job->cancel.grace_ms, grace_ms);
-    if (job->state != REIDD_PENDING)
+    if (job->state != REIDD_PENDING && job->state != REIDD_PAUSED)
         return REID_OK;
     REID_TRY(move(job, REIDD_CANCELLED, err));
     job->ended_ms = now_ms;

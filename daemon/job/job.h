@@ -5,6 +5,9 @@
  *        ├──cancel──▶ CANCELLED
  *        └──refuse──▶ FAILED                STARTING ──end──▶ SUCCEEDED | FAILED | CANCELLED
  *
+ *     STARTING, RUNNING ──pause──▶ PAUSED ──resume──▶ PENDING   (one job, one more attempt)
+ *                                    └──cancel──▶ CANCELLED
+ *
  * Every function that changes a state refuses (PRECONDITION, one sentence, nothing changed) what
  * the picture does not show. Cancelling a started job is a wish: it is kept in `cancel`, and the
  * end decides: exit code 0 is still SUCCEEDED, everything else CANCELLED.
@@ -28,6 +31,7 @@ typedef enum reidd_state {
     REIDD_SUCCEEDED = 4,
     REIDD_FAILED = 5,
     REIDD_CANCELLED = 6,
+    REIDD_PAUSED = 7,
 } reidd_state;
 
 /* The numbers are those of reid.v1.JobPhase and are stored. */
@@ -115,7 +119,11 @@ reid_status reidd_job_set_progress(reidd_job *job, const reidd_progress *progres
                                    reid_error *err);
 /* Remembers the first failure that is told; later ones change nothing. */
 void reidd_job_note_failure(reidd_job *job, int32_t rank, const char *sentence);
-/* PENDING → CANCELLED; a started job gets the wish (again: the shorter grace counts). PRECONDITION
+/* STARTING, RUNNING → PAUSED: its ranks have saved and ended. */
+reid_status reidd_job_pause(reidd_job *job, int64_t iteration, reid_error *err);
+/* PAUSED → PENDING; the next attempt goes on from the checkpoint. */
+reid_status reidd_job_resume(reidd_job *job, reid_error *err);
+/* PENDING, PAUSED → CANCELLED; a started job gets the wish (again: the shorter grace counts). PRECONDITION
  * after SUCCEEDED and FAILED; a CANCELLED job stays what it is. */
 reid_status reidd_job_cancel(reidd_job *job, const char *reason, int64_t grace_ms, int64_t now_ms,
                              reid_error *err);

@@ -6,10 +6,11 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "engine/control.h"
 #include "engine/nonfinite.h"
 
 /* Columns of the gathered table. */
-enum { DATA_TIME, STOP_WISH, FIRST_LOSS };
+enum { DATA_TIME, STOP_WISH, WORD_BYTES, FIRST_LOSS };
 
 static double gathered(const reid_simple_trainer *trainer, int rank, size_t column)
 {
@@ -25,6 +26,9 @@ static reid_status exchange(reid_simple_trainer *trainer, double data_time_s, re
     double *row = trainer->gathered + (size_t)trainer->comm->size * trainer->width;
     row[DATA_TIME] = data_time_s;
     row[STOP_WISH] = reid_trainer_wants_stop(&trainer->base);
+    if (trainer->base.control)
+        row[WORD_BYTES] =
+            (double)reid_control_prepare(trainer->base.control, trainer->base.iter + 1);
     size_t column = FIRST_LOSS;
     for (size_t i = 0; i < step->impl->scalar_count(step); i++) {
         if (step->impl->scalar_is_loss(step, i))
@@ -134,7 +138,9 @@ static reid_status run_step(reid_trainer *base, reid_error *err)
     REID_TRY(step->impl->forward(step, err));
     REID_TRY(step->impl->backward(step, err));
     REID_TRY(write_metrics(trainer, &batch, data_time_s, err));
-    return step->impl->update(step, err);
+    REID_TRY(step->impl->update(step, err));
+    size_t words = (size_t)gathered(trainer, 0, WORD_BYTES);
+    return words > 0 ? reid_control_share(trainer->base.control, words, err) : REID_OK;
 }
 
 /* One rank need not wait for the next exchange. */

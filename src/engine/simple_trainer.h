@@ -2,7 +2,8 @@
  * step, in fast-reid's order (engine/train_loop.py): metrics are written before the parameters
  * change.
  *
- * Metrics: every rank's losses, data_time and stop wish travel in one small allgather per step.
+ * Metrics: every rank's losses, data_time, stop wish and (rank 0) the size of new control words
+ * travel in one small allgather per step; the words, if any, follow in a broadcast.
  * Rank 0 puts data_time (maximum over ranks), the other metrics of the network from its own batch
  * (cls_accuracy), total_loss (sum of the mean losses) and, when there are several, each loss (mean
  * over ranks). A mean or sum that is not finite ends the training on all ranks at the same step
@@ -24,7 +25,7 @@ typedef struct reid_simple_trainer {
     reid_trainer base;
     reid_step *step;  /* owned */
     reid_comm *comm;  /* not owned */
-    double *gathered; /* [size, 2 + losses]: data_time, stop wish, losses */
+    double *gathered; /* [size, 3 + losses]: data_time, stop wish, bytes of control words, losses */
     size_t width;
     bool stop_agreed;
     reid_str bad_images; /* after REID_ERR_NONFINITE: see below */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "engine/control.h"
 
 typedef enum point {
     BEFORE_TRAIN,
@@ -110,6 +111,12 @@ bool reid_trainer_wants_stop(reid_trainer *trainer)
     return trainer->stop_requested;
 }
 
+static reid_status stopped(const reid_trainer *trainer, const char *reason, reid_error *err)
+{
+    return reid_fail(err, REID_ERR_CANCELLED, "training stopped after iteration %lld of %lld: %s",
+                     (long long)trainer->iter, (long long)trainer->max_iter, reason);
+}
+
 static reid_status stop_if_agreed(reid_trainer *trainer, reid_error *err)
 {
     bool stop = reid_trainer_wants_stop(trainer);
@@ -117,10 +124,20 @@ static reid_status stop_if_agreed(reid_trainer *trainer, reid_error *err)
         stop = trainer->impl->agree_stop(trainer, stop);
     if (!stop)
         return REID_OK;
-    const char *reason =
-        trainer->stop_requested ? trainer->stop_reason : "another rank asked for it";
-    return reid_fail(err, REID_ERR_CANCELLED, "training stopped after iteration %lld of %lld: %s",
-                     (long long)trainer->iter, (long long)trainer->max_iter, reason);
+    return stopped(trainer,
+                   trainer->stop_requested ? trainer->stop_reason : "another rank asked for it",
+                   err);
+}
+
+/* All ranks have the same words, and come to the same verdict. */
+static reid_status apply_control(reid_trainer *trainer, reid_error *err)
+{
+    if (!trainer->control)
+        return REID_OK;
+    REID_TRY(reid_control_apply(trainer->control, err));
+    if (reid_control_outcome_of(trainer->control) == REID_CONTROL_NONE)
+        return REID_OK;
+    return stopped(trainer, trainer->stop_reason, err);
 }
 
 /* ---- the loop ---- */
@@ -161,10 +178,13 @@ static reid_status run_all(reid_trainer *trainer, reid_error *err)
     if (trainer->epoch_open)
         REID_TRY(leave_epoch(trainer, err));
     while (trainer->iter < trainer->max_iter) {
+        REID_TRY(apply_control(trainer, err));
         REID_TRY(enter_epoch(trainer, err));
-        do {
+        REID_TRY(run_iteration(trainer, err));
+        while (!trainer->epoch_open) {
+            REID_TRY(apply_control(trainer, err));
             REID_TRY(run_iteration(trainer, err));
-        } while (!trainer->epoch_open);
+        }
         REID_TRY(leave_epoch(trainer, err));
     }
     return REID_OK;

@@ -15,6 +15,9 @@
  * after_epoch even if the step was the last of its epoch; then after_epoch is what a resume does
  * first. The caller decides about a checkpoint.
  *
+ * Control words (control.h) are applied before an iteration, and before before_epoch if it is the
+ * first of its epoch; a stop or pause ends the training there.
+ *
  * State (reid_trainer_save_state) may be taken after reid_trainer_train, or by a hook in
  * after_epoch: then hooks registered before it have done their after_epoch, and a resume continues
  * with the next epoch.
@@ -36,6 +39,7 @@
 #include "events/event_storage.h"
 
 typedef struct reid_trainer reid_trainer;
+struct reid_control;
 
 typedef struct reid_trainer_impl {
     /* One iteration: trainer->iter is its number. Required. */
@@ -49,6 +53,7 @@ struct reid_trainer {
     const reid_trainer_impl *impl;
     reid_event_storage *storage; /* owned */
     REID_VEC(reid_hook *) hooks; /* owned */
+    struct reid_control *control; /* one of the hooks; NULL: no control words */
 
     int64_t iter; /* the current iteration; between steps, the number of iterations done */
     int64_t start_iter;

@@ -250,6 +250,43 @@ double reid_plan_scalar(const reid_plan *plan, size_t i)
     return plan->scalars.items[i].weight * (double)plan->scalars.items[i].last;
 }
 
+double reid_plan_loss_weight(const reid_plan *plan, size_t i)
+{
+    REID_ASSERT(i < plan->scalars.count && plan->scalars.items[i].is_loss);
+    return plan->scalars.items[i].weight;
+}
+
+void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight)
+{
+    REID_ASSERT(i < plan->scalars.count && plan->scalars.items[i].is_loss);
+    reid_value value = plan->scalars.items[i].value;
+    plan->scalars.items[i].weight = weight;
+    for (size_t k = 0; k < plan->nodes.count; k++) {
+        reid_plan_node *node = &plan->nodes.items[k];
+        if (node->output == value)
+            node->desc.loss_scale = node->op->desc.loss_scale =
+                reid_plan_value_weight(plan, value);
+    }
+}
+
+double reid_plan_margin(const reid_plan *plan)
+{
+    for (size_t k = 0; k < plan->nodes.count; k++)
+        if (plan->nodes.items[k].desc.kind == REID_OP_TRIPLET)
+            return plan->nodes.items[k].desc.attr.triplet.margin;
+    return -1;
+}
+
+void reid_plan_set_margin(reid_plan *plan, double margin)
+{
+    REID_ASSERT(margin > 0 && reid_plan_margin(plan) > 0);
+    for (size_t k = 0; k < plan->nodes.count; k++) {
+        reid_plan_node *node = &plan->nodes.items[k];
+        if (node->desc.kind == REID_OP_TRIPLET)
+            node->desc.attr.triplet.margin = node->op->desc.attr.triplet.margin = margin;
+    }
+}
+
 uint64_t reid_plan_hash(const reid_plan *plan)
 {
     return plan->hash;

@@ -56,6 +56,14 @@ const char *reid_plan_scalar_name(const reid_plan *plan, size_t i);
 bool reid_plan_scalar_is_loss(const reid_plan *plan, size_t i);
 double reid_plan_scalar(const reid_plan *plan, size_t i);
 
+/* Between two steps, the same on all ranks. Scalar `i` must be a loss. */
+double reid_plan_loss_weight(const reid_plan *plan, size_t i);
+void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight);
+/* Margin of the triplet losses; negative when there is none, 0 for the soft margin. Only a margin
+ * above 0 can be set, in place of one above 0. */
+double reid_plan_margin(const reid_plan *plan);
+void reid_plan_set_margin(reid_plan *plan, double margin);
+
 /* Of everything ranks must agree on: names, shapes, layouts, chosen kernels, order of parameters,
  * types, library versions. Not the batch content, addresses or thread count. */
 uint64_t reid_plan_hash(const reid_plan *plan);

@@ -16,7 +16,7 @@ static bool wants_gradient(const reid_plan *plan, const reid_plan_node *node)
     return false;
 }
 
-static float loss_weight(const reid_plan *plan, reid_value value)
+float reid_plan_value_weight(const reid_plan *plan, reid_value value)
 {
     double sum = 0.0;
     for (size_t i = 0; i < plan->scalars.count; i++)
@@ -54,7 +54,7 @@ static void find_gradients(reid_plan *plan)
         for (int k = 0; k < node->desc.param_count; k++)
             node->desc.param_grad[k] =
                 node->backward && plan->params->items[node->param[k]].trainable;
-        node->desc.loss_scale = loss_weight(plan, node->output);
+        node->desc.loss_scale = reid_plan_value_weight(plan, node->output);
     }
 }
 

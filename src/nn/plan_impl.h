@@ -78,6 +78,8 @@ struct reid_plan {
 
 reid_status reid_plan_fuse(reid_plan *plan, const reid_graph *g, reid_error *err);
 reid_status reid_plan_create_ops(reid_plan *plan, reid_error *err);
+/* Gradient of the total loss by this value. */
+float reid_plan_value_weight(const reid_plan *plan, reid_value value);
 reid_status reid_plan_schedule(reid_plan *plan, reid_error *err);
 char *reid_plan_text(const reid_plan *plan,
                      bool hashed_part_only); /* plan_summary.c; caller frees */

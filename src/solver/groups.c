@@ -44,7 +44,8 @@ static reid_solver_group *find_or_add(reid_solver_groups *groups, double lr, dou
         if (group->base_lr == lr && group->weight_decay == decay)
             return group;
     }
-    reid_solver_group group = {.base_lr = lr, .lr = lr, .weight_decay = decay};
+    reid_solver_group group = {
+        .base_lr = lr, .scheduled_lr = lr, .lr = lr, .weight_decay = decay};
     reid_vec_push(&groups->list, group);
     return &groups->list.items[groups->list.count - 1];
 }
@@ -85,8 +86,10 @@ void reid_solver_groups_init(reid_solver_groups *groups, const reid_config *conf
         reid_optimizer_range range = {param->offset, param->size};
         reid_vec_push(&group->ranges, range);
     }
-    for (size_t i = 0; i < groups->list.count; i++)
+    for (size_t i = 0; i < groups->list.count; i++) {
+        groups->list.items[i].main_decay = groups->list.items[i].weight_decay == r.decay;
         merge_ranges(&groups->list.items[i]);
+    }
 }
 
 void reid_solver_groups_fini(reid_solver_groups *groups)

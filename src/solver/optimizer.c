@@ -26,6 +26,7 @@ struct reid_optimizer {
     reid_solver_groups groups;
     reid_clip clip;
     size_t logged_group;
+    double lr_factor, main_decay;
     double momentum;
     bool nesterov;
     size_t state_count;
@@ -148,6 +149,8 @@ reid_status reid_optimizer_new(const reid_config *config, reid_params *params,
     o->backend = backend;
     reid_solver_groups_init(&o->groups, config, params);
     o->logged_group = commonest_group(&o->groups);
+    o->lr_factor = 1;
+    o->main_decay = reid_config_float(config, "SOLVER.WEIGHT_DECAY");
     reid_status status = read_impl(o, config, err);
     if (status == REID_OK)
         status = reid_clip_read(config, backend, &o->clip, err);
@@ -215,12 +218,59 @@ double reid_optimizer_group_lr(const reid_optimizer *optimizer, size_t group)
 void reid_optimizer_group_set_lr(reid_optimizer *optimizer, size_t group, double lr)
 {
     REID_ASSERT(group < optimizer->groups.list.count);
-    optimizer->groups.list.items[group].lr = lr;
+    reid_solver_group *g = &optimizer->groups.list.items[group];
+    g->scheduled_lr = lr;
+    g->lr = lr * optimizer->lr_factor;
 }
 
 double reid_optimizer_group_weight_decay(const reid_optimizer *optimizer, size_t group)
 {
     return group_at(optimizer, group)->weight_decay;
+}
+
+double reid_optimizer_lr_factor(const reid_optimizer *optimizer)
+{
+    return optimizer->lr_factor;
+}
+
+void reid_optimizer_set_lr_factor(reid_optimizer *optimizer, double factor)
+{
+    optimizer->lr_factor = factor;
+    for (size_t i = 0; i < optimizer->groups.list.count; i++)
+        reid_optimizer_group_set_lr(optimizer, i, optimizer->groups.list.items[i].scheduled_lr);
+}
+
+double reid_optimizer_scheduled_lr(const reid_optimizer *optimizer)
+{
+    return optimizer->groups.list.items[optimizer->logged_group].scheduled_lr;
+}
+
+double reid_optimizer_weight_decay(const reid_optimizer *optimizer)
+{
+    return optimizer->main_decay;
+}
+
+void reid_optimizer_set_weight_decay(reid_optimizer *optimizer, double decay)
+{
+    optimizer->main_decay = decay;
+    for (size_t i = 0; i < optimizer->groups.list.count; i++)
+        if (optimizer->groups.list.items[i].main_decay)
+            optimizer->groups.list.items[i].weight_decay = decay;
+}
+
+bool reid_optimizer_clips(const reid_optimizer *optimizer)
+{
+    return optimizer->clip.type != REID_CLIP_NONE;
+}
+
+double reid_optimizer_clip_value(const reid_optimizer *optimizer)
+{
+    return optimizer->clip.limit;
+}
+
+void reid_optimizer_set_clip_value(reid_optimizer *optimizer, double value)
+{
+    optimizer->clip.limit = value;
 }
 
 size_t reid_optimizer_group_range_count(const reid_optimizer *optimizer, size_t group)

@@ -21,6 +21,7 @@
 #ifndef REID_SOLVER_OPTIMIZER_H
 #define REID_SOLVER_OPTIMIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,8 +48,24 @@ double reid_optimizer_lr(const reid_optimizer *optimizer);
 size_t reid_optimizer_group_count(const reid_optimizer *optimizer);
 double reid_optimizer_group_base_lr(const reid_optimizer *optimizer, size_t group);
 double reid_optimizer_group_lr(const reid_optimizer *optimizer, size_t group);
+/* The schedule's; the rate in force is this times the factor below. */
 void reid_optimizer_group_set_lr(reid_optimizer *optimizer, size_t group, double lr);
 double reid_optimizer_group_weight_decay(const reid_optimizer *optimizer, size_t group);
+
+/* ---- for control words: changes between two steps ---- */
+
+/* Every rate in force is the schedule's times this factor (1 at first). */
+double reid_optimizer_lr_factor(const reid_optimizer *optimizer);
+void reid_optimizer_set_lr_factor(reid_optimizer *optimizer, double factor);
+/* The rate that is logged, as the schedule set it. */
+double reid_optimizer_scheduled_lr(const reid_optimizer *optimizer);
+/* The decay of all groups that had SOLVER.WEIGHT_DECAY at first. */
+double reid_optimizer_weight_decay(const reid_optimizer *optimizer);
+void reid_optimizer_set_weight_decay(reid_optimizer *optimizer, double decay);
+/* SOLVER.CLIP_GRADIENTS.CLIP_VALUE; of use only where clipping is on. */
+bool reid_optimizer_clips(const reid_optimizer *optimizer);
+double reid_optimizer_clip_value(const reid_optimizer *optimizer);
+void reid_optimizer_set_clip_value(reid_optimizer *optimizer, double value);
 
 /* Ranges of a group in the flat buffers, ascending; neighbours are merged. */
 typedef struct reid_optimizer_range {

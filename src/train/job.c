@@ -61,3 +61,23 @@ void reid_job_write_failure(const reid_job_env *env, int rank, const char *phase
     free(name);
     free(folder);
 }
+
+reid_status reid_job_write_outcome(const reid_job_env *env, const char *outcome, long long iteration,
+                                   reid_error *err)
+{
+    if (!env->managed)
+        return REID_OK;
+    char *path = reid_path_join(env->attempt_dir, "outcome.json");
+    reid_str text = REID_STR_INIT;
+    reid_json_writer w = reid_json_begin(&text);
+    reid_json_object(&w);
+    reid_json_key(&w, "outcome");
+    reid_json_string(&w, outcome);
+    reid_json_key(&w, "iteration");
+    reid_json_int(&w, iteration);
+    reid_json_end_object(&w);
+    reid_status status = reid_file_write_atomic(path, reid_str_text(&text), text.length, err);
+    reid_str_fini(&text);
+    free(path);
+    return status;
+}

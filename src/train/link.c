@@ -11,11 +11,26 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/recordfile.h"
+#include "base/vec.h"
 #include "reid/v1/link.pb-c.h"
 #include "rpc/channel.h"
+#include "rpc/code.h"
 
 #define RECONNECT_MS 250
 #define TICK_MS 200 /* progress goes out at most this often */
+
+typedef struct agreed_words {
+    char *id;
+    int64_t iteration, first_seq;
+    char **lines;
+    size_t count;
+    bool sent; /* on this connection, or stored before it */
+} agreed_words;
+
+typedef struct refused_words {
+    char *id;
+    reid_error why;
+} refused_words;
 
 struct reid_link {
     reid_job_env env;
@@ -38,6 +53,8 @@ struct reid_link {
     reid_link_phase phase;
     bool phase_new;
     char *failure; /* sent once */
+    REID_VEC(agreed_words) agreed;   /* of the whole run */
+    REID_VEC(refused_words) refused; /* until they are sent */
     int64_t last_seq;
     bool closing;
     double close_deadline;
@@ -49,6 +66,8 @@ struct reid_link {
     reid_record_file *reader;
     Reid__V1__MetricRow *pending; /* read, but the queue was full */
     int64_t stored_seq;
+    reid_control_queue *queue; /* borrowed; NULL: no requests are taken */
+    REID_VEC(char *) asked;    /* ids of all requests that came */
 };
 
 const char *reid_link_phase_name(reid_link_phase phase)
@@ -183,12 +202,58 @@ static void send_failure(reid_link *link)
     free(sentence);
 }
 
+static void send_agreed(reid_link *link)
+{
+    bool full = false;
+    pthread_mutex_lock(&link->mutex);
+    for (size_t i = 0; i < link->agreed.count && !full; i++) {
+        agreed_words *words = &link->agreed.items[i];
+        if (words->sent)
+            continue;
+        Reid__V1__LinkAgreed message = REID__V1__LINK_AGREED__INIT;
+        message.id = words->id;
+        message.iteration = words->iteration;
+        message.first_seq = words->first_seq;
+        message.n_lines = words->count;
+        message.lines = words->lines;
+        Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+        up.kind_case = REID__V1__LINK_UP__KIND_AGREED;
+        up.agreed = &message;
+        full = send_up(link, &up) != REID_OK;
+        words->sent = !full;
+    }
+    pthread_mutex_unlock(&link->mutex);
+}
+
+static void send_refused(reid_link *link)
+{
+    pthread_mutex_lock(&link->mutex);
+    while (link->refused.count > 0) {
+        refused_words *words = &link->refused.items[0];
+        Reid__V1__LinkRefused message = REID__V1__LINK_REFUSED__INIT;
+        message.id = words->id;
+        message.code = reid_rpc_code_from_status(words->why.code);
+        message.sentence = words->why.text;
+        Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+        up.kind_case = REID__V1__LINK_UP__KIND_REFUSED;
+        up.refused = &message;
+        if (send_up(link, &up) != REID_OK)
+            break;
+        free(words->id);
+        reid_vec_remove(&link->refused, 0);
+    }
+    pthread_mutex_unlock(&link->mutex);
+}
+
 /* Ends the loop when it is asked to and nothing is left to wait for. */
 static bool finish_if_done(reid_link *link)
 {
     pthread_mutex_lock(&link->mutex);
     bool closing = link->closing;
-    bool stored = link->stored_seq >= link->last_seq && link->failure == NULL;
+    bool stored = link->stored_seq >= link->last_seq && link->failure == NULL &&
+                  link->refused.count == 0;
+    for (size_t i = 0; i < link->agreed.count; i++)
+        stored = stored && link->agreed.items[i].sent;
     bool late = reid_clock_seconds() >= link->close_deadline;
     pthread_mutex_unlock(&link->mutex);
     bool flushed = link->stream == NULL || reid_rpc_stream_queued(link->stream) == 0;
@@ -203,9 +268,72 @@ static void send_all(reid_link *link)
     if (link->stream == NULL || !link->accepted)
         return;
     send_phase(link);
+    send_agreed(link);
+    send_refused(link);
     send_rows(link);
     send_progress(link);
     send_failure(link);
+}
+
+static void refuse(reid_link *link, const char *id, const reid_error *why)
+{
+    pthread_mutex_lock(&link->mutex);
+    refused_words words = {.id = reid_xstrdup(id), .why = *why};
+    reid_vec_push(&link->refused, words);
+    pthread_mutex_unlock(&link->mutex);
+}
+
+/* The daemon repeats what it has no answer to; here each id counts once. */
+static void take_request(reid_link *link, const Reid__V1__LinkControl *message)
+{
+    for (size_t i = 0; i < link->asked.count; i++)
+        if (strcmp(link->asked.items[i], message->id) == 0)
+            return;
+    reid_vec_push(&link->asked, reid_xstrdup(message->id));
+    reid_control_request request = {
+        .id = reid_xstrdup(message->id),
+        .kind = reid_xstrdup(message->kind),
+        .at_iter = message->at_iter,
+        .wall_ms = message->wall_ms,
+        .who = reid_xstrdup(message->who),
+        .reason = reid_xstrdup(message->reason),
+        .settings = reid_xcalloc(message->n_settings + 1, sizeof(reid_control_setting)),
+        .setting_count = message->n_settings,
+    };
+    for (size_t i = 0; i < message->n_settings; i++)
+        request.settings[i] = (reid_control_setting){reid_xstrdup(message->settings[i]->name),
+                                                     reid_xstrdup(message->settings[i]->value)};
+    reid_error why = {0};
+    if (link->queue != NULL) {
+        reid_control_queue_push(link->queue, &request, &why);
+    } else {
+        reid_control_request_fini(&request);
+        reid_fail(&why, REID_ERR_PRECONDITION, "this job does not train: it takes no control words");
+    }
+    if (why.code != REID_OK) {
+        refuse(link, message->id, &why);
+        send_refused(link);
+    }
+}
+
+static void take_accept(reid_link *link, const Reid__V1__LinkAccept *accept)
+{
+    link->accepted = true;
+    link->stored_seq = accept->stored_seq;
+    if (link->reader != NULL)
+        reid_record_file_rewind(link->reader);
+    reid__v1__metric_row__free_unpacked(link->pending, NULL);
+    link->pending = NULL;
+    pthread_mutex_lock(&link->mutex);
+    link->phase_new = link->phase != 0;
+    link->progress_new = link->progress.max_iteration > 0;
+    for (size_t i = 0; i < link->agreed.count; i++) {
+        agreed_words *words = &link->agreed.items[i];
+        int64_t last = words->first_seq + (int64_t)words->count - 1;
+        words->sent = words->sent && last <= accept->journal_seq;
+    }
+    pthread_mutex_unlock(&link->mutex);
+    send_all(link);
 }
 
 static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *answer, void *user)
@@ -214,17 +342,9 @@ static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *answer, 
     reid_link *link = user;
     const Reid__V1__LinkDown *down = (const Reid__V1__LinkDown *)answer;
     if (down->kind_case == REID__V1__LINK_DOWN__KIND_ACCEPT) {
-        link->accepted = true;
-        link->stored_seq = down->accept->stored_seq;
-        if (link->reader != NULL)
-            reid_record_file_rewind(link->reader);
-        reid__v1__metric_row__free_unpacked(link->pending, NULL);
-        link->pending = NULL;
-        pthread_mutex_lock(&link->mutex);
-        link->phase_new = link->phase != 0;
-        link->progress_new = link->progress.max_iteration > 0;
-        pthread_mutex_unlock(&link->mutex);
-        send_all(link);
+        take_accept(link, down->accept);
+    } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_CONTROL) {
+        take_request(link, down->control);
     } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_STORED) {
         if (down->stored->seq > link->stored_seq)
             link->stored_seq = down->stored->seq;
@@ -279,6 +399,8 @@ static void on_wake(uv_async_t *async)
     if (finish_if_done(link) || link->stream == NULL || !link->accepted)
         return;
     send_phase(link);
+    send_agreed(link);
+    send_refused(link);
     send_rows(link);
     send_failure(link);
 }
@@ -327,12 +449,26 @@ static void free_link(reid_link *link)
 {
     reid_record_file_free(link->spool);
     pthread_mutex_destroy(&link->mutex);
+    for (size_t i = 0; i < link->agreed.count; i++) {
+        agreed_words *words = &link->agreed.items[i];
+        for (size_t k = 0; k < words->count; k++)
+            free(words->lines[k]);
+        free(words->lines);
+        free(words->id);
+    }
+    reid_vec_fini(&link->agreed);
+    for (size_t i = 0; i < link->refused.count; i++)
+        free(link->refused.items[i].id);
+    reid_vec_fini(&link->refused);
+    for (size_t i = 0; i < link->asked.count; i++)
+        free(link->asked.items[i]);
+    reid_vec_fini(&link->asked);
     free(link->failure);
     free(link);
 }
 
-reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_link **ret_link,
-                           reid_error *err)
+reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_control_queue *queue,
+                           reid_link **ret_link, reid_error *err)
 {
     *ret_link = NULL;
     if (!env->managed)
@@ -341,6 +477,7 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_li
     link->env = *env;
     link->rank = rank;
     link->world = world;
+    link->queue = queue;
     pthread_mutex_init(&link->mutex, NULL);
     reid_status status = open_spool(link, err);
     if (status != REID_OK) {
@@ -427,6 +564,34 @@ void reid_link_progress_set(reid_link *link, const reid_link_progress *progress)
     link->progress = *progress;
     link->progress_new = true;
     pthread_mutex_unlock(&link->mutex);
+}
+
+void reid_link_agreed(reid_link *link, const char *id, const reid_journal_entry *entries,
+                      size_t count)
+{
+    if (link == NULL)
+        return;
+    agreed_words words = {
+        .id = reid_xstrdup(id),
+        .iteration = entries[0].iteration,
+        .first_seq = entries[0].seq,
+        .lines = reid_xcalloc(count, sizeof(char *)),
+        .count = count,
+    };
+    for (size_t i = 0; i < count; i++)
+        words.lines[i] = reid_xstrdup(entries[i].line);
+    pthread_mutex_lock(&link->mutex);
+    reid_vec_push(&link->agreed, words);
+    pthread_mutex_unlock(&link->mutex);
+    wake(link);
+}
+
+void reid_link_refused(reid_link *link, const char *id, const reid_error *why)
+{
+    if (link == NULL)
+        return;
+    refuse(link, id, why);
+    wake(link);
 }
 
 void reid_link_failure(reid_link *link, const char *sentence)

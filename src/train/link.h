@@ -14,7 +14,9 @@
 
 #include <stdint.h>
 
+#include "base/journal.h"
 #include "base/status.h"
+#include "engine/control.h"
 #include "events/event_storage.h"
 #include "train/job.h"
 
@@ -37,13 +39,17 @@ typedef struct reid_link_progress {
 } reid_link_progress;
 
 /* *ret_link is NULL when the environment names no daemon. The connection is made in the background.
- */
-reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_link **ret_link,
-                           reid_error *err);
+ * Requests of the daemon go into `queue` (rank 0; borrowed, NULL elsewhere). */
+reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_control_queue *queue,
+                           reid_link **ret_link, reid_error *err);
 /* A full disk or the like is logged once; the training goes on. */
 void reid_link_row(reid_link *link, const reid_event_row *row);
 void reid_link_phase_set(reid_link *link, reid_link_phase phase);
 void reid_link_progress_set(reid_link *link, const reid_link_progress *progress);
+/* Answers to requests. Agreed words are told again to a daemon that has not stored them. */
+void reid_link_agreed(reid_link *link, const char *id, const reid_journal_entry *entries,
+                      size_t count);
+void reid_link_refused(reid_link *link, const char *id, const reid_error *why);
 void reid_link_failure(reid_link *link, const char *sentence);
 /* Waits up to `wait_seconds` for the daemon to have stored everything, and frees the link. */
 void reid_link_close(reid_link *link, double wait_seconds);

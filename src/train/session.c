@@ -287,6 +287,53 @@ static reid_status make_writers(reid_session *session, reid_event_writer *ret_wr
     return status;
 }
 
+/* ---- control words ---- */
+
+static reid_status save_iteration(reid_session *session, reid_error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "model_iter_%07lld", (long long)session->trainer.base.iter);
+    return reid_state_save(session, name, true, err);
+}
+
+static reid_status checkpoint_now(void *user, reid_error *err)
+{
+    return save_iteration(user, err);
+}
+
+static void tell_agreed(void *user, const char *id, const reid_journal_entry *entries, size_t count)
+{
+    reid_link_agreed(((reid_session *)user)->link, id, entries, count);
+}
+
+static void tell_refused(void *user, const char *id, const reid_error *why)
+{
+    reid_link_refused(((reid_session *)user)->link, id, why);
+}
+
+static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *checkpointer)
+{
+    char *path = reid_path_join(session->output_dir, REID_JOURNAL_FILE);
+    const reid_control_options options = {
+        .comm = session->comm,
+        .queue = session->queue,
+        .journal_path = path,
+        .targets = {.optimizer = session->optimizer,
+                    .plan = session->plan,
+                    .eval_hook = eval_hook,
+                    .checkpointer = checkpointer},
+        .checkpoint = checkpoint_now,
+        .agreed = tell_agreed,
+        .refused = tell_refused,
+        .user = session,
+    };
+    reid_hook *hook = NULL;
+    session->control = reid_control_new(&options, &hook);
+    reid_trainer_add_hook(&session->trainer.base, hook);
+    session->trainer.base.control = session->control;
+    free(path);
+}
+
 /* The same hooks on all ranks, so that one rank's saved state is everybody's; what only rank 0 does
  * is decided inside. */
 static reid_status add_hooks(reid_session *session, reid_error *err)
@@ -313,15 +360,17 @@ static reid_status add_hooks(reid_session *session, reid_error *err)
     reid_trainer_add_hook(trainer, reid_iteration_timer_new(&timer));
     reid_trainer_add_hook(trainer,
                           reid_lr_scheduler_hook_new(session->schedule, session->optimizer));
-    if (tests > 0)
-        reid_trainer_add_hook(trainer, reid_eval_hook_new(&eval));
+    reid_hook *eval_hook = tests > 0 ? reid_eval_hook_new(&eval) : NULL;
+    reid_hook *saver = reid_periodic_checkpointer_new(&checkpointer);
+    reid_trainer_add_hook(trainer, eval_hook);
+    add_control(session, eval_hook, saver);
     reid_trainer_add_hook(trainer,
                           reid_periodic_writer_new(REID_PERIODIC_WRITER_PERIOD, writers, 3));
     reid_trainer_add_hook(
         trainer,
         reid_progress_hook_new(session->link, reid_config_int(config, "SOLVER.IMS_PER_BATCH")));
     /* Last: what the others did in after_epoch is in the checkpoint. */
-    reid_trainer_add_hook(trainer, reid_periodic_checkpointer_new(&checkpointer));
+    reid_trainer_add_hook(trainer, saver);
     free(metric);
     return REID_OK;
 }
@@ -349,6 +398,7 @@ static reid_status make_trainer(reid_session *session, reid_state_reader *reader
     session->trainer.base.stop_signal = session->stop_signal;
     REID_TRY(add_hooks(session, err));
     REID_TRY(reid_state_load_trainer(session, reader, &session->start_iter, err));
+    REID_TRY(reid_control_replay(session->control, reader != NULL, err));
     if (session->link != NULL && session->comm->rank == 0)
         reid_event_storage_on_row(session->trainer.base.storage, stream_row, session->link);
     return REID_OK;
@@ -380,7 +430,10 @@ reid_status reid_session_open(reid_session *session, const reid_train_options *o
                                       err));
     REID_TRY(open_comm(session, err));
     REID_TRY(prepare_output(session, err));
-    REID_TRY(reid_link_open(env, session->comm->rank, session->comm->size, &session->link, err));
+    if (env->managed && session->comm->rank == 0 && !options->eval_only)
+        session->queue = reid_control_queue_new();
+    REID_TRY(reid_link_open(env, session->comm->rank, session->comm->size, session->queue,
+                            &session->link, err));
     reid_session_set_phase(session, REID_LINK_LOADING);
     if (session->comm->rank == 0)
         log_remarks(session->config);
@@ -407,12 +460,13 @@ reid_status reid_session_open(reid_session *session, const reid_train_options *o
 /* A run that was stopped can be resumed at the very iteration. */
 static reid_status save_stopped(reid_session *session, reid_error *err)
 {
-    char name[64];
-    snprintf(name, sizeof name, "model_iter_%07lld", (long long)session->trainer.base.iter);
-    reid_error failure = {0};
-    if (reid_state_save(session, name, true, &failure) != REID_OK)
-        return reid_fail(err, failure.code, "%s", failure.text);
-    return REID_OK;
+    reid_control_outcome outcome = reid_control_outcome_of(session->control);
+    REID_TRY(save_iteration(session, err));
+    if (outcome == REID_CONTROL_NONE || session->comm->rank != 0)
+        return REID_OK;
+    return reid_job_write_outcome(&session->env,
+                                  outcome == REID_CONTROL_PAUSED ? "paused" : "stopped",
+                                  (long long)session->trainer.base.iter, err);
 }
 
 reid_status reid_session_train(reid_session *session, reid_error *err)
@@ -431,6 +485,11 @@ reid_status reid_session_train(reid_session *session, reid_error *err)
             reid_error_clear(err);
             return reid_fail(err, failure.code, "stopped, but the state could not be saved: %s",
                              failure.text);
+        }
+        if (reid_control_outcome_of(session->control) != REID_CONTROL_NONE) {
+            reid_log_info("%s", err->text);
+            reid_error_clear(err);
+            return REID_OK;
         }
     }
     return status;
@@ -481,6 +540,7 @@ void reid_session_close(reid_session *session)
     reid_dataset_free(session->dataset);
     reid_comm_free(session->comm);
     reid_link_close(session->link, 2.0);
+    reid_control_queue_free(session->queue);
     reid_config_free(session->config);
     free(session->output_dir);
     *session = (reid_session){0};

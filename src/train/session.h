@@ -18,6 +18,7 @@
 #include "config/config.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "engine/control.h"
 #include "engine/simple_trainer.h"
 #include "modeling/model.h"
 #include "nn/params.h"
@@ -36,6 +37,7 @@ typedef struct reid_session {
     reid_config *config;
     char *output_dir;
     reid_comm *comm;
+    reid_control_queue *queue; /* rank 0 with a daemon */
     reid_link *link; /* NULL without a daemon */
     reid_link_phase phase;
     uint64_t seed;
@@ -53,6 +55,7 @@ typedef struct reid_session {
     reid_reducer *reducer;
     reid_loader *loader;
     reid_simple_trainer trainer;
+    reid_control *control; /* one of the trainer's hooks */
     bool trainer_made;
 } reid_session;
 
@@ -60,7 +63,8 @@ typedef struct reid_session {
 reid_status reid_session_open(reid_session *session, const reid_train_options *options,
                               const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
                               reid_error *err);
-/* REID_ERR_CANCELLED after a stop signal; the state is saved then. */
+/* REID_ERR_CANCELLED after a stop signal; the state is saved then. After a control word to stop or
+ * pause the state is saved, too, and it is REID_OK. */
 reid_status reid_session_train(reid_session *session, reid_error *err);
 reid_status reid_session_evaluate(reid_session *session, reid_error *err);
 void reid_session_close(reid_session *session);

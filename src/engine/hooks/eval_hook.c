@@ -79,6 +79,21 @@ static reid_status evaluate(eval_hook *hook, reid_error *err)
     return status;
 }
 
+reid_status reid_eval_hook_run(reid_hook *hook, reid_error *err)
+{
+    return evaluate((eval_hook *)hook, err);
+}
+
+int64_t reid_eval_hook_period(const reid_hook *hook)
+{
+    return ((const eval_hook *)hook)->options.period;
+}
+
+void reid_eval_hook_set_period(reid_hook *hook, int64_t period)
+{
+    ((eval_hook *)hook)->options.period = period;
+}
+
 static bool is_due(const eval_hook *hook)
 {
     return (hook->base.trainer->epoch + 1) % hook->options.period == 0;

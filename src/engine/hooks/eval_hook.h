@@ -28,4 +28,10 @@ typedef struct reid_eval_hook_options {
 
 reid_hook *reid_eval_hook_new(const reid_eval_hook_options *options);
 
+/* For control words. Collective. Evaluates now: the results become scalars of the storage's current
+ * iteration. */
+reid_status reid_eval_hook_run(reid_hook *eval_hook, reid_error *err);
+int64_t reid_eval_hook_period(const reid_hook *eval_hook);
+void reid_eval_hook_set_period(reid_hook *eval_hook, int64_t period);
+
 #endif

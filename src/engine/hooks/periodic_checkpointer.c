@@ -112,6 +112,16 @@ reid_hook *reid_periodic_checkpointer_new(const reid_periodic_checkpointer_optio
     return &hook->base;
 }
 
+int64_t reid_periodic_checkpointer_period(const reid_hook *hook)
+{
+    return ((const periodic_checkpointer *)hook)->options.period;
+}
+
+void reid_periodic_checkpointer_set_period(reid_hook *hook, int64_t period)
+{
+    ((periodic_checkpointer *)hook)->options.period = period;
+}
+
 /* ---- registry ---- */
 
 static const reid_hook_option OPTIONS[] = {

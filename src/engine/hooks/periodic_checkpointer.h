@@ -35,4 +35,8 @@ typedef struct reid_periodic_checkpointer_options {
 
 reid_hook *reid_periodic_checkpointer_new(const reid_periodic_checkpointer_options *options);
 
+/* For control words. */
+int64_t reid_periodic_checkpointer_period(const reid_hook *checkpointer);
+void reid_periodic_checkpointer_set_period(reid_hook *checkpointer, int64_t period);
+
 #endif

@@ -1,0 +1,103 @@
+/* Control words: what people and programs want of a running training, done on all ranks before the
+ * same iteration.
+ *
+ * A request reaches rank 0's queue from any thread. After each step rank 0 looks: it checks the
+ * requests, gives each the iteration before which it takes effect, max(at_iter, next), and writes
+ * them to the journal (base/journal.h). How many bytes of words there are is told with the numbers
+ * that the ranks exchange after each step anyway; only when there are some do the ranks take part in
+ * one broadcast. So a step without words costs nothing, and a word costs one small broadcast.
+ *
+ * Every rank keeps the words that are to come in order of (iteration, seq) and applies them between
+ * two steps: a set changes a knob (knobs.h), `checkpoint` saves, `evaluate` evaluates, `stop` and
+ * `pause` end the training with REID_ERR_CANCELLED (the caller saves).
+ *
+ * Resuming: the control is a hook without points, whose saved state is the last word that was
+ * applied and the knobs that were changed. Words of the journal behind it are replayed at their
+ * iterations (reid_control_replay), but for stop and pause, which have been obeyed. So a resumed run
+ * has the same bits as one that was never interrupted.
+ *
+ * Life: reid_control_new → reid_trainer_add_hook, trainer->control → [state loaded] →
+ * reid_control_replay → the trainer calls prepare, share and apply → freed as a hook.
+ *
+ * Threads: the queue from any thread, all else from the stepping thread.
+ */
+#ifndef REID_ENGINE_CONTROL_H
+#define REID_ENGINE_CONTROL_H
+
+#include "base/journal.h"
+#include "comm/comm.h"
+#include "engine/hook.h"
+#include "engine/knobs.h"
+
+/* ---- the queue of rank 0 ---- */
+
+#define REID_CONTROL_QUEUE_LIMIT 64
+#define REID_CONTROL_SETTINGS_LIMIT 32
+
+typedef struct reid_control_setting {
+    char *name, *value;
+} reid_control_setting;
+
+typedef struct reid_control_request {
+    char *id;        /* unique; a second one with the same id is dropped */
+    char *kind;      /* "set", "checkpoint", "evaluate", "stop", "pause" */
+    int64_t at_iter; /* 0: as soon as possible */
+    int64_t wall_ms;
+    char *who, *reason;
+    reid_control_setting *settings; /* of a set: at least one */
+    size_t setting_count;
+} reid_control_request;
+
+void reid_control_request_fini(reid_control_request *request);
+
+typedef struct reid_control_queue reid_control_queue;
+reid_control_queue *reid_control_queue_new(void);
+void reid_control_queue_free(reid_control_queue *queue); /* NULL is fine */
+/* Takes the contents in any case. EXHAUSTED when it is full. */
+reid_status reid_control_queue_push(reid_control_queue *queue, reid_control_request *own_request,
+                                    reid_error *err);
+
+/* ---- the control ---- */
+
+typedef enum reid_control_outcome {
+    REID_CONTROL_NONE,
+    REID_CONTROL_STOPPED,
+    REID_CONTROL_PAUSED,
+} reid_control_outcome;
+
+typedef struct reid_control reid_control;
+
+typedef struct reid_control_options {
+    reid_comm *comm;
+    reid_control_queue *queue; /* of rank 0; NULL: no words come */
+    const char *journal_path;  /* copied */
+    reid_knob_targets targets;
+    /* Saves a checkpoint to resume from, with what the trainer's state is now. Called on all ranks.
+     */
+    reid_status (*checkpoint)(void *user, reid_error *err);
+    /* Rank 0, stepping thread: all entries of a request (their lines are in the journal), or why it
+     * was refused. NULL: nobody wants to know. */
+    void (*agreed)(void *user, const char *id, const reid_journal_entry *entries, size_t count);
+    void (*refused)(void *user, const char *id, const reid_error *why);
+    void *user;
+} reid_control_options;
+
+/* *ret_hook is the control as a hook, for reid_trainer_add_hook, which owns it. */
+reid_control *reid_control_new(const reid_control_options *options, reid_hook **ret_hook);
+
+/* Collective, before the training. `resumed`: goes on with the journal that is there, and replays
+ * what the loaded state does not have yet. Otherwise an old journal is moved aside
+ * (journal.1.jsonl, …). CORRUPT when the journal was tampered with. */
+reid_status reid_control_replay(reid_control *control, bool resumed, reid_error *err);
+
+/* For the trainer. Rank 0: looks into the queue; `next` is the iteration after this step. Returns
+ * the bytes to share; 0 on other ranks. */
+size_t reid_control_prepare(reid_control *control, int64_t next);
+/* Collective when bytes, rank 0's answer of the above, is not 0. */
+reid_status reid_control_share(reid_control *control, size_t bytes, reid_error *err);
+/* Collective. Applies what is due before the trainer's iteration. After a stop or pause the outcome
+ * is set and the trainer has a request to stop. */
+reid_status reid_control_apply(reid_control *control, reid_error *err);
+reid_control_outcome reid_control_outcome_of(const reid_control *control);
+
+#endif

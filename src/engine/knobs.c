@@ -1,0 +1,264 @@
+#include "engine/knobs.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "engine/hooks/eval_hook.h"
+#include "engine/hooks/periodic_checkpointer.h"
+
+/* ---- rates ---- */
+
+static const char *no_optimizer(const reid_knob_targets *t)
+{
+    return t->optimizer ? NULL : "it has no optimizer";
+}
+
+static const char *lr_missing(const reid_knob_targets *t)
+{
+    if (t->optimizer && reid_optimizer_scheduled_lr(t->optimizer) == 0)
+        return "its schedule's rate is 0 now, of which everything is a multiple";
+    return no_optimizer(t);
+}
+
+static double lr_get(const reid_knob_targets *t)
+{
+    return reid_optimizer_lr(t->optimizer);
+}
+
+/* A factor whose product is the wanted rate to the last bit, where there is one. */
+static double factor_for(double scheduled, double wanted)
+{
+    double factor = wanted / scheduled;
+    double down = nextafter(factor, -INFINITY), up = nextafter(factor, INFINITY);
+    if (scheduled * factor != wanted && scheduled * down == wanted)
+        return down;
+    if (scheduled * factor != wanted && scheduled * up == wanted)
+        return up;
+    return factor;
+}
+
+static void lr_set(const reid_knob_targets *t, double value)
+{
+    double scheduled = reid_optimizer_scheduled_lr(t->optimizer);
+    if (scheduled == 0)
+        reid_log_warn("lr stays 0: the schedule's rate has become 0 meanwhile");
+    else
+        reid_optimizer_set_lr_factor(t->optimizer, factor_for(scheduled, value));
+}
+
+static double lr_factor_get(const reid_knob_targets *t)
+{
+    return reid_optimizer_lr_factor(t->optimizer);
+}
+
+static void lr_factor_set(const reid_knob_targets *t, double value)
+{
+    reid_optimizer_set_lr_factor(t->optimizer, value);
+}
+
+static double weight_decay_get(const reid_knob_targets *t)
+{
+    return reid_optimizer_weight_decay(t->optimizer);
+}
+
+static void weight_decay_set(const reid_knob_targets *t, double value)
+{
+    reid_optimizer_set_weight_decay(t->optimizer, value);
+}
+
+static const char *clip_missing(const reid_knob_targets *t)
+{
+    if (t->optimizer && !reid_optimizer_clips(t->optimizer))
+        return "its SOLVER.CLIP_GRADIENTS.ENABLED is False";
+    return no_optimizer(t);
+}
+
+static double clip_get(const reid_knob_targets *t)
+{
+    return reid_optimizer_clip_value(t->optimizer);
+}
+
+static void clip_set(const reid_knob_targets *t, double value)
+{
+    reid_optimizer_set_clip_value(t->optimizer, value);
+}
+
+/* ---- periods ---- */
+
+static const char *eval_missing(const reid_knob_targets *t)
+{
+    return t->eval_hook ? NULL : "its DATASETS.TESTS is empty";
+}
+
+static double eval_get(const reid_knob_targets *t)
+{
+    return (double)reid_eval_hook_period(t->eval_hook);
+}
+
+static void eval_set(const reid_knob_targets *t, double value)
+{
+    reid_eval_hook_set_period(t->eval_hook, (int64_t)value);
+}
+
+static const char *checkpointer_missing(const reid_knob_targets *t)
+{
+    return t->checkpointer ? NULL : "it has no PeriodicCheckpointer";
+}
+
+static double checkpoint_get(const reid_knob_targets *t)
+{
+    return (double)reid_periodic_checkpointer_period(t->checkpointer);
+}
+
+static void checkpoint_set(const reid_knob_targets *t, double value)
+{
+    reid_periodic_checkpointer_set_period(t->checkpointer, (int64_t)value);
+}
+
+/* ---- losses ---- */
+
+static bool find_loss(const reid_knob_targets *t, const char *name, size_t *ret_index)
+{
+    for (size_t i = 0; t->plan && i < reid_plan_scalar_count(t->plan); i++) {
+        *ret_index = i;
+        if (reid_plan_scalar_is_loss(t->plan, i) &&
+            strcmp(reid_plan_scalar_name(t->plan, i), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static double loss_get(const reid_knob_targets *t, const char *name)
+{
+    size_t i = 0;
+    return find_loss(t, name, &i) ? reid_plan_loss_weight(t->plan, i) : 0;
+}
+
+static void loss_set(const reid_knob_targets *t, const char *name, double value)
+{
+    size_t i = 0;
+    if (find_loss(t, name, &i))
+        reid_plan_set_loss_weight(t->plan, i, value);
+}
+
+static const char *ce_missing(const reid_knob_targets *t)
+{
+    size_t i;
+    return find_loss(t, "loss_cls", &i) ? NULL : "its MODEL.LOSSES.NAME has no CrossEntropyLoss";
+}
+
+static double ce_get(const reid_knob_targets *t)
+{
+    return loss_get(t, "loss_cls");
+}
+
+static void ce_set(const reid_knob_targets *t, double value)
+{
+    loss_set(t, "loss_cls", value);
+}
+
+static const char *tri_missing(const reid_knob_targets *t)
+{
+    size_t i;
+    return find_loss(t, "loss_triplet", &i) ? NULL : "its MODEL.LOSSES.NAME has no TripletLoss";
+}
+
+static double tri_get(const reid_knob_targets *t)
+{
+    return loss_get(t, "loss_triplet");
+}
+
+static void tri_set(const reid_knob_targets *t, double value)
+{
+    loss_set(t, "loss_triplet", value);
+}
+
+static const char *margin_missing(const reid_knob_targets *t)
+{
+    if (t->plan && reid_plan_margin(t->plan) == 0)
+        return "its MODEL.LOSSES.TRI.MARGIN is 0, the soft margin";
+    return t->plan && reid_plan_margin(t->plan) > 0 ? NULL
+                                                    : "its MODEL.LOSSES.NAME has no TripletLoss";
+}
+
+static double margin_get(const reid_knob_targets *t)
+{
+    return reid_plan_margin(t->plan);
+}
+
+static void margin_set(const reid_knob_targets *t, double value)
+{
+    reid_plan_set_margin(t->plan, value);
+}
+
+/* ---- the table ---- */
+
+#define PERIOD_MOST 1e6
+
+static const reid_knob KNOBS[] = {
+    {"lr", "learning rate from then on", false, 0, 1e3, true, true, lr_missing, lr_get, lr_set},
+    {"lr_factor", "times the schedule's rate", false, 0, 1e6, true, false, no_optimizer,
+     lr_factor_get, lr_factor_set},
+    {"weight_decay", "SOLVER.WEIGHT_DECAY", false, 0, 1e3, false, false, no_optimizer,
+     weight_decay_get, weight_decay_set},
+    {"clip", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", false, 0, 1e9, true, false, clip_missing, clip_get,
+     clip_set},
+    {"eval_period", "TEST.EVAL_PERIOD", true, 0, PERIOD_MOST, false, false, eval_missing, eval_get,
+     eval_set},
+    {"checkpoint_period", "SOLVER.CHECKPOINT_PERIOD", true, 0, PERIOD_MOST, false, false,
+     checkpointer_missing, checkpoint_get, checkpoint_set},
+    {"ce_scale", "MODEL.LOSSES.CE.SCALE", false, 0, 1e6, false, false, ce_missing, ce_get, ce_set},
+    {"tri_scale", "MODEL.LOSSES.TRI.SCALE", false, 0, 1e6, false, false, tri_missing, tri_get,
+     tri_set},
+    {"margin", "MODEL.LOSSES.TRI.MARGIN", false, 0, 1e6, true, false, margin_missing, margin_get,
+     margin_set},
+};
+
+const reid_knob *reid_knob_at(size_t index)
+{
+    return index < REID_COUNT_OF(KNOBS) ? &KNOBS[index] : NULL;
+}
+
+const reid_knob *reid_knob_find(const char *name)
+{
+    for (size_t i = 0; i < REID_COUNT_OF(KNOBS); i++)
+        if (strcmp(KNOBS[i].name, name) == 0)
+            return &KNOBS[i];
+    return NULL;
+}
+
+static reid_status unknown(const char *name, reid_error *err)
+{
+    reid_str names = REID_STR_INIT;
+    for (size_t i = 0; i < REID_COUNT_OF(KNOBS); i++)
+        reid_str_addf(&names, "%s%s", i ? ", " : "", KNOBS[i].name);
+    reid_status status =
+        reid_fail(err, REID_ERR_INVALID, "there is no knob '%.64s'; there are %s", name,
+                  reid_str_text(&names));
+    reid_str_fini(&names);
+    return status;
+}
+
+reid_status reid_knob_check(const reid_knob_targets *targets, const char *name, const char *text,
+                            double *ret_value, reid_error *err)
+{
+    const reid_knob *knob = reid_knob_find(name);
+    double value = 0;
+    if (!knob)
+        return unknown(name, err);
+    const char *why = knob->missing(targets);
+    if (why)
+        return reid_fail(err, REID_ERR_PRECONDITION, "%s cannot be set in this job: %s", name, why);
+    if (reid_parse_double(text, &value) != REID_OK || !isfinite(value) ||
+        (knob->whole && value != floor(value)))
+        return reid_fail(err, REID_ERR_INVALID, "%s must be a %snumber, not '%.64s'", name,
+                         knob->whole ? "whole " : "", text);
+    if (value < knob->least || value > knob->most || (knob->above && value == knob->least))
+        return reid_fail(err, REID_ERR_INVALID, "%s is %g, but must be %s %g and at most %g", name,
+                         value, knob->above ? "above" : "at least", knob->least, knob->most);
+    *ret_value = value;
+    return REID_OK;
+}
