@@ -13,8 +13,8 @@
 #include "daemon/sched/sched.h"
 
 #define CONFIG_LIMIT_BYTES (4u << 20)
-#define ACTIVE_STATES (1u << REIDD_PENDING | 1u << REIDD_STARTING | 1u << REIDD_RUNNING |            \
-     1u << REIDD_PAUSED)
+#define ACTIVE_STATES                                                                              \
+    (1u << REIDD_PENDING | 1u << REIDD_STARTING | 1u << REIDD_RUNNING | 1u << REIDD_PAUSED)
 
 /* ---- jobs that have not ended ---- */
 

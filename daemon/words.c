@@ -165,9 +165,9 @@ reid_status reidd_manager_resume(reidd_manager *manager, const char *id, const c
     if (!active || active->job.state != REIDD_PAUSED) {
         reidd_job_view view = {0};
         REID_TRY(reidd_manager_view(manager, id, &view, err));
-        reid_status status = reid_fail(err, REID_ERR_PRECONDITION,
-                                       "job %s is %s; only a PAUSED job can be resumed", id,
-                                       reidd_state_name(view.job.state));
+        reid_status status =
+            reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s; only a PAUSED job can be resumed",
+                      id, reidd_state_name(view.job.state));
         reidd_job_view_fini(&view);
         return status;
     }

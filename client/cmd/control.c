@@ -35,8 +35,9 @@ static reid_status call(reidctl *ctl, const char *method, const ProtobufCMessage
                         reid_error *err)
 {
     ProtobufCMessage *answer = NULL;
-    reid_status status = reidctl_call_service(ctl, "ControlService", method, request,
-                                              &reid__v1__control_response__descriptor, &answer, err);
+    reid_status status =
+        reidctl_call_service(ctl, "ControlService", method, request,
+                             &reid__v1__control_response__descriptor, &answer, err);
     if (status == REID_ERR_TIMEOUT)
         return reid_error_prefix(err, "the ranks have not come to the end of a step yet; reidctl "
                                       "audit tells when it is agreed on");

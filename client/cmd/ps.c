@@ -78,10 +78,9 @@ static void print_json(const Reid__V1__ListJobsResponse *list)
 
 int reidctl_cmd_ps(reidctl *ctl)
 {
-    Reid__V1__JobState live[] = {REID__V1__JOB_STATE__JOB_STATE_PENDING,
-                                 REID__V1__JOB_STATE__JOB_STATE_STARTING,
-                                 REID__V1__JOB_STATE__JOB_STATE_RUNNING,
-                                 REID__V1__JOB_STATE__JOB_STATE_PAUSED};
+    Reid__V1__JobState live[] = {
+        REID__V1__JOB_STATE__JOB_STATE_PENDING, REID__V1__JOB_STATE__JOB_STATE_STARTING,
+        REID__V1__JOB_STATE__JOB_STATE_RUNNING, REID__V1__JOB_STATE__JOB_STATE_PAUSED};
     reid_error err = {0};
     Reid__V1__ListJobsRequest request = REID__V1__LIST_JOBS_REQUEST__INIT;
     request.limit = (int32_t)ctl->args.limit;

@@ -7,7 +7,7 @@
 
 const char *reidctl_state_name(Reid__V1__JobState state)
 {
-    static const char *const names[] = {"UNKNOWN",   "PENDING", "STARTING", "RUNNING",
+    static const char *const names[] = {"UNKNOWN",   "PENDING", "STARTING",  "RUNNING",
                                         "SUCCEEDED", "FAILED",  "CANCELLED", "PAUSED"};
     return (unsigned)state < REID_COUNT_OF(names) ? names[state] : names[0];
 }

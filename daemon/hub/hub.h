@@ -10,9 +10,9 @@
 #include <stddef.h>
 
 typedef enum reidd_change {
-    REIDD_CHANGED_JOB = 1,  /* state, phase, progress or detail */
-    REIDD_CHANGED_ROWS = 2, /* new metric rows are stored */
-    REIDD_CHANGED_END = 4,  /* the job has ended, and everything of it is stored */
+    REIDD_CHANGED_JOB = 1,   /* state, phase, progress or detail */
+    REIDD_CHANGED_ROWS = 2,  /* new metric rows are stored */
+    REIDD_CHANGED_END = 4,   /* the job has ended, and everything of it is stored */
     REIDD_CHANGED_WORDS = 8, /* control words wait for rank 0 */
 } reidd_change;
 

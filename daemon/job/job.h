@@ -123,8 +123,8 @@ void reidd_job_note_failure(reidd_job *job, int32_t rank, const char *sentence);
 reid_status reidd_job_pause(reidd_job *job, int64_t iteration, reid_error *err);
 /* PAUSED → PENDING; the next attempt goes on from the checkpoint. */
 reid_status reidd_job_resume(reidd_job *job, reid_error *err);
-/* PENDING, PAUSED → CANCELLED; a started job gets the wish (again: the shorter grace counts). PRECONDITION
- * after SUCCEEDED and FAILED; a CANCELLED job stays what it is. */
+/* PENDING, PAUSED → CANCELLED; a started job gets the wish (again: the shorter grace counts).
+ * PRECONDITION after SUCCEEDED and FAILED; a CANCELLED job stays what it is. */
 reid_status reidd_job_cancel(reidd_job *job, const char *reason, int64_t grace_ms, int64_t now_ms,
                              reid_error *err);
 /* PENDING → FAILED: it can never run on this node. */

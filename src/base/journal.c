@@ -87,7 +87,8 @@ static bool check_hash(const char *line, size_t length, char ret_hash[65])
     if (length <= HASH_PART)
         return false;
     const char *part = line + length - HASH_PART;
-    if (memcmp(part, HASH_KEY, sizeof HASH_KEY - 1) != 0 || memcmp(line + length - 2, "\"}", 2) != 0)
+    if (memcmp(part, HASH_KEY, sizeof HASH_KEY - 1) != 0 ||
+        memcmp(line + length - 2, "\"}", 2) != 0)
         return false;
     reid_sha256_hex(line, length - HASH_PART, ret_hash);
     return memcmp(part + sizeof HASH_KEY - 1, ret_hash, 64) == 0;
@@ -167,10 +168,11 @@ static bool read_line(const char *line, size_t length, int64_t number, char prev
         return false;
     }
     if (strcmp(claimed, prev_hash) != 0 || entry.seq != number) {
-        set_fault(fault, number,
-                  "line %lld does not follow the line before it (it is entry %lld): lines have been "
-                  "removed, added or moved",
-                  (long long)number, (long long)entry.seq);
+        set_fault(
+            fault, number,
+            "line %lld does not follow the line before it (it is entry %lld): lines have been "
+            "removed, added or moved",
+            (long long)number, (long long)entry.seq);
         reid_journal_entry_fini(&entry);
         return false;
     }
@@ -297,7 +299,8 @@ reid_status reid_journal_open(const char *path, reid_journal **ret_journal,
 
 static reid_status write_lines(reid_journal *journal, const reid_str *lines, reid_error *err)
 {
-    reid_status status = reid_write_all(journal->fd, lines->data, lines->length, journal->path, err);
+    reid_status status =
+        reid_write_all(journal->fd, lines->data, lines->length, journal->path, err);
     if (status == REID_OK && fsync(journal->fd) != 0)
         status = reid_fail_errno(err, errno, "cannot write '%s' to the disk", journal->path);
     if (status != REID_OK && ftruncate(journal->fd, journal->size) != 0)

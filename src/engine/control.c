@@ -23,10 +23,10 @@ struct reid_control {
     reid_hook base;
     reid_control_options options;
     char *journal_path;
-    reid_journal *journal;        /* rank 0, once there is a word */
-    reid_journal_entries batch;   /* rank 0: written, not shared yet */
-    reid_str text;                /* the lines of `batch`, or what rank 0 has sent */
-    reid_journal_entries pending; /* in order of (iteration, seq) */
+    reid_journal *journal;            /* rank 0, once there is a word */
+    reid_journal_entries batch;       /* rank 0: written, not shared yet */
+    reid_str text;                    /* the lines of `batch`, or what rank 0 has sent */
+    reid_journal_entries pending;     /* in order of (iteration, seq) */
     int64_t done_iteration, done_seq; /* the last word that was applied; -1: none */
     bool changed[KNOBS_MAX];
     reid_control_outcome outcome;
@@ -155,7 +155,8 @@ static reid_status check_kind(const reid_control *control, const reid_control_re
         return reid_fail(err, REID_ERR_UNSUPPORTED, "this reid-train does not know '%.32s'",
                          request->kind);
     bool set = strcmp(request->kind, "set") == 0;
-    if (set && (request->setting_count == 0 || request->setting_count > REID_CONTROL_SETTINGS_LIMIT))
+    if (set &&
+        (request->setting_count == 0 || request->setting_count > REID_CONTROL_SETTINGS_LIMIT))
         return reid_fail(err, REID_ERR_INVALID, "a set has 1 to %d settings, not %zu",
                          REID_CONTROL_SETTINGS_LIMIT, request->setting_count);
     if (strcmp(request->kind, "evaluate") == 0 && !control->options.targets.eval_hook)
@@ -203,8 +204,8 @@ static reid_status make_entries(reid_control *control, const reid_control_reques
         double value = 0;
         char old_text[32], new_text[32];
         const reid_control_setting *setting = &request->settings[i];
-        REID_TRY(reid_knob_check(&control->options.targets, setting->name, setting->value, &value,
-                                 err));
+        REID_TRY(
+            reid_knob_check(&control->options.targets, setting->name, setting->value, &value, err));
         value_before(control, reid_knob_find(setting->name), iteration, old_text);
         reid_format_double(new_text, value);
         reid_journal_entry entry = make_entry(request, iteration);
@@ -283,8 +284,7 @@ static reid_status add_lines(reid_control *control, reid_error *err)
         char prev[65], hash[65];
         if (!stop)
             return reid_fail(err, REID_ERR_INTERNAL, "a control word came without its end");
-        reid_status status =
-            reid_journal_parse(at, (size_t)(stop - at), &entry, prev, hash, err);
+        reid_status status = reid_journal_parse(at, (size_t)(stop - at), &entry, prev, hash, err);
         if (status != REID_OK)
             return reid_error_prefix(err, "a control word came damaged");
         add_pending(control, &entry);
@@ -300,7 +300,8 @@ static reid_status broadcast_text(reid_control *control, size_t bytes, reid_erro
         return reid_comm_broadcast(comm, control->text.data, bytes, 0, err);
     char *buffer = reid_alloc(bytes, 1);
     if (!buffer)
-        return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for %zu bytes of control words", bytes);
+        return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for %zu bytes of control words",
+                         bytes);
     reid_status status = reid_comm_broadcast(comm, buffer, bytes, 0, err);
     if (status == REID_OK)
         reid_str_add_bytes(&control->text, buffer, bytes);
@@ -347,10 +348,8 @@ static void set_knob(reid_control *control, const char *name, const char *text)
             continue;
         knob->set(&control->options.targets, value);
         control->changed[i] = true;
-        /* lr is kept as the lr_factor that it has led to */
         for (size_t k = 0; knob->derived && reid_knob_at(k); k++)
-            if (strcmp(reid_knob_at(k)->name, "lr_factor") == 0)
-                control->changed[k] = true;
+            control->changed[k] |= reid_knob_at(k)->hidden;
     }
 }
 
@@ -510,13 +509,15 @@ static reid_status load_state(reid_hook *base, const reid_json *json, reid_error
         const reid_json *value = NULL;
         const char *name = reid_json_member(knobs, i, &value);
         double number = reid_json_as_double(value, NAN);
-        if (!isfinite(number))
-            return reid_fail(err, REID_ERR_CORRUPT, "the knob %s has no number", name);
         const reid_knob *knob = reid_knob_find(name);
         if (!knob || knob->missing(&control->options.targets)) {
-            reid_log_warn("the knob %s was set in the run that is resumed; here there is none", name);
+            reid_log_warn("the knob %s was set in the run that is resumed; here there is none",
+                          name);
             continue;
         }
+        if (!reid_knob_allows(knob, number))
+            return reid_fail(err, REID_ERR_CORRUPT, "the knob %s has no number that it can have",
+                             name);
         char text[32];
         set_knob(control, name, reid_format_double(text, number));
     }

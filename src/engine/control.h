@@ -4,8 +4,8 @@
  * A request reaches rank 0's queue from any thread. After each step rank 0 looks: it checks the
  * requests, gives each the iteration before which it takes effect, max(at_iter, next), and writes
  * them to the journal (base/journal.h). How many bytes of words there are is told with the numbers
- * that the ranks exchange after each step anyway; only when there are some do the ranks take part in
- * one broadcast. So a step without words costs nothing, and a word costs one small broadcast.
+ * that the ranks exchange after each step anyway; only when there are some do the ranks take part
+ * in one broadcast. So a step without words costs nothing, and a word costs one small broadcast.
  *
  * Every rank keeps the words that are to come in order of (iteration, seq) and applies them between
  * two steps: a set changes a knob (knobs.h), `checkpoint` saves, `evaluate` evaluates, `stop` and
@@ -13,8 +13,8 @@
  *
  * Resuming: the control is a hook without points, whose saved state is the last word that was
  * applied and the knobs that were changed. Words of the journal behind it are replayed at their
- * iterations (reid_control_replay), but for stop and pause, which have been obeyed. So a resumed run
- * has the same bits as one that was never interrupted.
+ * iterations (reid_control_replay), but for stop and pause, which have been obeyed. So a resumed
+ * run has the same bits as one that was never interrupted.
  *
  * Life: reid_control_new → reid_trainer_add_hook, trainer->control → [state loaded] →
  * reid_control_replay → the trainer calls prepare, share and apply → freed as a hook.

@@ -28,35 +28,48 @@ static double lr_get(const reid_knob_targets *t)
     return reid_optimizer_lr(t->optimizer);
 }
 
-/* A factor whose product is the wanted rate to the last bit, where there is one. */
-static double factor_for(double scheduled, double wanted)
-{
-    double factor = wanted / scheduled;
-    double down = nextafter(factor, -INFINITY), up = nextafter(factor, INFINITY);
-    if (scheduled * factor != wanted && scheduled * down == wanted)
-        return down;
-    if (scheduled * factor != wanted && scheduled * up == wanted)
-        return up;
-    return factor;
-}
-
 static void lr_set(const reid_knob_targets *t, double value)
 {
     double scheduled = reid_optimizer_scheduled_lr(t->optimizer);
     if (scheduled == 0)
         reid_log_warn("lr stays 0: the schedule's rate has become 0 meanwhile");
     else
-        reid_optimizer_set_lr_factor(t->optimizer, factor_for(scheduled, value));
+        reid_optimizer_set_lr_scale(t->optimizer, (reid_optimizer_lr_scale){value, scheduled});
 }
 
 static double lr_factor_get(const reid_knob_targets *t)
 {
-    return reid_optimizer_lr_factor(t->optimizer);
+    reid_optimizer_lr_scale scale = reid_optimizer_get_lr_scale(t->optimizer);
+    return scale.rate / scale.reference;
 }
 
 static void lr_factor_set(const reid_knob_targets *t, double value)
 {
-    reid_optimizer_set_lr_factor(t->optimizer, value);
+    reid_optimizer_set_lr_scale(t->optimizer, (reid_optimizer_lr_scale){value, 1});
+}
+
+static double scale_rate_get(const reid_knob_targets *t)
+{
+    return reid_optimizer_get_lr_scale(t->optimizer).rate;
+}
+
+static void scale_rate_set(const reid_knob_targets *t, double value)
+{
+    reid_optimizer_lr_scale scale = reid_optimizer_get_lr_scale(t->optimizer);
+    scale.rate = value;
+    reid_optimizer_set_lr_scale(t->optimizer, scale);
+}
+
+static double scale_reference_get(const reid_knob_targets *t)
+{
+    return reid_optimizer_get_lr_scale(t->optimizer).reference;
+}
+
+static void scale_reference_set(const reid_knob_targets *t, double value)
+{
+    reid_optimizer_lr_scale scale = reid_optimizer_get_lr_scale(t->optimizer);
+    scale.reference = value;
+    reid_optimizer_set_lr_scale(t->optimizer, scale);
 }
 
 static double weight_decay_get(const reid_knob_targets *t)
@@ -198,24 +211,32 @@ static void margin_set(const reid_knob_targets *t, double value)
 
 #define PERIOD_MOST 1e6
 
+/* clang-format off */
 static const reid_knob KNOBS[] = {
-    {"lr", "learning rate from then on", false, 0, 1e3, true, true, lr_missing, lr_get, lr_set},
-    {"lr_factor", "times the schedule's rate", false, 0, 1e6, true, false, no_optimizer,
-     lr_factor_get, lr_factor_set},
-    {"weight_decay", "SOLVER.WEIGHT_DECAY", false, 0, 1e3, false, false, no_optimizer,
-     weight_decay_get, weight_decay_set},
-    {"clip", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", false, 0, 1e9, true, false, clip_missing, clip_get,
-     clip_set},
-    {"eval_period", "TEST.EVAL_PERIOD", true, 0, PERIOD_MOST, false, false, eval_missing, eval_get,
-     eval_set},
-    {"checkpoint_period", "SOLVER.CHECKPOINT_PERIOD", true, 0, PERIOD_MOST, false, false,
-     checkpointer_missing, checkpoint_get, checkpoint_set},
-    {"ce_scale", "MODEL.LOSSES.CE.SCALE", false, 0, 1e6, false, false, ce_missing, ce_get, ce_set},
-    {"tri_scale", "MODEL.LOSSES.TRI.SCALE", false, 0, 1e6, false, false, tri_missing, tri_get,
-     tri_set},
-    {"margin", "MODEL.LOSSES.TRI.MARGIN", false, 0, 1e6, true, false, margin_missing, margin_get,
-     margin_set},
+    {"lr", "learning rate from then on", .least = 0, .most = 1e3, .above = true, .derived = true,
+     .missing = lr_missing, .get = lr_get, .set = lr_set},
+    {"lr_factor", "times the schedule's rate", .least = 0, .most = 1e6, .above = true, .derived = true,
+     .missing = no_optimizer, .get = lr_factor_get, .set = lr_factor_set},
+    {"weight_decay", "SOLVER.WEIGHT_DECAY", .least = 0, .most = 1e3,
+     .missing = no_optimizer, .get = weight_decay_get, .set = weight_decay_set},
+    {"clip", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", .least = 0, .most = 1e9, .above = true,
+     .missing = clip_missing, .get = clip_get, .set = clip_set},
+    {"eval_period", "TEST.EVAL_PERIOD", .whole = true, .least = 0, .most = PERIOD_MOST,
+     .missing = eval_missing, .get = eval_get, .set = eval_set},
+    {"checkpoint_period", "SOLVER.CHECKPOINT_PERIOD", .whole = true, .least = 0, .most = PERIOD_MOST,
+     .missing = checkpointer_missing, .get = checkpoint_get, .set = checkpoint_set},
+    {"ce_scale", "MODEL.LOSSES.CE.SCALE", .least = 0, .most = 1e6,
+     .missing = ce_missing, .get = ce_get, .set = ce_set},
+    {"tri_scale", "MODEL.LOSSES.TRI.SCALE", .least = 0, .most = 1e6,
+     .missing = tri_missing, .get = tri_get, .set = tri_set},
+    {"margin", "MODEL.LOSSES.TRI.MARGIN", .least = 0, .most = 1e6, .above = true,
+     .missing = margin_missing, .get = margin_get, .set = margin_set},
+    {"lr_scale_rate", "state of lr and lr_factor", .hidden = true, .least = 0, .most = 1e300, .above = true,
+     .missing = no_optimizer, .get = scale_rate_get, .set = scale_rate_set},
+    {"lr_scale_reference", "state of lr and lr_factor", .hidden = true, .least = 0, .most = 1e300, .above = true,
+     .missing = no_optimizer, .get = scale_reference_get, .set = scale_reference_set},
 };
+/* clang-format on */
 
 const reid_knob *reid_knob_at(size_t index)
 {
@@ -230,14 +251,21 @@ const reid_knob *reid_knob_find(const char *name)
     return NULL;
 }
 
+bool reid_knob_allows(const reid_knob *knob, double value)
+{
+    return isfinite(value) && value <= knob->most &&
+           (knob->above ? value > knob->least : value >= knob->least) &&
+           (!knob->whole || value == floor(value));
+}
+
 static reid_status unknown(const char *name, reid_error *err)
 {
     reid_str names = REID_STR_INIT;
     for (size_t i = 0; i < REID_COUNT_OF(KNOBS); i++)
-        reid_str_addf(&names, "%s%s", i ? ", " : "", KNOBS[i].name);
-    reid_status status =
-        reid_fail(err, REID_ERR_INVALID, "there is no knob '%.64s'; there are %s", name,
-                  reid_str_text(&names));
+        if (!KNOBS[i].hidden)
+            reid_str_addf(&names, "%s%s", i ? ", " : "", KNOBS[i].name);
+    reid_status status = reid_fail(err, REID_ERR_INVALID, "there is no knob '%.64s'; there are %s",
+                                   name, reid_str_text(&names));
     reid_str_fini(&names);
     return status;
 }
@@ -247,7 +275,7 @@ reid_status reid_knob_check(const reid_knob_targets *targets, const char *name, 
 {
     const reid_knob *knob = reid_knob_find(name);
     double value = 0;
-    if (!knob)
+    if (!knob || knob->hidden)
         return unknown(name, err);
     const char *why = knob->missing(targets);
     if (why)
@@ -256,7 +284,7 @@ reid_status reid_knob_check(const reid_knob_targets *targets, const char *name, 
         (knob->whole && value != floor(value)))
         return reid_fail(err, REID_ERR_INVALID, "%s must be a %snumber, not '%.64s'", name,
                          knob->whole ? "whole " : "", text);
-    if (value < knob->least || value > knob->most || (knob->above && value == knob->least))
+    if (!reid_knob_allows(knob, value))
         return reid_fail(err, REID_ERR_INVALID, "%s is %g, but must be %s %g and at most %g", name,
                          value, knob->above ? "above" : "at least", knob->least, knob->most);
     *ret_value = value;

@@ -35,16 +35,19 @@ typedef struct reid_knob {
     const char *name, *help;
     bool whole; /* a whole number */
     double least, most;
-    bool above; /* greater than `least` */
-    bool derived; /* another knob holds its state */
+    bool above;   /* greater than `least` */
+    bool derived; /* its state is that of the hidden knobs */
+    bool hidden;  /* for saved states only: cannot be set by a word */
     /* NULL: it can be set; otherwise why not, a part of a sentence. */
     const char *(*missing)(const reid_knob_targets *targets);
     double (*get)(const reid_knob_targets *targets);
     void (*set)(const reid_knob_targets *targets, double value);
 } reid_knob;
 
-const reid_knob *reid_knob_at(size_t index); /* NULL beyond the end */
-const reid_knob *reid_knob_find(const char *name);
+const reid_knob *reid_knob_at(size_t index);       /* NULL beyond the end */
+const reid_knob *reid_knob_find(const char *name); /* hidden ones, too */
+
+bool reid_knob_allows(const reid_knob *knob, double value); /* its range */
 
 /* INVALID: an unknown name (the known ones are told), no number, out of range. PRECONDITION: not in
  * this job. */

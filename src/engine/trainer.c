@@ -124,9 +124,8 @@ static reid_status stop_if_agreed(reid_trainer *trainer, reid_error *err)
         stop = trainer->impl->agree_stop(trainer, stop);
     if (!stop)
         return REID_OK;
-    return stopped(trainer,
-                   trainer->stop_requested ? trainer->stop_reason : "another rank asked for it",
-                   err);
+    return stopped(
+        trainer, trainer->stop_requested ? trainer->stop_reason : "another rank asked for it", err);
 }
 
 /* All ranks have the same words, and come to the same verdict. */

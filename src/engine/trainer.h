@@ -51,8 +51,8 @@ typedef struct reid_trainer_impl {
 
 struct reid_trainer {
     const reid_trainer_impl *impl;
-    reid_event_storage *storage; /* owned */
-    REID_VEC(reid_hook *) hooks; /* owned */
+    reid_event_storage *storage;  /* owned */
+    REID_VEC(reid_hook *) hooks;  /* owned */
     struct reid_control *control; /* one of the hooks; NULL: no control words */
 
     int64_t iter; /* the current iteration; between steps, the number of iterations done */

@@ -264,8 +264,7 @@ void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight)
     for (size_t k = 0; k < plan->nodes.count; k++) {
         reid_plan_node *node = &plan->nodes.items[k];
         if (node->output == value)
-            node->desc.loss_scale = node->op->desc.loss_scale =
-                reid_plan_value_weight(plan, value);
+            node->desc.loss_scale = node->op->desc.loss_scale = reid_plan_value_weight(plan, value);
     }
 }
 

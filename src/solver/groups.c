@@ -44,8 +44,7 @@ static reid_solver_group *find_or_add(reid_solver_groups *groups, double lr, dou
         if (group->base_lr == lr && group->weight_decay == decay)
             return group;
     }
-    reid_solver_group group = {
-        .base_lr = lr, .scheduled_lr = lr, .lr = lr, .weight_decay = decay};
+    reid_solver_group group = {.base_lr = lr, .scheduled_lr = lr, .lr = lr, .weight_decay = decay};
     reid_vec_push(&groups->list, group);
     return &groups->list.items[groups->list.count - 1];
 }

@@ -8,7 +8,7 @@
 typedef struct reid_solver_group {
     double base_lr, weight_decay;
     double scheduled_lr; /* as the schedule set it */
-    double lr;           /* the one in force: scheduled_lr times the optimizer's factor */
+    double lr;           /* the one in force: scheduled_lr times the optimizer's scale */
     bool main_decay;     /* its decay is SOLVER.WEIGHT_DECAY's */
     REID_VEC(reid_optimizer_range) ranges;
 } reid_solver_group;

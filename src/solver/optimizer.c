@@ -26,7 +26,8 @@ struct reid_optimizer {
     reid_solver_groups groups;
     reid_clip clip;
     size_t logged_group;
-    double lr_factor, main_decay;
+    reid_optimizer_lr_scale lr_scale;
+    double main_decay;
     double momentum;
     bool nesterov;
     size_t state_count;
@@ -149,7 +150,7 @@ reid_status reid_optimizer_new(const reid_config *config, reid_params *params,
     o->backend = backend;
     reid_solver_groups_init(&o->groups, config, params);
     o->logged_group = commonest_group(&o->groups);
-    o->lr_factor = 1;
+    o->lr_scale = (reid_optimizer_lr_scale){1, 1};
     o->main_decay = reid_config_float(config, "SOLVER.WEIGHT_DECAY");
     reid_status status = read_impl(o, config, err);
     if (status == REID_OK)
@@ -220,7 +221,7 @@ void reid_optimizer_group_set_lr(reid_optimizer *optimizer, size_t group, double
     REID_ASSERT(group < optimizer->groups.list.count);
     reid_solver_group *g = &optimizer->groups.list.items[group];
     g->scheduled_lr = lr;
-    g->lr = lr * optimizer->lr_factor;
+    g->lr = optimizer->lr_scale.rate * (lr / optimizer->lr_scale.reference);
 }
 
 double reid_optimizer_group_weight_decay(const reid_optimizer *optimizer, size_t group)
@@ -228,14 +229,15 @@ double reid_optimizer_group_weight_decay(const reid_optimizer *optimizer, size_t
     return group_at(optimizer, group)->weight_decay;
 }
 
-double reid_optimizer_lr_factor(const reid_optimizer *optimizer)
+reid_optimizer_lr_scale reid_optimizer_get_lr_scale(const reid_optimizer *optimizer)
 {
-    return optimizer->lr_factor;
+    return optimizer->lr_scale;
 }
 
-void reid_optimizer_set_lr_factor(reid_optimizer *optimizer, double factor)
+void reid_optimizer_set_lr_scale(reid_optimizer *optimizer, reid_optimizer_lr_scale scale)
 {
-    optimizer->lr_factor = factor;
+    REID_ASSERT(scale.rate > 0 && scale.reference > 0);
+    optimizer->lr_scale = scale;
     for (size_t i = 0; i < optimizer->groups.list.count; i++)
         reid_optimizer_group_set_lr(optimizer, i, optimizer->groups.list.items[i].scheduled_lr);
 }

@@ -54,9 +54,13 @@ double reid_optimizer_group_weight_decay(const reid_optimizer *optimizer, size_t
 
 /* ---- for control words: changes between two steps ---- */
 
-/* Every rate in force is the schedule's times this factor (1 at first). */
-double reid_optimizer_lr_factor(const reid_optimizer *optimizer);
-void reid_optimizer_set_lr_factor(reid_optimizer *optimizer, double factor);
+/* Every rate in force is the schedule's times rate/reference (1/1 at first). In two numbers, so
+ * that a schedule's rate that equals the reference gives the wanted rate to the last bit. */
+typedef struct reid_optimizer_lr_scale {
+    double rate, reference; /* above 0 */
+} reid_optimizer_lr_scale;
+reid_optimizer_lr_scale reid_optimizer_get_lr_scale(const reid_optimizer *optimizer);
+void reid_optimizer_set_lr_scale(reid_optimizer *optimizer, reid_optimizer_lr_scale scale);
 /* The rate that is logged, as the schedule set it. */
 double reid_optimizer_scheduled_lr(const reid_optimizer *optimizer);
 /* The decay of all groups that had SOLVER.WEIGHT_DECAY at first. */

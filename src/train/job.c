@@ -62,8 +62,8 @@ void reid_job_write_failure(const reid_job_env *env, int rank, const char *phase
     free(folder);
 }
 
-reid_status reid_job_write_outcome(const reid_job_env *env, const char *outcome, long long iteration,
-                                   reid_error *err)
+reid_status reid_job_write_outcome(const reid_job_env *env, const char *outcome,
+                                   long long iteration, reid_error *err)
 {
     if (!env->managed)
         return REID_OK;

@@ -32,7 +32,7 @@ void reid_job_write_failure(const reid_job_env *env, int rank, const char *phase
 
 /* How a training ended before its last iteration, though well: outcome.json of the attempt, written
  * atomically by rank 0. `outcome` is "paused" or "stopped". */
-reid_status reid_job_write_outcome(const reid_job_env *env, const char *outcome, long long iteration,
-                                   reid_error *err);
+reid_status reid_job_write_outcome(const reid_job_env *env, const char *outcome,
+                                   long long iteration, reid_error *err);
 
 #endif

@@ -52,7 +52,7 @@ struct reid_link {
     bool progress_new;
     reid_link_phase phase;
     bool phase_new;
-    char *failure; /* sent once */
+    char *failure;                   /* sent once */
     REID_VEC(agreed_words) agreed;   /* of the whole run */
     REID_VEC(refused_words) refused; /* until they are sent */
     int64_t last_seq;
@@ -250,8 +250,8 @@ static bool finish_if_done(reid_link *link)
 {
     pthread_mutex_lock(&link->mutex);
     bool closing = link->closing;
-    bool stored = link->stored_seq >= link->last_seq && link->failure == NULL &&
-                  link->refused.count == 0;
+    bool stored =
+        link->stored_seq >= link->last_seq && link->failure == NULL && link->refused.count == 0;
     for (size_t i = 0; i < link->agreed.count; i++)
         stored = stored && link->agreed.items[i].sent;
     bool late = reid_clock_seconds() >= link->close_deadline;
@@ -308,7 +308,8 @@ static void take_request(reid_link *link, const Reid__V1__LinkControl *message)
         reid_control_queue_push(link->queue, &request, &why);
     } else {
         reid_control_request_fini(&request);
-        reid_fail(&why, REID_ERR_PRECONDITION, "this job does not train: it takes no control words");
+        reid_fail(&why, REID_ERR_PRECONDITION,
+                  "this job does not train: it takes no control words");
     }
     if (why.code != REID_OK) {
         refuse(link, message->id, &why);

@@ -38,7 +38,7 @@ typedef struct reid_session {
     char *output_dir;
     reid_comm *comm;
     reid_control_queue *queue; /* rank 0 with a daemon */
-    reid_link *link; /* NULL without a daemon */
+    reid_link *link;           /* NULL without a daemon */
     reid_link_phase phase;
     uint64_t seed;
     int64_t start_iter; /* iterations done by the run that is resumed */

@@ -165,7 +165,7 @@ class Verbs(Case):
         self.assertEqual(self.ctl('cancel', '--grace', '2.5', '--reason', 'too slow', 'demo').stdout,
                          'aaa11111 is being cancelled\n')
         self.assertEqual(self.fake.do('last'), 'Cancel demo 2.5 too slow')
-        done = self.ctl('stop', 'nobody', 'aaa11111', code=4)
+        done = self.ctl('cancel', 'nobody', 'aaa11111', code=4)
         self.assertEqual((done.stdout, done.stderr),
                          ('aaa11111 is being cancelled\n', "reidctl: there is no job 'nobody'\n"))
 

@@ -10,8 +10,8 @@
 #include "base/alloc.h"
 #include "daemon/job/job.h"
 
-static const reidd_state all[] = {REIDD_PENDING,   REIDD_STARTING, REIDD_RUNNING,
-                                  REIDD_SUCCEEDED, REIDD_FAILED,   REIDD_CANCELLED};
+static const reidd_state all[] = {REIDD_PENDING, REIDD_STARTING,  REIDD_RUNNING, REIDD_SUCCEEDED,
+                                  REIDD_FAILED,  REIDD_CANCELLED, REIDD_PAUSED};
 #define ALL (sizeof all / sizeof all[0])
 
 static reidd_job make(reidd_state state)
@@ -26,20 +26,21 @@ static reidd_job make(reidd_state state)
 static void test_legal_transitions(void **state)
 {
     static const bool expected[ALL][ALL] = {
-        /*               PEND   START  RUN    SUCC   FAIL   CANC */
-        /* PENDING */ {false, true, false, false, true, true},
-        /* STARTING */ {true, false, true, true, true, true},
-        /* RUNNING */ {false, false, false, true, true, true},
+        /*               PEND   START  RUN    SUCC   FAIL   CANC   PAUSE */
+        /* PENDING */ {false, true, false, false, true, true, false},
+        /* STARTING */ {true, false, true, true, true, true, true},
+        /* RUNNING */ {false, false, false, true, true, true, true},
         /* SUCCEEDED */ {false, false, false, false, false, false},
         /* FAILED */ {false, false, false, false, false, false},
         /* CANCELLED */ {false, false, false, false, false, false},
+        /* PAUSED */ {true, false, false, false, false, true, false},
     };
     for (size_t from = 0; from < ALL; from++)
         for (size_t to = 0; to < ALL; to++)
             if (reidd_transition_is_legal(all[from], all[to]) != expected[from][to])
                 fail_msg("%s to %s", reidd_state_name(all[from]), reidd_state_name(all[to]));
     assert_false(reidd_transition_is_legal(0, REIDD_PENDING));
-    assert_false(reidd_transition_is_legal(REIDD_PENDING, 7));
+    assert_false(reidd_transition_is_legal(REIDD_PENDING, 8));
 }
 
 typedef reid_status operation(reidd_job *job, reid_error *err);
@@ -79,6 +80,15 @@ static reid_status op_cancel(reidd_job *job, reid_error *err)
     return reidd_job_cancel(job, "why not", 5000, 14, err);
 }
 
+static reid_status op_pause(reidd_job *job, reid_error *err)
+{
+    return reidd_job_pause(job, 5, err);
+}
+static reid_status op_resume(reidd_job *job, reid_error *err)
+{
+    return reidd_job_resume(job, err);
+}
+
 /* Every operation in every state: what it becomes, 0 where it is refused and nothing changes. */
 static void test_operations_in_all_states(void **state)
 {
@@ -96,7 +106,9 @@ static void test_operations_in_all_states(void **state)
         {"end", op_end, {0, REIDD_SUCCEEDED, REIDD_SUCCEEDED, 0, 0, 0}},
         {"cancel",
          op_cancel,
-         {REIDD_CANCELLED, REIDD_STARTING, REIDD_RUNNING, 0, 0, REIDD_CANCELLED}},
+         {REIDD_CANCELLED, REIDD_STARTING, REIDD_RUNNING, 0, 0, REIDD_CANCELLED, REIDD_CANCELLED}},
+        {"pause", op_pause, {0, REIDD_PAUSED, REIDD_PAUSED, 0, 0, 0, 0}},
+        {"resume", op_resume, {0, 0, 0, 0, 0, 0, REIDD_PENDING}},
     };
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         for (size_t s = 0; s < ALL; s++) {

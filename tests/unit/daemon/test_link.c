@@ -12,7 +12,9 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/journal.h"
 #include "harness/harness.h"
+#include "reid/v1/control.pb-c.h"
 #include "reid/v1/link.pb-c.h"
 #include "support/reidd.h"
 
@@ -240,6 +242,200 @@ static void test_links_end_with_the_job(void **state)
     free(id);
 }
 
+/* ---- control words ---- */
+
+static reid_rpc_client_stream *ask(test_reidd *t, const char *id, const char *knob, int64_t at_iter)
+{
+    Reid__V1__Setting setting = REID__V1__SETTING__INIT, *settings[] = {&setting};
+    Reid__V1__SetRequest request = REID__V1__SET_REQUEST__INIT;
+    reid_rpc_client_stream *stream = NULL;
+    reid_error err = {0};
+    setting.name = (char *)knob;
+    setting.value = (char *)"1e-4";
+    request.id = (char *)id;
+    request.n_settings = 1;
+    request.settings = settings;
+    request.at_iter = at_iter;
+    request.reason = (char *)"too \xff fast";
+    reid_assert_ok(reid_rpc_client_start(t->client, "/reid.v1.ControlService/Set", &request.base,
+                                         &reid__v1__control_response__descriptor, &stream, &err),
+                   &err);
+    return stream;
+}
+
+/* The next word for rank 0; its id (caller frees). */
+static char *expect_control(rank_link *l, const char *knob, int64_t at_iter)
+{
+    Reid__V1__LinkDown *down = next(l);
+    if (!down)
+        fail_msg("%s", l->end.text);
+    assert_int_equal(down->kind_case, REID__V1__LINK_DOWN__KIND_CONTROL);
+    const Reid__V1__LinkControl *control = down->control;
+    assert_string_equal(control->kind, "set");
+    assert_int_equal(control->n_settings, 1);
+    assert_string_equal(control->settings[0]->name, knob);
+    assert_string_equal(control->settings[0]->value, "1e-4");
+    assert_int_equal(control->at_iter, at_iter);
+    assert_string_equal(control->reason, "too ? fast");
+    assert_true(*control->who != '\0' && control->wall_ms > 0);
+    char *id = reid_xstrdup(control->id);
+    reid__v1__link_down__free_unpacked(down, NULL);
+    return id;
+}
+
+/* Writes the journal as rank 0 does, and tells. */
+static void send_agreed(rank_link *l, const char *folder, const char *word, int64_t iteration)
+{
+    char *path = reid_path_join(folder, REID_JOURNAL_FILE);
+    reid_journal *journal = NULL;
+    reid_journal_entries known;
+    reid_error err = {0};
+    reid_assert_ok(reid_journal_open(path, &journal, &known, &err), &err);
+    reid_journal_entry entry = {
+        .wall_ms = 1,
+        .iteration = iteration,
+        .id = reid_xstrdup(word),
+        .who = reid_xstrdup("me"),
+        .kind = reid_xstrdup("set"),
+        .name = reid_xstrdup("lr"),
+        .old_value = reid_xstrdup("1"),
+        .new_value = reid_xstrdup("0.0001"),
+        .reason = reid_xstrdup(""),
+    };
+    reid_assert_ok(reid_journal_append(journal, &entry, 1, &err), &err);
+    Reid__V1__LinkAgreed agreed = REID__V1__LINK_AGREED__INIT;
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    agreed.id = (char *)word;
+    agreed.iteration = iteration;
+    agreed.first_seq = entry.seq;
+    agreed.n_lines = 1;
+    agreed.lines = &entry.line;
+    up.kind_case = REID__V1__LINK_UP__KIND_AGREED;
+    up.agreed = &agreed;
+    send_up(l, &up);
+    reid_journal_entry_fini(&entry);
+    reid_journal_entries_fini(&known);
+    reid_journal_close(journal);
+    free(path);
+}
+
+static void expect_agreed(reid_rpc_client_stream *stream, int64_t iteration, int64_t seq)
+{
+    Reid__V1__ControlResponse *answer = NULL;
+    reid_error err = {0};
+    reid_assert_ok(reid_rpc_client_next(stream, 10000, (ProtobufCMessage **)&answer, &err), &err);
+    assert_non_null(answer);
+    assert_int_equal(answer->iteration, iteration);
+    assert_int_equal(answer->n_entries, 1);
+    assert_int_equal(answer->entries[0]->seq, seq);
+    assert_string_equal(answer->entries[0]->new_, "0.0001");
+    assert_int_equal(strlen(answer->entries[0]->hash), 64);
+    reid__v1__control_response__free_unpacked(answer, NULL);
+    reid_rpc_client_stop(stream);
+}
+
+static void expect_refused(reid_rpc_client_stream *stream, reid_status code, const char *said)
+{
+    ProtobufCMessage *answer = NULL;
+    reid_error err = {0};
+    assert_int_equal(reid_rpc_client_next(stream, 10000, &answer, &err), code);
+    if (!strstr(err.text, said))
+        fail_msg("%s", err.text);
+    reid_rpc_client_stop(stream);
+}
+
+static Reid__V1__AuditResponse *audit(test_reidd *t, const char *id)
+{
+    Reid__V1__AuditRequest request = REID__V1__AUDIT_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    reid_error err = {0};
+    request.id = (char *)id;
+    reid_assert_ok(reid_rpc_client_unary(t->client, "/reid.v1.ControlService/Audit", &request.base,
+                                         &reid__v1__audit_response__descriptor, 10000, &answer,
+                                         &err),
+                   &err);
+    return (Reid__V1__AuditResponse *)answer;
+}
+
+/* A word goes to rank 0, again after a hello, and its answer to who asked; what was acknowledged is
+ * remembered by the daemon, through kill -9, even when the file is gone. */
+static void test_words_reach_rank_0_and_are_kept(void **state)
+{
+    test_reidd *t = *state;
+    char ticket[64];
+    test_reidd_start(t);
+    char *id = start_job(t, ticket), *folder = test_job_folder(t, 1);
+    reid_rpc_client_stream *early = ask(t, id, "lr", 7); /* before there is a link */
+    rank_link l = open_link(t);
+    send_hello(&l, id, 1, ticket, 0, 1);
+    expect_accept(&l, 0);
+    char *word = expect_control(&l, "lr", 7);
+    close_link(&l); /* the answer gets lost */
+    l = open_link(t);
+    send_hello(&l, id, 1, ticket, 0, 1);
+    expect_accept(&l, 0);
+    char *again = expect_control(&l, "lr", 7);
+    assert_string_equal(again, word);
+    send_agreed(&l, folder, word, 7);
+    expect_agreed(early, 7, 1);
+    reid_rpc_client_stream *bad = ask(t, id, "rate", 0);
+    char *second = expect_control(&l, "rate", 0);
+    assert_string_not_equal(second, word);
+    Reid__V1__LinkRefused refused = REID__V1__LINK_REFUSED__INIT;
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    refused.id = second;
+    refused.code = 3; /* INVALID_ARGUMENT */
+    refused.sentence = (char *)"there is no knob 'rate'";
+    up.kind_case = REID__V1__LINK_UP__KIND_REFUSED;
+    up.refused = &refused;
+    send_up(&l, &up);
+    expect_refused(bad, REID_ERR_INVALID, "no knob 'rate'");
+    close_link(&l);
+    test_reidd_kill(t);
+    test_reidd_start(t);
+    Reid__V1__AuditResponse *a = audit(t, id);
+    assert_true(a->sound && a->n_entries == 1);
+    reid__v1__audit_response__free_unpacked(a, NULL);
+    char *path = reid_path_join(folder, REID_JOURNAL_FILE);
+    assert_int_equal(remove(path), 0);
+    a = audit(t, id);
+    assert_false(a->sound);
+    assert_int_equal(a->fault_line, 1);
+    assert_non_null(strstr(a->fault, "missing"));
+    reid__v1__audit_response__free_unpacked(a, NULL);
+    free(path);
+    free(second);
+    free(again);
+    free(word);
+    free(folder);
+    free(id);
+}
+
+static void test_words_end_with_the_job(void **state)
+{
+    test_reidd *t = *state;
+    reid_error err = {0};
+    char ticket[64];
+    test_reidd_start(t);
+    char *id = start_job(t, ticket);
+    rank_link l = open_link(t);
+    send_hello(&l, id, 1, ticket, 0, 1);
+    expect_accept(&l, 0);
+    reid_rpc_client_stream *waiting = ask(t, id, "lr", 0);
+    reid_rpc_client_stream *left = ask(t, id, "lr", 0);
+    free(expect_control(&l, "lr", 0));
+    reid_rpc_client_stop(left); /* nobody waits for it any more */
+    reid_assert_ok(test_cancel(t, id, 5, "", &err), &err);
+    expect_refused(ask(t, id, "lr", 0), REID_ERR_PRECONDITION, "cancel");
+    expect_refused(waiting, REID_ERR_PRECONDITION, "ended before its ranks agreed");
+    close_link(&l);
+    test_expect_state(t, id, STATE(CANCELLED));
+    expect_refused(ask(t, id, "lr", 0), REID_ERR_PRECONDITION, "already ended");
+    expect_refused(ask(t, "nobody", "lr", 0), REID_ERR_NOT_FOUND, "no job");
+    expect_refused(ask(t, id, "lr", -1), REID_ERR_INVALID, "negative");
+    free(id);
+}
+
 /* The public socket does not serve ranks. */
 static void test_public_socket_has_no_link(void **state)
 {
@@ -258,10 +454,9 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, test_reidd_set_up, test_reidd_tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(test_who_may_speak),
-        CASE(test_rows_are_taken_once_and_in_order),
-        CASE(test_links_end_with_the_job),
-        CASE(test_public_socket_has_no_link),
+        CASE(test_who_may_speak),          CASE(test_rows_are_taken_once_and_in_order),
+        CASE(test_links_end_with_the_job), CASE(test_words_reach_rank_0_and_are_kept),
+        CASE(test_words_end_with_the_job), CASE(test_public_socket_has_no_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

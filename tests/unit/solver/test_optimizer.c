@@ -383,6 +383,39 @@ static void bad_choices_are_named(void **state)
     reid_optimizer_free(NULL);
 }
 
+/* Control words: the scale multiplies what the schedule sets, the decay that of the groups that had
+ * the main one. */
+static void knobs_change_rates_and_decays(void **state)
+{
+    static const char *const pairs[] = {
+        "SOLVER.BASE_LR", "0.1", "SOLVER.WEIGHT_DECAY_NORM", "0.02", "SOLVER.HEADS_LR_FACTOR",
+        "10.0",           NULL};
+    reid_optimizer *o = make_ok(*state, pairs);
+    reid_optimizer_set_lr_scale(o, (reid_optimizer_lr_scale){0.5, 1});
+    reid_assert_close(reid_optimizer_lr(o), 0.05, 0, 0);
+    reid_assert_close(reid_optimizer_group_lr(o, 2), 0.5, 0, 0);
+    reid_optimizer_group_set_lr(o, 0, 0.01); /* the schedule goes on */
+    reid_assert_close(reid_optimizer_lr(o), 0.005, 0, 0);
+    reid_assert_close(reid_optimizer_scheduled_lr(o), 0.01, 0, 0);
+    reid_assert_close(reid_optimizer_group_base_lr(o, 0), 0.1, 0, 0);
+    for (int i = 1; i < 200; i++) { /* the wanted rate to the last bit, and a tenth of it later */
+        double wanted = 1e-5 * i, scheduled = 3.5e-4 / 3 * i;
+        reid_optimizer_group_set_lr(o, 0, scheduled);
+        reid_optimizer_set_lr_scale(o, (reid_optimizer_lr_scale){wanted, scheduled});
+        assert_true(reid_optimizer_lr(o) == wanted);
+        reid_optimizer_group_set_lr(o, 0, scheduled * 0.1);
+        reid_assert_close(reid_optimizer_lr(o), wanted * 0.1, 1e-14, 0);
+    }
+    reid_optimizer_set_weight_decay(o, 0.25);
+    reid_assert_close(reid_optimizer_weight_decay(o), 0.25, 0, 0);
+    reid_assert_close(reid_optimizer_group_weight_decay(o, 0), 0.25, 0, 0);
+    reid_assert_close(reid_optimizer_group_weight_decay(o, 1), 0.02, 0, 0);
+    reid_assert_close(reid_optimizer_group_weight_decay(o, 2), 0.25, 0, 0);
+    reid_assert_close(reid_optimizer_group_weight_decay(o, 3), 0.02, 0, 0);
+    assert_false(reid_optimizer_clips(o));
+    reid_optimizer_free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +428,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(clipping_is_per_group, setup, teardown),
         cmocka_unit_test_setup_teardown(restored_states_continue_exactly, setup, teardown),
         cmocka_unit_test_setup_teardown(a_schedule_sets_every_group, setup, teardown),
+        cmocka_unit_test_setup_teardown(knobs_change_rates_and_decays, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_choices_are_named, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

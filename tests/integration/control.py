@@ -1,0 +1,188 @@
+#!/usr/bin/python3
+"""Control words on real jobs: agreed iterations, the journal, pause and resume, and the same bits after every interruption."""
+import json
+import os
+import signal
+
+import common
+
+QUIET = ['SOLVER.WARMUP_ITERS', '0', 'TEST.EVAL_PERIOD', '0', 'SOLVER.STEPS', '[1000]', 'SOLVER.SCHED', 'MultiStepLR']
+BITS = [*QUIET, 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2']  # 54 iterations
+
+
+class Control(common.Case):
+    slots = 2
+
+    def setUp(self):
+        self.daemon = common.Daemon(self.folder / self.id().rsplit('.', 1)[1][:24], '--slots', str(self.slots))
+
+    def tearDown(self):
+        for job in json.loads(self.daemon.ctl('ps', '-o', 'json').stdout or '[]'):
+            self.daemon.ctl('cancel', '--grace', '1', job['id'])
+            self.daemon.wait_state(job['id'], ('CANCELLED', 'FAILED', 'SUCCEEDED'), 20)
+        self.daemon.stop()
+
+    def submit(self, name, *more, ranks=2, options=()):
+        done = self.daemon.ctl('submit', '--name', name, '-n', ranks, *options, common.CONFIG,
+                               *self.overrides(name, *more))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
+
+    def ask(self, *words):
+        """A word that is agreed on; its entries in the journal."""
+        done = self.daemon.ctl(*words, '-o', 'json')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def refused(self, code, text, *words):
+        done = self.daemon.ctl(*words)
+        self.assertEqual((done.returncode, done.stdout), (code, ''), done.stderr)
+        self.assertIn(text, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
+    def audit(self, job):
+        done = self.daemon.ctl('audit', job, '--verify', '-o', 'json')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def rates(self, job):
+        return {r['iteration']: r['metrics']['lr'] for r in self.daemon.rows(job) if 'lr' in r['metrics']}
+
+    def set_bits_words(self, job):
+        """The interventions of the runs whose bits are compared."""
+        for words in (['lr=1e-4', '--at-iter', '20'], ['weight_decay=0.01', 'tri_scale=0.5', '--at-iter', '26'],
+                      ['lr_factor=2', 'margin=0.5', '--at-iter', '38']):
+            self.ask('set', job, *words)
+
+    def check_set(self, ranks):
+        job = self.submit('set', *QUIET, 'SOLVER.MAX_EPOCH', '6', ranks=ranks)
+        entry, = self.ask('set', job, 'lr=1.5e-4', '--at-iter', '24', '--reason', 'too fast')
+        soon, = self.ask('set', job, 'weight_decay=0.001')
+        self.assertEqual((entry['kind'], entry['name'], entry['old'], entry['new'], entry['iteration'],
+                          entry['reason'], entry['seq']), ('set', 'lr', '0.00035', '0.00015', 24, 'too fast', 1))
+        self.assertTrue(0 < soon['iteration'] < 24, soon)
+        self.daemon.wait_state(job, ('SUCCEEDED',), 120)
+        for iteration, lr in self.rates(job).items():
+            self.assertEqual(lr, 0.00015 if iteration >= 24 else 0.00035, iteration)
+        self.assertEqual([e['seq'] for e in self.audit(job)], [1, 2])
+
+    def test_set_takes_effect_at_the_agreed_iteration(self):
+        self.check_set(2)
+
+    def test_bad_requests_are_one_sentence(self):
+        job = self.submit('bad', *QUIET, 'SOLVER.MAX_EPOCH', '2000')
+        self.refused(2, 'there is no knob', 'set', job, 'rate=1')
+        self.refused(2, 'above 0', 'set', job, 'lr=-1')
+        self.refused(2, 'number', 'set', job, 'lr=fast')
+        self.refused(2, 'NAME=VALUE', 'set', job, 'lr')
+        self.refused(5, 'CLIP_GRADIENTS', 'set', job, 'clip=1')
+        self.refused(5, 'will not come', 'set', job, 'lr=1', '--at-iter', '1000000')
+        common.wait_for(lambda: len(self.daemon.rows(job)) > 5, 30, 'it trains')
+        self.refused(5, 'already past', 'set', job, 'lr=1', '--at-iter', '2')
+        self.refused(2, 'there is no knob', 'set', job, 'lr=1e-5', 'rate=1')
+        self.assertEqual(self.audit(job), [])  # all or nothing
+        self.refused(4, 'no job', 'set', 'nobody', 'lr=1')
+        self.refused(5, 'RUNNING', 'resume', job)
+        waiting = self.submit('waiting', 'SOLVER.MAX_EPOCH', '1')
+        self.refused(5, 'PENDING', 'pause', waiting)
+        entry, = self.ask('stop', job, '--reason', 'enough')
+        done = self.daemon.wait_state(job, ('SUCCEEDED',), 30)
+        self.assertEqual((done['exit_code'], done['progress']['iteration']), (0, entry['iteration']))
+        self.assertIn('stopped after iteration', done['detail'])
+        saved = (self.folder / 'bad/last_checkpoint').read_text().strip()
+        self.assertEqual(common.manifest(self.folder / 'bad' / saved)['iteration'], entry['iteration'])
+        self.refused(5, 'SUCCEEDED', 'checkpoint', job)
+
+    def test_checkpoint_and_evaluation_now(self):
+        job = self.submit('now', *QUIET, 'SOLVER.MAX_EPOCH', '2000')
+        saved, = self.ask('checkpoint', job)
+        common.wait_for(lambda: (self.folder / f'now/model_iter_{saved["iteration"]:07d}/manifest.json').exists(), 20,
+                        'the checkpoint is there')
+        self.ask('evaluate', job)
+        common.wait_for(lambda: 'mAP' in self.daemon.job(job)['latest'], 30, 'evaluated')
+        self.assertEqual(self.daemon.job(job)['state'], 'RUNNING')
+
+    def test_same_bits_after_pause_and_after_kill(self):
+        whole = self.submit('whole', *BITS)
+        self.set_bits_words(whole)
+        self.daemon.wait_state(whole, ('SUCCEEDED',), 120)
+        expected = common.bits(self.folder / 'whole/model_final')
+
+        paused = self.submit('paused', *BITS)
+        self.set_bits_words(paused)
+        entry, = self.ask('pause', paused, '--at-iter', '29')
+        now = self.daemon.wait_state(paused, ('PAUSED',), 60)
+        self.assertEqual(now['progress']['iteration'], 29)
+        self.assertIn('29', now['detail'])
+        common.wait_for(lambda: not common.processes_with(f'REIDD_JOB={paused}'), 10, 'its memory is free')
+        other = self.submit('other', *QUIET, 'SOLVER.MAX_EPOCH', '1')
+        self.daemon.wait_state(other, ('SUCCEEDED',), 60)
+        self.daemon.kill()  # a paused job is remembered
+        self.daemon.start()
+        self.assertEqual(self.daemon.job(paused)['state'], 'PAUSED')
+        self.assertEqual(self.daemon.ctl('resume', paused).returncode, 0)
+        done = self.daemon.wait_state(paused, ('SUCCEEDED',), 120)
+        self.assertEqual(done['attempt'], 2)
+        rows = [r['iteration'] for r in self.daemon.rows(paused) if 'total_loss' in r['metrics']]
+        self.assertEqual(rows, list(range(54)))
+        self.assertEqual(self.rates(paused), self.rates(whole))
+        self.assertEqual(common.bits(self.folder / 'paused/model_final'), expected)
+        self.assertEqual(len(self.audit(paused)), 6)
+
+        killed = self.submit('killed', *BITS)
+        self.set_bits_words(killed)
+        common.wait_for(lambda: len(self.daemon.rows(killed)) > 30, 60, 'it trains')
+        for pid in self.daemon.rank_pids(killed):
+            os.kill(pid, signal.SIGKILL)
+        self.daemon.wait_state(killed, ('FAILED',), 20)
+        again = self.submit('again', *BITS, 'OUTPUT_DIR', str(self.folder / 'killed'), options=['--resume'])
+        self.daemon.wait_state(again, ('SUCCEEDED',), 120)
+        self.assertLess(self.daemon.rows(again)[0]['iteration'], 38)
+        self.assertEqual(common.bits(self.folder / 'killed/model_final'), expected)
+
+    def test_acknowledged_words_survive_the_daemon(self):
+        job = self.submit('kept', *QUIET, 'SOLVER.MAX_EPOCH', '400')
+        self.ask('set', job, 'lr=0.0002', '--at-iter', '30')
+        for _ in range(2):
+            self.daemon.kill()
+            self.daemon.start()
+        self.assertEqual([e['new'] for e in self.audit(job)], ['0.0002'])
+        common.wait_for(lambda: max(self.rates(job), default=0) > 33, 60, 'it trains')
+        self.assertEqual({lr for i, lr in self.rates(job).items() if i >= 30}, {0.0002})
+
+    def test_tampering_is_told_with_the_line(self):
+        job = self.submit('tamper', *QUIET, 'SOLVER.MAX_EPOCH', '2000')
+        for lr in ('1e-4', '2e-4', '3e-4'):
+            self.ask('set', job, f'lr={lr}')
+        path = self.folder / 'tamper/journal.jsonl'
+        lines = path.read_text().splitlines(keepends=True)
+        cases = [(lines[:1] + [lines[1].replace('0.0002', '0.0009')] + lines[2:], 'line 2 has been changed'),
+                 (lines[:1] + lines[2:], 'line 2 does not follow'),
+                 (lines[:2], 'line 3 is missing'),
+                 ([], 'line 1 is missing')]
+        for text, sentence in cases:
+            path.write_text(''.join(text))
+            done = self.daemon.ctl('audit', job, '--verify')
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(sentence, done.stderr)
+        path.write_text(''.join(lines))
+        self.assertEqual(len(self.audit(job)), 3)
+
+
+class FourRanks(Control):
+    slots = 4
+
+    def test_set_takes_effect_at_the_agreed_iteration(self):
+        self.check_set(4)
+
+
+def load_tests(loader, standard, pattern):
+    """Of four ranks only the one case."""
+    suite = common.unittest.TestSuite()
+    suite.addTests(loader.loadTestsFromTestCase(Control))
+    suite.addTest(FourRanks('test_set_takes_effect_at_the_agreed_iteration'))
+    return suite
+
+
+if __name__ == '__main__':
+    common.main()
