@@ -214,7 +214,8 @@ static bool requeue(reidd_active *active)
     reidd_manager *manager = active->manager;
     reid_error err = {0};
     if (active->outcome.started || active->job.state != REIDD_STARTING ||
-        active->job.cancel.wanted || active->job.attempt >= REIDD_START_TRIES)
+        active->job.cancel.wanted ||
+        active->job.attempt - active->attempt_base >= REIDD_START_TRIES)
         return false;
     reidd_job job;
     reidd_job_copy(&job, &active->job);

@@ -36,6 +36,7 @@ typedef struct reidd_active {
     bool *reported; /* [ranks] who has said hello in this life of the daemon */
     int reported_count;
     bool adopted;
+    int attempt_base;  /* attempts before it was resumed */
     char *own_failure; /* why the daemon itself stops the attempt */
 
     int64_t received_seq, stored_seq;

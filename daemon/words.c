@@ -173,6 +173,7 @@ reid_status reidd_manager_resume(reidd_manager *manager, const char *id, const c
     }
     REID_AUTOFREE char *detail = reid_xasprintf("%s%s%s", who, *reason ? ": " : "", reason);
     REID_TRY(queue_again(active, detail, err));
+    active->attempt_base = active->job.attempt;
     reid_log_info("job resumed id=%s by=%s", id, who);
     active->changed = true;
     reidd_manager_plan_flush(manager);

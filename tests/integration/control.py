@@ -7,7 +7,8 @@ import signal
 import common
 
 QUIET = ['SOLVER.WARMUP_ITERS', '0', 'TEST.EVAL_PERIOD', '0', 'SOLVER.STEPS', '[1000]', 'SOLVER.SCHED', 'MultiStepLR']
-BITS = [*QUIET, 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2']  # 54 iterations
+# 54 iterations, the first 40 of them warm-up.
+BITS = [*QUIET, 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WARMUP_ITERS', '40']
 
 
 class Control(common.Case):
@@ -107,6 +108,8 @@ class Control(common.Case):
         self.set_bits_words(whole)
         self.daemon.wait_state(whole, ('SUCCEEDED',), 120)
         expected = common.bits(self.folder / 'whole/model_final')
+        self.assertEqual(self.rates(whole)[20], 1e-4)
+        self.assertNotIn(1e-4, [lr for i, lr in self.rates(whole).items() if i != 20])  # the warm-up goes on
 
         paused = self.submit('paused', *BITS)
         self.set_bits_words(paused)

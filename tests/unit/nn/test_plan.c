@@ -455,10 +455,53 @@ static void a_broken_network_shows_in_its_loss(void **state)
     bench_fini(&b);
 }
 
+/* Gradients are linear in the weights: what one loss gives and what the other gives add up. */
+static void weights_and_margin_change_between_steps(void **state)
+{
+    static const char *const backends[] = {"ref", "cpu"};
+    for (int k = 0; k < 2; k++) {
+        bench b = bench_on(backends[k], 1, net_new(6, 32, 16, 3, true), (reid_plan_options){0});
+        size_t count = b.params->trainable;
+        float *first = reid_xmalloc(count * sizeof *first), *sum = reid_xcalloc(count, sizeof *sum);
+        double w0 = reid_plan_loss_weight(b.plan, 0), w1 = reid_plan_loss_weight(b.plan, 1);
+        step(&b);
+        double loss = reid_plan_scalar(b.plan, 1);
+        memcpy(first, b.params->grad, count * sizeof *first);
+        for (int alone = 0; alone < 2; alone++) {
+            reid_plan_set_loss_weight(b.plan, 0, alone == 0 ? 2 * w0 : 0);
+            reid_plan_set_loss_weight(b.plan, 1, alone == 1 ? 2 * w1 : 0);
+            step(&b);
+            for (size_t i = 0; i < count; i++)
+                sum[i] += b.params->grad[i] / 2;
+        }
+        assert_true(fabs(reid_plan_scalar(b.plan, 1) - 2 * loss) < 1e-5 * fabs(loss) + 1e-6);
+        assert_true(reid_plan_scalar(b.plan, 0) == 0);
+        double top = 0, worst = 0;
+        for (size_t i = 0; i < count; i++) {
+            top = fmax(top, fabs((double)first[i]));
+            worst = fmax(worst, fabs((double)first[i] - sum[i]));
+        }
+        assert_true(top > 0 && worst < 1e-3 * top);
+        double margin = reid_plan_margin(b.plan);
+        assert_true(margin > 0);
+        reid_plan_set_margin(b.plan, margin + 10); /* every anchor is within it */
+        reid_plan_set_loss_weight(b.plan, 1, 1);
+        step(&b);
+        double wide = reid_plan_scalar(b.plan, 1);
+        reid_plan_set_margin(b.plan, margin + 11);
+        step(&b);
+        assert_true(fabs(reid_plan_scalar(b.plan, 1) - wide - 1) < 1e-4);
+        free(first);
+        free(sum);
+        bench_fini(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_and_ref_agree),
+        cmocka_unit_test(weights_and_margin_change_between_steps),
         cmocka_unit_test(fusion_changes_nothing),
         cmocka_unit_test(gradients_are_the_slopes_of_the_loss),
         cmocka_unit_test(shared_values_sum_their_gradients),
