@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""Control words on real jobs: agreed iterations, the journal, pause and resume, and the same bits after every interruption."""
+"""Control words on real jobs: agreed iterations, the journal, pause and resume, the same bits after interruptions."""
 import json
 import os
 import signal
 
 import common
 
-QUIET = ['SOLVER.WARMUP_ITERS', '0', 'TEST.EVAL_PERIOD', '0', 'SOLVER.STEPS', '[1000]', 'SOLVER.SCHED', 'MultiStepLR']
+QUIET = ['SOLVER.BASE_LR', '0.00035', 'SOLVER.WARMUP_ITERS', '0', 'SOLVER.SCHED', 'MultiStepLR', 'SOLVER.STEPS', '[1000]',
+         'TEST.EVAL_PERIOD', '0']
 # 54 iterations, the first 40 of them warm-up.
 BITS = [*QUIET, 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WARMUP_ITERS', '40']
 

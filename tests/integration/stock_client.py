@@ -23,7 +23,7 @@ sys.path.insert(0, STUBS.name)
 # The stubs' folder grpc/ must not hide the library of that name.
 grpc.__path__.append(str(pathlib.Path(STUBS.name) / 'grpc'))
 
-from reid.v1 import job_pb2, job_pb2_grpc, system_pb2, system_pb2_grpc  # noqa: E402
+from reid.v1 import control_pb2, control_pb2_grpc, job_pb2, job_pb2_grpc, system_pb2, system_pb2_grpc  # noqa: E402
 from grpc.health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 from grpc.reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # noqa: E402
 
@@ -75,6 +75,38 @@ class StockClient(common.Case):
                 self.jobs.Cancel(job_pb2.CancelJobRequest(id=job.id, reason='enough'))
         self.assertEqual(now.state, job_pb2.JOB_STATE_CANCELLED)
 
+    def test_control(self):
+        """A flood of words: each is agreed on, in the order of the journal, or refused because too many wait."""
+        control = control_pb2_grpc.ControlServiceStub(self.channel)
+        job = self.jobs.Submit(job_pb2.SubmitRequest(name='steered', ranks=2, config_yaml=self.config(
+            'steered', 'SOLVER.MAX_EPOCH', '500', 'TEST.EVAL_PERIOD', '0')))
+        asked = [control.Set.future(control_pb2.SetRequest(
+            id=job.id, settings=[control_pb2.Setting(name='weight_decay', value=f'0.00{i}')]),
+            timeout=60 * common.PATIENCE) for i in range(100, 200)]
+        agreed = [a.result() for a in asked if a.exception() is None]
+        refused = [a.code() for a in asked if a.exception() is not None]
+        self.assertGreaterEqual(len(agreed), 64)
+        self.assertLessEqual(set(refused), {grpc.StatusCode.RESOURCE_EXHAUSTED})
+        audit = control.Audit(control_pb2.AuditRequest(id=job.id))
+        self.assertTrue(audit.sound, audit.fault)
+        self.assertEqual([e.seq for e in audit.entries], list(range(1, len(agreed) + 1)))
+        self.assertEqual({e.hash for e in audit.entries}, {e.hash for a in agreed for e in a.entries})
+        for before, after in zip(audit.entries, audit.entries[1:]):
+            self.assertEqual(after.old, before.new)
+            self.assertGreaterEqual(after.iteration, before.iteration)
+        paused = control.Pause(control_pb2.ControlRequest(id=job.id, reason='lunch'), timeout=60 * common.PATIENCE)
+        for now in self.jobs.Watch(job_pb2.WatchJobRequest(id=job.id), timeout=60 * common.PATIENCE):
+            if now.state == job_pb2.JOB_STATE_PAUSED:
+                break
+        self.assertEqual(now.progress.iteration, paused.iteration)
+        self.assertEqual(control.Resume(control_pb2.ResumeRequest(id=job.id)).id, job.id)
+        for now in self.jobs.Watch(job_pb2.WatchJobRequest(id=job.id), timeout=60 * common.PATIENCE):
+            if now.state == job_pb2.JOB_STATE_RUNNING and now.progress.iteration > paused.iteration:
+                break
+        control.Stop(control_pb2.ControlRequest(id=job.id), timeout=60 * common.PATIENCE)
+        *_, last = self.jobs.Watch(job_pb2.WatchJobRequest(id=job.id), timeout=60 * common.PATIENCE)
+        self.assertEqual((last.state, last.exit_code), (job_pb2.JOB_STATE_SUCCEEDED, 0))
+
     def assertRefused(self, code, word, request):
         with self.assertRaises(grpc.RpcError) as caught:
             self.jobs.Submit(request, timeout=30)
@@ -105,8 +137,8 @@ class StockClient(common.Case):
                reflection_pb2.ServerReflectionRequest(file_containing_symbol='reid.v1.JobService')]
         listed, described = stub.ServerReflectionInfo(iter(ask), timeout=10)
         names = {s.name for s in listed.list_services_response.service}
-        self.assertLessEqual({'reid.v1.JobService', 'reid.v1.SystemService', 'grpc.health.v1.Health',
-                              'grpc.reflection.v1alpha.ServerReflection'}, names)
+        self.assertLessEqual({'reid.v1.JobService', 'reid.v1.ControlService', 'reid.v1.SystemService',
+                              'grpc.health.v1.Health', 'grpc.reflection.v1alpha.ServerReflection'}, names)
         self.assertTrue(any(b'SubmitRequest' in f for f in described.file_descriptor_response.file_descriptor_proto))
 
 
