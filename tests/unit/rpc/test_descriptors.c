@@ -49,8 +49,10 @@ static void symbols_lead_to_their_files(void **state)
         assert_int_equal(reid_rpc_descriptors_find_symbol(d, absent[i]), REID_RPC_NO_FILE);
     int link = reid_rpc_descriptors_find_file(d, "reid/v1/link.proto");
     assert_int_equal(reid_rpc_descriptors_import(d, link, 0),
+                     reid_rpc_descriptors_find_file(d, "reid/v1/control.proto"));
+    assert_int_equal(reid_rpc_descriptors_import(d, link, 1),
                      reid_rpc_descriptors_find_file(d, "reid/v1/job.proto"));
-    assert_int_equal(reid_rpc_descriptors_import(d, link, 1), REID_RPC_NO_FILE);
+    assert_int_equal(reid_rpc_descriptors_import(d, link, 2), REID_RPC_NO_FILE);
     reid_rpc_descriptors_free(d);
 }
 

@@ -310,11 +310,13 @@ static void reflect_with(fixture *f, const char *path)
     for (int i = 0; i < 5; i++) { /* link.proto and what it imports */
         answer = reflect(f, stream, ASKED(FILE_CONTAINING_SYMBOL), symbols[i]);
         assert_int_equal(answer->message_response_case, ANSWERED(FILE_DESCRIPTOR_RESPONSE));
-        assert_int_equal(answer->file_descriptor_response->n_file_descriptor_proto, 2);
+        assert_int_equal(answer->file_descriptor_response->n_file_descriptor_proto, 3);
         assert_true(holds(&answer->file_descriptor_response->file_descriptor_proto[0],
                           "reid/v1/link.proto"));
         assert_true(
-            holds(&answer->file_descriptor_response->file_descriptor_proto[1], "JobService"));
+            holds(&answer->file_descriptor_response->file_descriptor_proto[1], "ControlService"));
+        assert_true(
+            holds(&answer->file_descriptor_response->file_descriptor_proto[2], "JobService"));
         done(answer);
     }
     answer = reflect(f, stream, ASKED(FILE_CONTAINING_SYMBOL),
