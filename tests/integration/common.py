@@ -30,6 +30,8 @@ DIVERGE = ['SOLVER.OPT', 'SGD', 'SOLVER.BASE_LR', '1000', 'SOLVER.WEIGHT_DECAY',
 # Ranks that a build trains with: one without MPI.
 RANKS = 2 if os.environ.get('REID_HAVE_MPI', '1') == '1' else 1
 needs_mpi = unittest.skipIf(RANKS == 1, 'a build without MPI')
+# Threads of all ranks together.
+THREADS = int(os.environ.get('OMP_NUM_THREADS', '2'))
 # Sanitized programs are slower by some ten times.
 PATIENCE = float(os.environ.get('REID_TEST_PATIENCE', '1'))
 
@@ -129,7 +131,7 @@ class Case(unittest.TestCase):
         return ['mpirun', '--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '-np', str(ranks)] + train
 
     def environment(self, ranks=1):
-        return {**os.environ, 'OMP_NUM_THREADS': str(max(1, 2 // ranks)), 'TMPDIR': str(self.folder)}
+        return {**os.environ, 'OMP_NUM_THREADS': str(max(1, THREADS // ranks)), 'TMPDIR': str(self.folder)}
 
     def start(self, *args, ranks=1, **kwargs):
         return subprocess.Popen(self.command(*args, ranks=ranks, **kwargs), env=self.environment(ranks),
