@@ -55,7 +55,7 @@ static int fail(reid_session *session, const reid_error *err)
 
 static int run(const reid_train_options *options)
 {
-    reid_session session = {0};
+    reid_session session = {.lock_fd = -1};
     reid_error err = {0};
     reid_job_env env;
     reid_status status = reid_job_env_read(&env, &err);

@@ -1,9 +1,12 @@
 #include "train/session.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -85,10 +88,32 @@ static int compute_threads(const reid_comm *comm)
     return (int)REID_MIN(share, CPU_COUNT(&bound));
 }
 
+/* One training at a time writes to an OUTPUT_DIR; the lock goes with the process, however it ends.
+ */
+static reid_status lock_output(reid_session *session, reid_error *err)
+{
+    if (session->comm->rank != 0 || session->options->eval_only)
+        return REID_OK;
+    char *path = reid_path_join(session->output_dir, ".lock");
+    session->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    reid_status status = REID_OK;
+    if (session->lock_fd < 0)
+        status = reid_fail_errno(err, errno, "cannot open '%s'", path);
+    else if (flock(session->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        status = reid_fail(
+            err, REID_ERR_PRECONDITION,
+            "another training is writing to OUTPUT_DIR '%s'; choose another folder, or stop "
+            "that one first",
+            session->output_dir);
+    free(path);
+    return status;
+}
+
 static reid_status prepare_output(reid_session *session, reid_error *err)
 {
     session->output_dir = reid_path_absolute(reid_config_string(session->config, "OUTPUT_DIR"));
     REID_TRY(reid_make_dirs(session->output_dir, 0755, err));
+    REID_TRY(lock_output(session, err));
     char *name = session->comm->rank == 0 ? reid_xstrdup("log.txt")
                                           : reid_xasprintf("log.txt.rank%d", session->comm->rank);
     char *path = reid_path_join(session->output_dir, name);
@@ -423,7 +448,8 @@ reid_status reid_session_open(reid_session *session, const reid_train_options *o
                               const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
                               reid_error *err)
 {
-    *session = (reid_session){.options = options, .env = *env, .stop_signal = stop_signal};
+    *session =
+        (reid_session){.options = options, .env = *env, .stop_signal = stop_signal, .lock_fd = -1};
     reid_comm_launch launch;
     reid_comm_launch_detect(&launch);
     REID_TRY(reid_session_load_config(options, launch.size > 0 ? launch.size : 1, &session->config,
@@ -543,5 +569,7 @@ void reid_session_close(reid_session *session)
     reid_control_queue_free(session->queue);
     reid_config_free(session->config);
     free(session->output_dir);
-    *session = (reid_session){0};
+    if (session->lock_fd >= 0)
+        close(session->lock_fd);
+    *session = (reid_session){.lock_fd = -1};
 }

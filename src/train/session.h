@@ -36,6 +36,7 @@ typedef struct reid_session {
     const volatile sig_atomic_t *stop_signal;
     reid_config *config;
     char *output_dir;
+    int lock_fd; /* rank 0's lock on output_dir; -1: none */
     reid_comm *comm;
     reid_control_queue *queue; /* rank 0 with a daemon */
     reid_link *link;           /* NULL without a daemon */

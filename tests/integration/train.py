@@ -101,6 +101,15 @@ class Train(common.Case):
     def test_without_mpi_several_ranks_are_refused(self):
         self.assertIn('this build has no MPI', self.train('x', flags=['--check-only', '--world', '2'], code=2))
 
+    def test_two_trainings_do_not_share_a_folder(self):
+        first = self.start('shared', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
+        common.wait_for(lambda: (self.folder / 'shared/config.yaml').exists(), 30, 'the first has begun')
+        self.assertIn('another training is writing', self.train('shared', 'SOLVER.MAX_EPOCH', '1', code=1))
+        first.terminate()
+        first.communicate(timeout=30 * common.PATIENCE)
+        self.assertEqual(first.returncode, 143)
+        self.train('shared', 'SOLVER.MAX_EPOCH', '1', 'TEST.EVAL_PERIOD', '0')  # free again
+
     def test_corrupt_image_is_named(self):
         data = self.folder / 'corrupt'
         shutil.copytree(self.data, data)
