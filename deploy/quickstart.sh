@@ -24,8 +24,8 @@ step "packages"
 deploy/packages/install.sh build
 
 step "build"
-cmake --preset release -DREID_TESTS=OFF >build.log 2>&1 || { cat build.log; exit 1; }
-mkdir -p build/demo && mv build.log build/demo/configure.log
+mkdir -p build/demo
+cmake --preset release -DREID_TESTS=OFF >build/demo/configure.log 2>&1 || { cat build/demo/configure.log; exit 1; }
 sed -n '/^-- reidd /,$p' build/demo/configure.log
 cmake --build --preset release -- --quiet
 export PATH="$root/build/release/bin:$PATH"

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -253,6 +254,25 @@ static reid_status make_solver(reid_session *session, int64_t iters_per_epoch, r
     return status;
 }
 
+/* Told before the first step, not at the first checkpoint. */
+static reid_status check_space(const reid_session *session, reid_error *err)
+{
+    struct statvfs disk;
+    if (session->comm->rank != 0 || statvfs(session->output_dir, &disk) != 0)
+        return REID_OK;
+    const reid_params *params = session->params;
+    uint64_t states = 1 + reid_optimizer_state_count(session->optimizer);
+    uint64_t need = states * params->total * sizeof(float) + params->buffer_bytes;
+    uint64_t have = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (have >= need)
+        return REID_OK;
+    return reid_fail(
+        err, REID_ERR_EXHAUSTED,
+        "OUTPUT_DIR '%s' has %llu MB left on its disk, and one checkpoint takes %llu MB",
+        session->output_dir, (unsigned long long)(have / 1000000),
+        (unsigned long long)(need / 1000000));
+}
+
 /* SEED, or a drawn one; that of the run that is resumed goes first. Collective. */
 static reid_status choose_seed(reid_session *session, const reid_resume_point *point,
                                reid_error *err)
@@ -434,6 +454,7 @@ static reid_status make_training(reid_session *session, reid_state_reader *reade
 {
     int64_t per_epoch = reid_train_loader_batches_per_epoch(session->config, session->dataset);
     REID_TRY(make_solver(session, per_epoch, err));
+    REID_TRY(check_space(session, err));
     uint64_t hash = reid_plan_hash(session->plan);
     uint64_t buckets = reid_reducer_hash(session->reducer);
     REID_TRY(reid_comm_check_same(session->comm, "the execution plan",
