@@ -14,6 +14,8 @@ static const struct command {
     const char *usage;
 } commands[] = {
     {"step", true, tool_step, "step FOLDER [direct]: one training step of the configured network"},
+    {"ddp", false, tool_ddp,
+     "ddp FOLDER STEPS: data-parallel steps of the configured network, one process per rank"},
     {"losses", true, tool_losses,
      "losses FOLDER: losses of given features and logits, and their gradients"},
     {"optimizer", true, tool_optimizer,
@@ -48,6 +50,15 @@ void tool_output_params(tool *t, const char *prefix, const reid_params *params, 
         const reid_param *param = &params->items[i];
         reid_params_to_plain(params, i, flat,
                              tool_output(t, prefix, param->name, param->rank, param->shape));
+    }
+}
+
+void tool_output_buffers(tool *t, const reid_params *params)
+{
+    for (size_t i = 0; i < params->buffer_count; i++) {
+        const reid_param_buffer *buffer = &params->buffers[i];
+        reid_params_buffer_get(params, i,
+                               tool_output(t, "buffer", buffer->name, buffer->rank, buffer->shape));
     }
 }
 
@@ -121,6 +132,16 @@ reid_status tool_input_params(const tool *t, const char *prefix, const reid_para
         REID_TRY(reid_safetensors_read_exact(t->input, name, REID_SAFETENSORS_F32, param->rank,
                                              param->shape, plain, err));
         reid_params_from_plain(params, i, plain, flat);
+    }
+    return REID_OK;
+}
+
+reid_status tool_input_buffers(const tool *t, reid_params *params, reid_error *err)
+{
+    for (size_t i = 0; i < params->buffer_count; i++) {
+        REID_AUTOFREE float *plain = NULL;
+        REID_TRY(tool_input_floats(t, params->buffers[i].name, &plain, err));
+        reid_params_buffer_set(params, i, plain);
     }
     return REID_OK;
 }

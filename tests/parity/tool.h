@@ -23,6 +23,7 @@ typedef struct tool {
 
 /* Each prints its result into t->output or to stdout. argv holds what follows the folder. */
 reid_status tool_step(tool *t, int argc, char **argv, reid_error *err);
+reid_status tool_ddp(tool *t, int argc, char **argv, reid_error *err);
 reid_status tool_losses(tool *t, int argc, char **argv, reid_error *err);
 reid_status tool_optimizer(tool *t, int argc, char **argv, reid_error *err);
 reid_status tool_lr(tool *t, int argc, char **argv, reid_error *err);
@@ -32,7 +33,8 @@ float *tool_output(tool *t, const char *prefix, const char *name, int rank, cons
 void tool_output_scalar(tool *t, const char *prefix, const char *name, double value);
 /* A flat buffer's parameters as "PREFIX.NAME". */
 void tool_output_params(tool *t, const char *prefix, const reid_params *params, const float *flat);
-void tool_output_scalars(tool *t, const reid_plan *plan); /* "loss.NAME", "metric.NAME" */
+void tool_output_buffers(tool *t, const reid_params *params); /* "buffer.NAME" */
+void tool_output_scalars(tool *t, const reid_plan *plan);     /* "loss.NAME", "metric.NAME" */
 
 /* Shape of an input tensor, which must exist and be float32 (or int32 for labels). */
 reid_status tool_input_shape(const tool *t, const char *name, int rank, int64_t *ret_shape,
@@ -43,5 +45,7 @@ reid_status tool_input_labels(const tool *t, const char *name, int32_t **ret_dat
 /* Fills a flat buffer from the input tensors "PREFIX.NAME" (or "NAME"). */
 reid_status tool_input_params(const tool *t, const char *prefix, const reid_params *params,
                               float *flat, reid_error *err);
+/* The running statistics from the input tensors "NAME". */
+reid_status tool_input_buffers(const tool *t, reid_params *params, reid_error *err);
 
 #endif

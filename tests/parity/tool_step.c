@@ -49,21 +49,7 @@ static reid_status build(tool *t, step *s, reid_convolution convolution, reid_er
 static reid_status load(tool *t, step *s, reid_error *err)
 {
     REID_TRY(tool_input_params(t, NULL, s->params, s->params->value, err));
-    for (size_t i = 0; i < s->params->buffer_count; i++) {
-        REID_AUTOFREE float *plain = NULL;
-        REID_TRY(tool_input_floats(t, s->params->buffers[i].name, &plain, err));
-        reid_params_buffer_set(s->params, i, plain);
-    }
-    return REID_OK;
-}
-
-static void save_buffers(tool *t, const reid_params *params)
-{
-    for (size_t i = 0; i < params->buffer_count; i++) {
-        const reid_param_buffer *buffer = &params->buffers[i];
-        reid_params_buffer_get(params, i,
-                               tool_output(t, "buffer", buffer->name, buffer->rank, buffer->shape));
-    }
+    return tool_input_buffers(t, s->params, err);
 }
 
 static reid_status evaluate(tool *t, step *s, const float *images, size_t bytes, reid_error *err)
@@ -94,7 +80,7 @@ static reid_status train(tool *t, step *s, reid_error *err)
     tool_output_params(t, "grad", s->params, s->params->grad);
     reid_optimizer_step(s->optimizer);
     tool_output_params(t, "param", s->params, s->params->value);
-    save_buffers(t, s->params);
+    tool_output_buffers(t, s->params);
     return evaluate(t, s, images, bytes, err);
 }
 
