@@ -71,13 +71,8 @@ static reid_status check_data(const reid_train_options *options, reid_config *co
     reid_status status = REID_OK;
     if (!options->eval_only)
         status = reid_train_loader_check(config, train, options->world, err);
-    int classes = (int)reid_config_int(config, "MODEL.HEADS.NUM_CLASSES");
-    if (status == REID_OK && classes > 0 && classes < train->num_pids)
-        status =
-            reid_fail(err, REID_ERR_INVALID,
-                      "MODEL.HEADS.NUM_CLASSES is %d, but %s has %d identities; set it to 0 to let "
-                      "the data decide",
-                      classes, train->name, train->num_pids);
+    if (status == REID_OK)
+        status = reid_session_set_classes(config, train, err);
     for (size_t i = 0; i < reid_config_count(config, "DATASETS.TESTS") && status == REID_OK; i++) {
         reid_dataset *query = NULL, *gallery = NULL;
         status = reid_dataset_open_test(config, reid_config_string_at(config, "DATASETS.TESTS", i),
@@ -88,7 +83,7 @@ static reid_status check_data(const reid_train_options *options, reid_config *co
     reid_model *model = NULL;
     if (status == REID_OK)
         status =
-            reid_model_build(config, classes > 0 ? classes : train->num_pids,
+            reid_model_build(config, (int)reid_config_int(config, "MODEL.HEADS.NUM_CLASSES"),
                              (int)reid_config_int(config, "SOLVER.IMS_PER_BATCH") / options->world,
                              reid_evaluator_batch(config, options->world), &model, err);
     reid_model_free(model);

@@ -161,8 +161,8 @@ static reid_status open_data(reid_session *session, reid_error *err)
     return REID_OK;
 }
 
-/* MODEL.HEADS.NUM_CLASSES 0 means as many as the training set has identities. */
-static reid_status set_classes(reid_config *config, const reid_dataset *dataset, reid_error *err)
+reid_status reid_session_set_classes(reid_config *config, const reid_dataset *dataset,
+                                     reid_error *err)
 {
     int64_t classes = reid_config_int(config, "MODEL.HEADS.NUM_CLASSES");
     if (classes == 0) {
@@ -485,7 +485,7 @@ reid_status reid_session_open(reid_session *session, const reid_train_options *o
     if (session->comm->rank == 0)
         log_remarks(session->config);
     REID_TRY(open_data(session, err));
-    REID_TRY(set_classes(session->config, session->dataset, err));
+    REID_TRY(reid_session_set_classes(session->config, session->dataset, err));
     REID_TRY(write_config(session, err));
     REID_TRY(make_network(session, err));
     reid_comm_set_phase(session->comm, "start-up", 0);

@@ -76,6 +76,11 @@ void reid_session_set_phase(reid_session *session, reid_link_phase phase);
 reid_status reid_session_load_config(const reid_train_options *options, int world,
                                      reid_config **ret_config, reid_error *err);
 
+/* MODEL.HEADS.NUM_CLASSES 0 becomes the number of training identities; INVALID when it is less than
+ * that. */
+reid_status reid_session_set_classes(reid_config *config, const reid_dataset *dataset,
+                                     reid_error *err);
+
 /* What activations are computed in: bfloat16 under SOLVER.AMP.ENABLED, else float32. UNSUPPORTED
  * where the backend cannot. */
 reid_status reid_session_compute(const reid_config *config, const reid_backend *backend,

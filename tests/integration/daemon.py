@@ -140,6 +140,26 @@ class WithDaemon(common.Case):
         self.daemon.wait_state(job, ('SUCCEEDED',), 10)
         self.assertComplete(job, 48)
 
+    def test_kill_of_everything_then_resume(self):
+        options = ['OUTPUT_DIR', str(self.folder / 'all'), 'SOLVER.MAX_EPOCH', '10', 'SOLVER.CHECKPOINT_PERIOD', '1',
+                   'TEST.EVAL_PERIOD', '0']
+        job = self.submit('all', *options)
+        common.wait_for(lambda: (self.folder / 'all/model_0001').exists(), 60, 'a checkpoint')
+        self.daemon.kill()
+        for pid in common.processes_with(str(self.folder)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.assertNothingLeft(job)
+        self.daemon.start()
+        self.assertIn('supervisor', self.daemon.wait_state(job, ('FAILED',), 15)['failure']['sentence'])
+        again = self.submit('again', *options, options=['--resume'])
+        self.daemon.wait_state(again, ('SUCCEEDED',), 90)
+        first = self.daemon.rows(again)[0]['iteration']
+        self.assertGreaterEqual(first, 12)
+        self.assertIn(first, [r['iteration'] + 1 for r in self.daemon.rows(job)])  # no scalar before it was lost
+
     def test_watching_detaches_without_harm(self):
         job = self.submit('watched', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
         watch = subprocess.Popen([str(common.BIN / 'reidctl'), '-H', f'unix:{self.daemon.socket}', 'watch', job],

@@ -118,6 +118,42 @@ class Train(common.Case):
         text = self.train('x', 'DATASETS.ROOT', str(data), 'SOLVER.MAX_EPOCH', '2', code=1)
         self.assertIn(victim.name, text)
 
+    def test_damaged_checkpoint_is_named_and_the_one_before_is_used(self):
+        options = ['SOLVER.MAX_EPOCH', '3', 'SOLVER.CHECKPOINT_PERIOD', '1', 'TEST.EVAL_PERIOD', '0']
+        self.train('damaged', *options)
+        whole = common.bits(self.folder / 'damaged/model_final')
+        victim = self.folder / 'damaged/model_final/model.safetensors'
+        data = bytearray(victim.read_bytes())
+        data[len(data) // 2] ^= 1
+        victim.write_bytes(data)
+        text = self.train('damaged', *options, flags=['--resume'])
+        self.assertIn(f"'{victim}' is damaged", text)
+        self.assertIn('model_0001 at iteration 12', text)
+        self.assertEqual(common.bits(self.folder / 'damaged/model_final'), whole)
+
+    def test_images_of_all_kinds_junk_and_distractors(self):
+        data = self.folder / 'odd'
+        shutil.copytree(self.data, data)
+        base = data / 'Market-1501-v15.09.15'
+        files = sorted((base / 'bounding_box_train').iterdir())
+        for file, mode in zip(files, ('L', 'CMYK')):
+            common.Image.open(file).convert(mode).resize((37, 91)).save(file)
+        for file, mode in zip(files[2:], ('P', 'RGBA', 'L', '1')):
+            common.Image.open(file).convert(mode).save(file.with_suffix('.png'))
+            file.unlink()
+        turned = common.Image.open(files[7])
+        exif = turned.getexif()
+        exif[274] = 6
+        turned.save(files[7], exif=exif)
+        gallery = base / 'bounding_box_test'
+        some = sorted(gallery.iterdir())[0]
+        shutil.copy(some, gallery / '0000_c2s1_000001_00.jpg')  # a distractor counts
+        shutil.copy(some, gallery / '-1_c2s1_000001_00.jpg')  # junk does not
+        (gallery / 'Thumbs.db').write_bytes(b'x')
+        text = self.train('odd_out', 'DATASETS.ROOT', str(data), 'SOLVER.MAX_EPOCH', '1', 'TEST.EVAL_PERIOD', '1', ranks=2)
+        self.assertIn('12 query and 37 gallery images', text)
+        self.assertRegex(text, r'\| train +\| 24 +\| 192 ')
+
 
 if __name__ == '__main__':
     common.main()
