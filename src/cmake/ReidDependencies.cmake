@@ -16,6 +16,7 @@ reid_require(sqlite sqlite3 libsqlite3-dev)
 reid_require(yaml yaml-0.1 libyaml-dev)
 reid_require(jansson jansson libjansson-dev)
 reid_require(xxhash libxxhash libxxhash-dev)
+reid_require(lua lua5.4 liblua5.4-dev)
 reid_require(jpeg libjpeg libjpeg62-turbo-dev)
 reid_require(png libpng libpng-dev)
 

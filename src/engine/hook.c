@@ -1,6 +1,58 @@
 #include "engine/hook.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+static const char *const POINT_NAMES[REID_POINTS] = {
+    [REID_BEFORE_TRAIN] = "before_train", [REID_AFTER_TRAIN] = "after_train",
+    [REID_BEFORE_EPOCH] = "before_epoch", [REID_AFTER_EPOCH] = "after_epoch",
+    [REID_BEFORE_STEP] = "before_step",   [REID_AFTER_STEP] = "after_step",
+};
+
+const char *reid_point_name(reid_point point)
+{
+    return POINT_NAMES[point];
+}
+
+reid_point reid_point_find(const char *name)
+{
+    int point = 0;
+    while (point < REID_POINTS && strcmp(POINT_NAMES[point], name) != 0)
+        point++;
+    return (reid_point)point;
+}
+
+static reid_hook_point *point_of(const reid_hook *hook, reid_point point)
+{
+    switch (point) {
+    case REID_BEFORE_TRAIN:
+        return hook->impl->before_train;
+    case REID_AFTER_TRAIN:
+        return hook->impl->after_train;
+    case REID_BEFORE_EPOCH:
+        return hook->impl->before_epoch;
+    case REID_AFTER_EPOCH:
+        return hook->impl->after_epoch;
+    case REID_BEFORE_STEP:
+        return hook->impl->before_step;
+    case REID_AFTER_STEP:
+        return hook->impl->after_step;
+    case REID_POINTS:
+        break;
+    }
+    return NULL;
+}
+
+reid_status reid_hook_call(reid_hook *hook, reid_point point, reid_error *err)
+{
+    reid_hook_point *function = point_of(hook, point);
+    if (!function)
+        return REID_OK;
+    reid_status status = function(hook, err);
+    if (status != REID_OK)
+        reid_error_prefix(err, "%s, %s", hook->impl->name, POINT_NAMES[point]);
+    return status;
+}
 
 void reid_hook_free(reid_hook *hook)
 {

@@ -38,6 +38,20 @@
 struct reid_trainer;
 typedef struct reid_hook reid_hook;
 
+typedef enum reid_point {
+    REID_BEFORE_TRAIN,
+    REID_AFTER_TRAIN,
+    REID_BEFORE_EPOCH,
+    REID_AFTER_EPOCH,
+    REID_BEFORE_STEP,
+    REID_AFTER_STEP,
+    REID_POINTS /* how many */
+} reid_point;
+
+const char *reid_point_name(reid_point point); /* "before_train" */
+/* REID_POINTS: no such point. */
+reid_point reid_point_find(const char *name);
+
 typedef reid_status reid_hook_point(reid_hook *hook, reid_error *err);
 
 typedef struct reid_hook_impl {
@@ -61,6 +75,9 @@ struct reid_hook {
     const reid_hook_impl *impl;
     struct reid_trainer *trainer; /* set at registration, not owned */
 };
+
+/* One point of a hook; an error is given the hook's name and the point's. */
+reid_status reid_hook_call(reid_hook *hook, reid_point point, reid_error *err);
 
 /* Any hook, NULL too. For hooks that no trainer owns. */
 void reid_hook_free(reid_hook *hook);

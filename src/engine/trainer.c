@@ -6,54 +6,10 @@
 #include "base/log.h"
 #include "engine/control.h"
 
-typedef enum point {
-    BEFORE_TRAIN,
-    AFTER_TRAIN,
-    BEFORE_EPOCH,
-    AFTER_EPOCH,
-    BEFORE_STEP,
-    AFTER_STEP,
-} point;
-
-static const char *const POINT_NAMES[] = {
-    [BEFORE_TRAIN] = "before_train", [AFTER_TRAIN] = "after_train", [BEFORE_EPOCH] = "before_epoch",
-    [AFTER_EPOCH] = "after_epoch",   [BEFORE_STEP] = "before_step", [AFTER_STEP] = "after_step",
-};
-
-static reid_hook_point *point_of(const reid_hook *hook, point where)
-{
-    switch (where) {
-    case BEFORE_TRAIN:
-        return hook->impl->before_train;
-    case AFTER_TRAIN:
-        return hook->impl->after_train;
-    case BEFORE_EPOCH:
-        return hook->impl->before_epoch;
-    case AFTER_EPOCH:
-        return hook->impl->after_epoch;
-    case BEFORE_STEP:
-        return hook->impl->before_step;
-    case AFTER_STEP:
-        return hook->impl->after_step;
-    }
-    return NULL;
-}
-
-static reid_status call_hook(reid_hook *hook, point where, reid_error *err)
-{
-    reid_hook_point *function = point_of(hook, where);
-    if (!function)
-        return REID_OK;
-    reid_status status = function(hook, err);
-    if (status != REID_OK)
-        reid_error_prefix(err, "%s, %s", hook->impl->name, POINT_NAMES[where]);
-    return status;
-}
-
-static reid_status call_hooks(reid_trainer *trainer, point where, reid_error *err)
+static reid_status call_hooks(reid_trainer *trainer, reid_point point, reid_error *err)
 {
     for (size_t i = 0; i < trainer->hooks.count; i++)
-        REID_TRY(call_hook(trainer->hooks.items[i], where, err));
+        REID_TRY(reid_hook_call(trainer->hooks.items[i], point, err));
     return REID_OK;
 }
 
@@ -144,9 +100,9 @@ static reid_status apply_control(reid_trainer *trainer, reid_error *err)
 static reid_status run_iteration(reid_trainer *trainer, reid_error *err)
 {
     reid_event_storage_set_iter(trainer->storage, trainer->iter);
-    REID_TRY(call_hooks(trainer, BEFORE_STEP, err));
+    REID_TRY(call_hooks(trainer, REID_BEFORE_STEP, err));
     REID_TRY(trainer->impl->run_step(trainer, err));
-    REID_TRY(call_hooks(trainer, AFTER_STEP, err));
+    REID_TRY(call_hooks(trainer, REID_AFTER_STEP, err));
     reid_event_storage_flush_row(trainer->storage);
     trainer->iter++;
     trainer->epoch_open = trainer->iter % trainer->iters_per_epoch == 0;
@@ -158,7 +114,7 @@ static reid_status enter_epoch(reid_trainer *trainer, reid_error *err)
     trainer->epoch = trainer->iter / trainer->iters_per_epoch;
     reid_event_storage_set_epoch(trainer->storage, trainer->epoch);
     bool at_start = trainer->iter % trainer->iters_per_epoch == 0;
-    return at_start ? call_hooks(trainer, BEFORE_EPOCH, err) : REID_OK;
+    return at_start ? call_hooks(trainer, REID_BEFORE_EPOCH, err) : REID_OK;
 }
 
 /* What hooks put here belongs to the last iteration, as in fast-reid. */
@@ -166,14 +122,14 @@ static reid_status leave_epoch(reid_trainer *trainer, reid_error *err)
 {
     trainer->epoch_open = false;
     reid_event_storage_set_iter(trainer->storage, trainer->iter - 1);
-    REID_TRY(call_hooks(trainer, AFTER_EPOCH, err));
+    REID_TRY(call_hooks(trainer, REID_AFTER_EPOCH, err));
     reid_event_storage_flush_row(trainer->storage);
     return REID_OK;
 }
 
 static reid_status run_all(reid_trainer *trainer, reid_error *err)
 {
-    REID_TRY(call_hooks(trainer, BEFORE_TRAIN, err));
+    REID_TRY(call_hooks(trainer, REID_BEFORE_TRAIN, err));
     if (trainer->epoch_open)
         REID_TRY(leave_epoch(trainer, err));
     while (trainer->iter < trainer->max_iter) {
@@ -195,7 +151,7 @@ static void finish(reid_trainer *trainer, reid_error *err)
     reid_event_storage_set_iter(trainer->storage, trainer->iter);
     for (size_t i = 0; i < trainer->hooks.count; i++) {
         reid_error local = {0};
-        reid_status status = call_hook(trainer->hooks.items[i], AFTER_TRAIN, &local);
+        reid_status status = reid_hook_call(trainer->hooks.items[i], REID_AFTER_TRAIN, &local);
         if (status == REID_OK)
             continue;
         if (trainer->status == REID_OK)
