@@ -17,6 +17,8 @@
 #include "base/journal.h"
 #include "base/status.h"
 #include "engine/control.h"
+#include "engine/guest/host.h"
+#include "engine/guest/remote.h"
 #include "events/event_storage.h"
 #include "train/job.h"
 
@@ -51,6 +53,20 @@ void reid_link_agreed(reid_link *link, const char *id, const reid_journal_entry 
                       size_t count);
 void reid_link_refused(reid_link *link, const char *id, const reid_error *why);
 void reid_link_failure(reid_link *link, const char *sentence);
+
+/* ---- hooks from outside; rank 0 ---- */
+
+/* The way of remote hooks; lives as long as the link. NULL without a daemon. Its functions are for
+ * the stepping thread, and stay valid while the daemon is away (`wait` says UNAVAILABLE). */
+const reid_remote_port *reid_link_remote_port(reid_link *link);
+/* The list as it is now, before `iteration`; everything is copied. Cheap enough for every step:
+ * what differs only in counters is told at most once a second, a change (a hook more or less,
+ * enabled, last_error) at once, and all of it again after the daemon was away. */
+void reid_link_hooks(reid_link *link, const reid_guest_info *list, size_t count, int64_t iteration);
+/* A sentence for the job's events; `guest` 0: not of a hook. Kept until it is sent; of more than 64
+ * that wait the oldest go. */
+void reid_link_note(reid_link *link, int64_t guest, const char *sentence);
+
 /* Waits up to `wait_seconds` for the daemon to have stored everything, and frees the link. */
 void reid_link_close(reid_link *link, double wait_seconds);
 
