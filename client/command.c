@@ -78,7 +78,8 @@ static const reidctl_command commands[] = {
      reidctl_cmd_metrics},
     {"set", NULL, "JOB NAME=VALUE ...", REIDCTL_WORDS_LIVE_JOBS, 2, -1, "change knobs of a running job, on all ranks before one iteration",
      "lr: the rate the metrics show; the schedule goes on in proportion. lr_factor: times the schedule's rate.\n"
-     "weight_decay, clip, ce_scale, tri_scale, margin; eval_period, checkpoint_period: epochs, 0 is never.\n"
+     "weight_decay, clip, ce_scale, tri_scale, margin, flip_prob, rea_prob; eval_period, checkpoint_period: epochs, 0\n"
+     "is never.\n"
      "All are set before the same iteration, or none. The answer comes when all ranks have agreed.",
      "at-iter,reason", text_json, reidctl_cmd_set},
     {"checkpoint", NULL, "JOB", REIDCTL_WORDS_LIVE_JOBS, 1, 1, "save a checkpoint of a running job now", NULL,

@@ -1,10 +1,10 @@
 /* A ring of batches and some workers.
  *
- * Batch n lives in slot n mod SLOTS. Workers take a few images at a time from the batch being
- * filled and open the next one when all of it is taken and its slot is free, so that all of them
- * work on the batch that is wanted first. The sampler runs where a batch is opened, under the lock:
- * batches are opened one after the other, so the order is the sampler's. What an image becomes
- * depends on its batch number and position alone. */
+ * Batch n lives in slot n mod SLOTS. Workers take a few images at a time from the first open batch
+ * that has some left and open the next one when all are taken and its slot is free, so that all of
+ * them work on the batch that is wanted first. The sampler runs where a batch is opened, under the
+ * lock: batches are opened one after the other, so the order is the sampler's. What an image
+ * becomes depends on its batch number and position alone. */
 #include "data/loader.h"
 
 #include <pthread.h>
@@ -49,8 +49,8 @@ struct reid_loader {
     slot slots[SLOTS];
     int64_t opened, wanted; /* next batch to open; next one the consumer gets */
     bool held;              /* the consumer has batch wanted - 1 */
-    bool stop;
-    int busy; /* workers outside the lock */
+    bool stop, halted;      /* halted: workers take nothing for the moment */
+    int busy;               /* workers outside the lock */
     pthread_t *workers;
     int worker_count;
 };
@@ -98,10 +98,12 @@ static void open_batch(reid_loader *loader)
 /* The batch with images to hand out; NULL when there is nothing to do. */
 static slot *find_work(reid_loader *loader)
 {
-    if (loader->opened > 0) {
-        slot *newest = &loader->slots[(loader->opened - 1) % SLOTS];
-        if (newest->in_use && newest->taken < newest->batch.count)
-            return newest;
+    if (loader->halted)
+        return NULL;
+    for (int64_t n = loader->wanted; n < loader->opened; n++) {
+        slot *s = &loader->slots[n % SLOTS];
+        if (s->taken < s->batch.count)
+            return s;
     }
     if (loader->opened >= loader->end || loader->slots[loader->opened % SLOTS].in_use)
         return NULL;
@@ -415,24 +417,74 @@ reid_status reid_loader_next(reid_loader *loader, const reid_batch **ret_batch, 
     return status;
 }
 
+/* Until go_on no worker has an image in hand, nor takes one. The lock is held. */
+static void halt(reid_loader *loader)
+{
+    loader->halted = true;
+    while (loader->busy > 0)
+        pthread_cond_wait(&loader->idle, &loader->lock);
+}
+
+static void go_on(reid_loader *loader)
+{
+    loader->halted = false;
+    pthread_cond_broadcast(&loader->work);
+}
+
 reid_status reid_loader_rewind(reid_loader *loader, reid_error *err)
 {
     if (loader->training)
         return reid_fail(err, REID_ERR_PRECONDITION,
                          "a training loader has no beginning to go back to");
     pthread_mutex_lock(&loader->lock);
-    int64_t end = loader->end;
-    loader->end = 0; /* nothing new is opened; what is being filled is finished first */
-    for (int i = 0; i < SLOTS; i++)
-        loader->slots[i].taken = loader->slots[i].batch.count;
-    while (loader->busy > 0)
-        pthread_cond_wait(&loader->idle, &loader->lock);
+    halt(loader);
     for (int i = 0; i < SLOTS; i++)
         loader->slots[i].in_use = false;
     loader->held = false;
     loader->opened = loader->wanted = 0;
-    loader->end = end;
-    pthread_cond_broadcast(&loader->work);
+    go_on(loader);
     pthread_mutex_unlock(&loader->lock);
     return REID_OK;
+}
+
+/* --- Augmentation */
+
+reid_augmentation reid_loader_augmentation(const reid_loader *loader)
+{
+    const reid_transform *transform = &loader->pipeline.transform;
+    return (reid_augmentation){
+        .flips = transform->flips,
+        .erases = transform->erases,
+        .flip_probability = transform->flip_probability,
+        .erase_probability = transform->erase_probability,
+    };
+}
+
+static bool is_possible(double probability, bool switched_on)
+{
+    return switched_on ? probability >= 0 && probability <= 1 : probability == 0;
+}
+
+/* Batches that are open already keep their images, which the sampler has given once and for all.
+ * With no worker outside the lock nobody reads the transform. */
+void reid_loader_set_augmentation(reid_loader *loader, const reid_augmentation *augmentation)
+{
+    reid_transform *transform = &loader->pipeline.transform;
+    REID_ASSERT(loader->training && is_possible(augmentation->flip_probability, transform->flips) &&
+                is_possible(augmentation->erase_probability, transform->erases));
+    if (augmentation->flip_probability == transform->flip_probability &&
+        augmentation->erase_probability == transform->erase_probability)
+        return;
+    pthread_mutex_lock(&loader->lock);
+    halt(loader);
+    transform->flip_probability = augmentation->flip_probability;
+    transform->erase_probability = augmentation->erase_probability;
+    for (int64_t n = loader->wanted; n < loader->opened; n++) {
+        slot *s = &loader->slots[n % SLOTS];
+        s->taken = s->done = 0;
+        s->error_position = loader->capacity;
+        reid_error_clear(&s->error);
+    }
+    go_on(loader);
+    pthread_mutex_unlock(&loader->lock);
 }

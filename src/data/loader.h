@@ -12,6 +12,7 @@
 #ifndef REID_DATA_LOADER_H
 #define REID_DATA_LOADER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,19 @@ reid_status reid_train_loader_check(const reid_config *config, const reid_datase
 reid_status reid_train_loader_new(const reid_config *config, const reid_dataset *dataset, int rank,
                                   int world, uint64_t seed, int64_t first_batch,
                                   reid_loader **ret_loader, reid_error *err);
+
+/* Probabilities of the random choices (INPUT.FLIP.PROB, INPUT.REA.PROB). */
+typedef struct reid_augmentation {
+    bool flips, erases; /* switched on in the configuration */
+    double flip_probability, erase_probability;
+} reid_augmentation;
+
+/* Of the batch that comes next, and of all after it. Training loaders; the consumer's thread. */
+reid_augmentation reid_loader_augmentation(const reid_loader *loader);
+/* For the batch that comes next and all after it, exactly as if the loader had been made with them:
+ * what is prepared already is made anew. Only an augmentation that is switched on can have a
+ * probability, from 0 to 1. */
+void reid_loader_set_augmentation(reid_loader *loader, const reid_augmentation *augmentation);
 
 /* Whole batches in an epoch: images / SOLVER.IMS_PER_BATCH. */
 int64_t reid_train_loader_batches_per_epoch(const reid_config *config, const reid_dataset *dataset);

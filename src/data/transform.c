@@ -99,9 +99,11 @@ static reid_status read_training(const reid_config *config, reid_transform *tran
                                  reid_error *err)
 {
     REID_TRY(read_padding(config, transform, err));
-    if (reid_config_bool(config, "INPUT.FLIP.ENABLED"))
+    transform->flips = reid_config_bool(config, "INPUT.FLIP.ENABLED");
+    if (transform->flips)
         REID_TRY(read_probability(config, "INPUT.FLIP.PROB", &transform->flip_probability, err));
-    if (reid_config_bool(config, "INPUT.REA.ENABLED")) {
+    transform->erases = reid_config_bool(config, "INPUT.REA.ENABLED");
+    if (transform->erases) {
         REID_TRY(read_probability(config, "INPUT.REA.PROB", &transform->erase_probability, err));
         REID_TRY(read_colour(config, "INPUT.REA.VALUE", transform->erase_value, err));
     }

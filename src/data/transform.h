@@ -2,7 +2,7 @@
  *   training: resize → pad + random crop → horizontal flip → random erasing → (x - mean) / std
  *   testing:  resize → (x - mean) / std
  * The random choices are drawn first (from a stream of the caller) and then applied in one pass
- * over the pixels. Immutable after init: any thread may use it.
+ * over the pixels. Any thread may use it while nobody changes it.
  */
 #ifndef REID_DATA_TRANSFORM_H
 #define REID_DATA_TRANSFORM_H
@@ -25,10 +25,11 @@ typedef struct reid_transform {
     int height, width;
     int pad; /* 0: no padding and no crop */
     reid_pad_mode pad_mode;
-    double flip_probability;  /* 0 when off */
-    double erase_probability; /* 0 when off */
-    float erase_value[3];     /* in 0…255 */
-    float mean[3], std[3];    /* in 0…255 */
+    bool flips, erases; /* switched on; otherwise their probability is 0 */
+    double flip_probability;
+    double erase_probability;
+    float erase_value[3];  /* in 0…255 */
+    float mean[3], std[3]; /* in 0…255 */
 } reid_transform;
 
 /* INPUT.* and MODEL.PIXEL_*. UNSUPPORTED when an augmentation is switched on that is not there yet.

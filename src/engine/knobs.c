@@ -207,6 +207,47 @@ static void margin_set(const reid_knob_targets *t, double value)
     reid_plan_set_margin(t->plan, value);
 }
 
+/* ---- augmentation ---- */
+
+static reid_augmentation augmentation(const reid_knob_targets *t)
+{
+    return t->loader ? reid_loader_augmentation(t->loader) : (reid_augmentation){0};
+}
+
+static const char *flip_missing(const reid_knob_targets *t)
+{
+    return augmentation(t).flips ? NULL : "its INPUT.FLIP.ENABLED is False";
+}
+
+static double flip_get(const reid_knob_targets *t)
+{
+    return augmentation(t).flip_probability;
+}
+
+static void flip_set(const reid_knob_targets *t, double value)
+{
+    reid_augmentation fresh = augmentation(t);
+    fresh.flip_probability = value;
+    reid_loader_set_augmentation(t->loader, &fresh);
+}
+
+static const char *rea_missing(const reid_knob_targets *t)
+{
+    return augmentation(t).erases ? NULL : "its INPUT.REA.ENABLED is False";
+}
+
+static double rea_get(const reid_knob_targets *t)
+{
+    return augmentation(t).erase_probability;
+}
+
+static void rea_set(const reid_knob_targets *t, double value)
+{
+    reid_augmentation fresh = augmentation(t);
+    fresh.erase_probability = value;
+    reid_loader_set_augmentation(t->loader, &fresh);
+}
+
 /* ---- the table ---- */
 
 #define PERIOD_MOST 1e6
@@ -231,6 +272,10 @@ static const reid_knob KNOBS[] = {
      .missing = tri_missing, .get = tri_get, .set = tri_set},
     {"margin", "MODEL.LOSSES.TRI.MARGIN", .least = 0, .most = 1e6, .above = true,
      .missing = margin_missing, .get = margin_get, .set = margin_set},
+    {"flip_prob", "INPUT.FLIP.PROB", .least = 0, .most = 1,
+     .missing = flip_missing, .get = flip_get, .set = flip_set},
+    {"rea_prob", "INPUT.REA.PROB", .least = 0, .most = 1,
+     .missing = rea_missing, .get = rea_get, .set = rea_set},
     {"lr_scale_rate", "state of lr and lr_factor", .hidden = true, .least = 0, .most = 1e300, .above = true,
      .missing = no_optimizer, .get = scale_rate_get, .set = scale_rate_set},
     {"lr_scale_reference", "state of lr and lr_factor", .hidden = true, .least = 0, .most = 1e300, .above = true,

@@ -12,6 +12,8 @@
  *   ce_scale           MODEL.LOSSES.CE.SCALE
  *   tri_scale          MODEL.LOSSES.TRI.SCALE
  *   margin             MODEL.LOSSES.TRI.MARGIN, where it is above 0
+ *   flip_prob          INPUT.FLIP.PROB, where INPUT.FLIP.ENABLED; of the batches from that
+ * iteration on, whatever the loader has prepared already rea_prob           INPUT.REA.PROB likewise
  *
  * A value is checked before it is agreed on (reid_knob_check), on one rank; setting it then cannot
  * fail. Threads: the stepping thread.
@@ -19,6 +21,7 @@
 #ifndef REID_ENGINE_KNOBS_H
 #define REID_ENGINE_KNOBS_H
 
+#include "data/loader.h"
 #include "engine/hook.h"
 #include "nn/plan.h"
 #include "solver/optimizer.h"
@@ -27,6 +30,7 @@
 typedef struct reid_knob_targets {
     reid_optimizer *optimizer;
     reid_plan *plan;
+    reid_loader *loader; /* of training */
     reid_hook *eval_hook;
     reid_hook *checkpointer;
 } reid_knob_targets;

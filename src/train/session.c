@@ -365,6 +365,7 @@ static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *
         .journal_path = path,
         .targets = {.optimizer = session->optimizer,
                     .plan = session->plan,
+                    .loader = session->loader,
                     .eval_hook = eval_hook,
                     .checkpointer = checkpointer},
         .checkpoint = checkpoint_now,

@@ -8,8 +8,8 @@ import common
 
 QUIET = ['SOLVER.BASE_LR', '0.00035', 'SOLVER.WARMUP_ITERS', '0', 'SOLVER.SCHED', 'MultiStepLR', 'SOLVER.STEPS', '[1000]',
          'TEST.EVAL_PERIOD', '0']
-# 54 iterations, the first 40 of them warm-up.
-BITS = [*QUIET, 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WARMUP_ITERS', '40']
+# 54 iterations, the first 40 of them warm-up; images are mirrored, and erased now and then.
+BITS = [*QUIET, 'INPUT.FLIP.ENABLED', 'True', 'INPUT.REA.ENABLED', 'True', 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WARMUP_ITERS', '40']
 
 
 class Control(common.Case):
@@ -53,7 +53,8 @@ class Control(common.Case):
     def set_bits_words(self, job):
         """The interventions of the runs whose bits are compared."""
         for words in (['lr=1e-4', '--at-iter', '20'], ['weight_decay=0.01', 'tri_scale=0.5', '--at-iter', '26'],
-                      ['lr_factor=2', 'margin=0.5', '--at-iter', '38']):
+                      ['flip_prob=0.9', 'rea_prob=0.1', '--at-iter', '27'],
+                      ['lr_factor=2', 'margin=0.5', '--at-iter', '38'], ['flip_prob=0', '--at-iter', '41']):
             self.ask('set', job, *words)
 
     def check_set(self, ranks):
@@ -78,6 +79,8 @@ class Control(common.Case):
         self.refused(2, 'number', 'set', job, 'lr=fast')
         self.refused(2, 'NAME=VALUE', 'set', job, 'lr')
         self.refused(5, 'CLIP_GRADIENTS', 'set', job, 'clip=1')
+        self.refused(5, 'INPUT.REA.ENABLED is False', 'set', job, 'rea_prob=0.5')
+        self.refused(2, 'at most 1', 'set', job, 'flip_prob=1.5')
         self.refused(5, 'will not come', 'set', job, 'lr=1', '--at-iter', '1000000')
         common.wait_for(lambda: len(self.daemon.rows(job)) > 5, 30, 'it trains')
         self.refused(5, 'already past', 'set', job, 'lr=1', '--at-iter', '2')
@@ -131,7 +134,7 @@ class Control(common.Case):
         self.assertEqual(rows, list(range(54)))
         self.assertEqual(self.rates(paused), self.rates(whole))
         self.assertEqual(common.bits(self.folder / 'paused/model_final'), expected)
-        self.assertEqual(len(self.audit(paused)), 6)
+        self.assertEqual(len(self.audit(paused)), 9)
 
         for name in ('killed', 'cancelled'):
             self.check_interrupted(name, expected)

@@ -216,6 +216,74 @@ static void test_rewind(void **state)
     reid_loader_free(loader);
 }
 
+static uint64_t hash_items(const reid_batch *batch)
+{
+    return reid_hash64(batch->paths, (size_t)batch->count * sizeof *batch->paths, 0);
+}
+
+/* Images and choices of batches first … first + count - 1 with these probabilities from the start.
+ */
+static void expect_made_with(fixture *f, const char *flip, const char *erase, int64_t first,
+                             int count, uint64_t *ret_hashes, uint64_t *ret_items)
+{
+    reid_config *config = augmented_config(f->folder, "2");
+    reid_loader *loader = NULL;
+    reid_error err = {0};
+    reid_assert_ok(reid_config_set(config, "INPUT.FLIP.PROB", flip, &err), &err);
+    reid_assert_ok(reid_config_set(config, "INPUT.REA.PROB", erase, &err), &err);
+    reid_assert_ok(reid_train_loader_new(config, f->train, 0, 1, 11, first, &loader, &err), &err);
+    for (int b = 0; b < count; b++) {
+        const reid_batch *batch = next(loader);
+        ret_hashes[b] = hash_images(batch);
+        ret_items[b] = hash_items(batch);
+    }
+    reid_loader_free(loader);
+    reid_config_free(config);
+}
+
+static void set_chances(reid_loader *loader, double flip, double erase)
+{
+    reid_augmentation augmentation = reid_loader_augmentation(loader);
+    augmentation.flip_probability = flip;
+    augmentation.erase_probability = erase;
+    reid_loader_set_augmentation(loader, &augmentation);
+}
+
+/* Set after any number of batches, with the prefetched ones done, half done or not begun: those
+ * before are of a loader that was left alone, those from then on of one made with the new values.
+ */
+static void test_augmentation_changes_at_the_next_batch(void **state)
+{
+    enum { BATCHES = 12 };
+    fixture *f = *state;
+    uint64_t before[BATCHES], after[BATCHES], last[BATCHES], items[BATCHES];
+    expect_made_with(f, "0.5", "0.5", 0, BATCHES, before, items);
+    expect_made_with(f, "0.9", "0.0", 0, BATCHES, after, items);
+    expect_made_with(f, "0.0", "1.0", 0, BATCHES, last, items);
+    static const char *const workers[] = {"1", "2", "7"};
+    for (int at = 0; at < BATCHES - 4; at++) {
+        reid_loader *loader = train_loader(f, workers[at % 3], 0, 1, 0);
+        reid_augmentation first = reid_loader_augmentation(loader);
+        assert_true(first.flips && first.erases && first.flip_probability == 0.5);
+        for (int b = 0; b < BATCHES; b++) {
+            if (b == at) {
+                set_chances(loader, 0.1, 0.9); /* nobody sees it */
+                set_chances(loader, 0.9, 0);
+            }
+            if (b == at + 3)
+                set_chances(loader, 0, 1);
+            const reid_batch *batch = next(loader);
+            const uint64_t *expected = b < at ? before : b < at + 3 ? after : last;
+            assert_int_equal(batch->number, b);
+            assert_true(hash_items(batch) == items[b]);
+            assert_true(hash_images(batch) == expected[b]);
+        }
+        set_chances(loader, 0.5, 0.5);
+        reid_loader_free(loader); /* with batches that are made anew */
+    }
+    assert_true(before[0] != after[0] && after[0] != last[0]);
+}
+
 static void test_more_ranks_than_images(void **state)
 {
     fixture *f = *state;
@@ -302,6 +370,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_batch_belongs_to_its_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_test_loader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rewind, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_augmentation_changes_at_the_next_batch, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_more_ranks_than_images, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_image, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
