@@ -1,104 +1,17 @@
-#include "engine/control.h"
-
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "engine/hooks/eval_hook.h"
+#include "engine/control_private.h"
+#include "engine/guest/host_private.h"
 #include "engine/trainer.h"
 
-#define KNOBS_MAX 32
 #define OLD_JOURNALS_MAX 10000
-
-typedef REID_VEC(reid_control_request) request_list;
-
-struct reid_control {
-    reid_hook base;
-    reid_control_options options;
-    char *journal_path;
-    reid_journal *journal;            /* rank 0, once there is a word */
-    reid_journal_entries batch;       /* rank 0: written, not shared yet */
-    reid_str text;                    /* the lines of `batch`, or what rank 0 has sent */
-    reid_journal_entries pending;     /* in order of (iteration, seq) */
-    int64_t done_iteration, done_seq; /* the last word that was applied; -1: none */
-    bool changed[KNOBS_MAX];
-    reid_control_outcome outcome;
-};
-
-/* ---- queue ---- */
-
-struct reid_control_queue {
-    pthread_mutex_t mutex;
-    request_list list;
-};
-
-void reid_control_request_fini(reid_control_request *request)
-{
-    free(request->id);
-    free(request->kind);
-    free(request->who);
-    free(request->reason);
-    for (size_t i = 0; i < request->setting_count; i++) {
-        free(request->settings[i].name);
-        free(request->settings[i].value);
-    }
-    free(request->settings);
-    *request = (reid_control_request){0};
-}
-
-reid_control_queue *reid_control_queue_new(void)
-{
-    reid_control_queue *queue = reid_xcalloc(1, sizeof *queue);
-    pthread_mutex_init(&queue->mutex, NULL);
-    return queue;
-}
-
-void reid_control_queue_free(reid_control_queue *queue)
-{
-    if (!queue)
-        return;
-    for (size_t i = 0; i < queue->list.count; i++)
-        reid_control_request_fini(&queue->list.items[i]);
-    reid_vec_fini(&queue->list);
-    pthread_mutex_destroy(&queue->mutex);
-    free(queue);
-}
-
-reid_status reid_control_queue_push(reid_control_queue *queue, reid_control_request *own_request,
-                                    reid_error *err)
-{
-    bool known = false;
-    pthread_mutex_lock(&queue->mutex);
-    for (size_t i = 0; i < queue->list.count; i++)
-        known |= strcmp(queue->list.items[i].id, own_request->id) == 0;
-    bool full = queue->list.count >= REID_CONTROL_QUEUE_LIMIT;
-    if (!known && !full) {
-        reid_vec_push(&queue->list, *own_request);
-        *own_request = (reid_control_request){0};
-    }
-    pthread_mutex_unlock(&queue->mutex);
-    reid_control_request_fini(own_request);
-    if (full && !known)
-        return reid_fail(err, REID_ERR_EXHAUSTED, "%d requests wait already for the next step",
-                         REID_CONTROL_QUEUE_LIMIT);
-    return REID_OK;
-}
-
-static request_list take_all(reid_control_queue *queue)
-{
-    pthread_mutex_lock(&queue->mutex);
-    request_list list = queue->list;
-    queue->list = (request_list){0};
-    pthread_mutex_unlock(&queue->mutex);
-    return list;
-}
 
 /* ---- what is to come ---- */
 
@@ -118,20 +31,6 @@ static void add_pending(reid_control *control, reid_journal_entry *own_entry)
     *own_entry = (reid_journal_entry){0};
 }
 
-/* The value that a knob will have before this iteration, as far as is known. */
-static void value_before(const reid_control *control, const reid_knob *knob, int64_t iteration,
-                         char ret_text[32])
-{
-    reid_format_double(ret_text, knob->get(&control->options.targets));
-    const reid_journal_entries *lists[] = {&control->pending, &control->batch};
-    for (size_t k = 0; k < REID_COUNT_OF(lists); k++)
-        for (size_t i = 0; i < lists[k]->list.count; i++) {
-            const reid_journal_entry *entry = &lists[k]->list.items[i];
-            if (entry->iteration <= iteration && strcmp(entry->name, knob->name) == 0)
-                snprintf(ret_text, 32, "%s", entry->new_value);
-        }
-}
-
 /* ---- rank 0: from requests to words ---- */
 
 static reid_status open_journal(reid_control *control, reid_error *err)
@@ -141,27 +40,6 @@ static reid_status open_journal(reid_control *control, reid_error *err)
     reid_journal_entries known;
     REID_TRY(reid_journal_open(control->journal_path, &control->journal, &known, err));
     reid_journal_entries_fini(&known);
-    return REID_OK;
-}
-
-static reid_status check_kind(const reid_control *control, const reid_control_request *request,
-                              reid_error *err)
-{
-    static const char *const kinds[] = {"set", "checkpoint", "evaluate", "stop", "pause"};
-    bool known = false;
-    for (size_t i = 0; i < REID_COUNT_OF(kinds); i++)
-        known |= strcmp(kinds[i], request->kind) == 0;
-    if (!known)
-        return reid_fail(err, REID_ERR_UNSUPPORTED, "this reid-train does not know '%.32s'",
-                         request->kind);
-    bool set = strcmp(request->kind, "set") == 0;
-    if (set &&
-        (request->setting_count == 0 || request->setting_count > REID_CONTROL_SETTINGS_LIMIT))
-        return reid_fail(err, REID_ERR_INVALID, "a set has 1 to %d settings, not %zu",
-                         REID_CONTROL_SETTINGS_LIMIT, request->setting_count);
-    if (strcmp(request->kind, "evaluate") == 0 && !control->options.targets.eval_hook)
-        return reid_fail(err, REID_ERR_PRECONDITION,
-                         "this job cannot be evaluated: its DATASETS.TESTS is empty");
     return REID_OK;
 }
 
@@ -185,54 +63,51 @@ static reid_status choose_iteration(const reid_control *control, int64_t at_iter
     return REID_OK;
 }
 
-static reid_journal_entry make_entry(const reid_control_request *request, int64_t iteration)
+static char *copy(const char *text)
+{
+    return reid_xstrdup(text ? text : "");
+}
+
+reid_journal_entry reid_control_entry(const reid_control_request *request, int64_t iteration,
+                                      const char *name, const char *old_value,
+                                      const char *new_value)
 {
     return (reid_journal_entry){
         .wall_ms = request->wall_ms,
         .iteration = iteration,
-        .id = reid_xstrdup(request->id),
-        .who = reid_xstrdup(request->who),
-        .kind = reid_xstrdup(request->kind),
-        .reason = reid_xstrdup(request->reason),
+        .id = copy(request->id),
+        .who = copy(request->who),
+        .kind = copy(request->kind),
+        .name = copy(name),
+        .old_value = copy(old_value),
+        .new_value = copy(new_value),
+        .reason = copy(request->reason),
     };
 }
 
 static reid_status make_entries(reid_control *control, const reid_control_request *request,
-                                int64_t iteration, reid_journal_entries *entries, reid_error *err)
+                                int64_t next, reid_journal_entries *entries, reid_error *err)
 {
-    for (size_t i = 0; i < request->setting_count; i++) {
-        double value = 0;
-        char old_text[32], new_text[32];
-        const reid_control_setting *setting = &request->settings[i];
-        REID_TRY(
-            reid_knob_check(&control->options.targets, setting->name, setting->value, &value, err));
-        value_before(control, reid_knob_find(setting->name), iteration, old_text);
-        reid_format_double(new_text, value);
-        reid_journal_entry entry = make_entry(request, iteration);
-        entry.name = reid_xstrdup(setting->name);
-        entry.old_value = reid_xstrdup(old_text);
-        entry.new_value = reid_xstrdup(new_text);
-        reid_vec_push(&entries->list, entry);
-    }
-    if (request->setting_count > 0)
-        return REID_OK;
-    reid_journal_entry entry = make_entry(request, iteration);
-    entry.name = reid_xstrdup("");
-    entry.old_value = reid_xstrdup("");
-    entry.new_value = reid_xstrdup("");
-    reid_vec_push(&entries->list, entry);
+    const reid_word_kind *kind = reid_word_kind_find(request->kind);
+    int64_t iteration = 0;
+    if (!kind)
+        return reid_fail(err, REID_ERR_UNSUPPORTED, "this reid-train does not know '%.32s'",
+                         request->kind);
+    if (kind->between && control->base.trainer->iteration_begun)
+        next = REID_MAX(next, control->base.trainer->iter + 1);
+    REID_TRY(choose_iteration(control, request->at_iter, next, &iteration, err));
+    if (kind->make)
+        return kind->make(control, request, iteration, entries, err);
+    reid_vec_push(&entries->list, reid_control_entry(request, iteration, "", "", ""));
     return REID_OK;
 }
 
 /* All settings of a request, or none. */
-static reid_status accept(reid_control *control, const reid_control_request *request, int64_t next,
-                          reid_error *err)
+reid_status reid_control_accept(reid_control *control, const reid_control_request *request,
+                                int64_t next, reid_error *err)
 {
-    int64_t iteration = 0;
-    REID_TRY(check_kind(control, request, err));
-    REID_TRY(choose_iteration(control, request->at_iter, next, &iteration, err));
     reid_journal_entries entries = {0};
-    reid_status status = make_entries(control, request, iteration, &entries, err);
+    reid_status status = make_entries(control, request, next, &entries, err);
     if (status == REID_OK)
         status = open_journal(control, err);
     if (status == REID_OK)
@@ -249,21 +124,28 @@ static reid_status accept(reid_control *control, const reid_control_request *req
     return REID_OK;
 }
 
+reid_status reid_control_push(reid_control *control, reid_control_request *own_request,
+                              reid_error *err)
+{
+    return reid_control_queue_push(control->options.queue, own_request, err);
+}
+
 size_t reid_control_prepare(reid_control *control, int64_t next)
 {
-    if (control->options.comm->rank != 0 || !control->options.queue)
+    if (control->options.comm->rank != 0)
         return 0;
-    request_list requests = take_all(control->options.queue);
-    for (size_t i = 0; i < requests.count; i++) {
+    for (int i = 0; control->options.queue && i < REID_CONTROL_QUEUE_LIMIT; i++) {
+        reid_control_request request = reid_control_queue_take(control->options.queue);
+        if (!request.id)
+            break;
         reid_error why = {0};
-        if (accept(control, &requests.items[i], next, &why) != REID_OK) {
-            reid_log_info("control refused %s: %s", requests.items[i].kind, why.text);
+        if (reid_control_accept(control, &request, next, &why) != REID_OK) {
+            reid_log_info("control refused %s: %s", request.kind, why.text);
             if (control->options.refused)
-                control->options.refused(control->options.user, requests.items[i].id, &why);
+                control->options.refused(control->options.user, request.id, &why);
         }
-        reid_control_request_fini(&requests.items[i]);
+        reid_control_request_fini(&request);
     }
-    reid_vec_fini(&requests);
     return control->text.length;
 }
 
@@ -337,74 +219,55 @@ reid_status reid_control_share(reid_control *control, size_t bytes, reid_error *
     return status;
 }
 
+/* A fence: all ranks learn what rank 0 has now. */
+static reid_status share_now(reid_control *control, int64_t next, reid_error *err)
+{
+    uint64_t bytes = reid_control_prepare(control, next);
+    REID_TRY(reid_comm_broadcast(control->options.comm, &bytes, sizeof bytes, 0, err));
+    return reid_control_share(control, bytes, err);
+}
+
+reid_status reid_control_fence(reid_control *control, reid_point point, reid_error *err)
+{
+    const reid_trainer *trainer = control->base.trainer;
+    const reid_guest_host *guests = control->options.guests;
+    bool due = point == REID_BEFORE_TRAIN || (guests && reid_guest_host_is_due(guests, point));
+    if (!due)
+        return REID_OK;
+    REID_TRY(share_now(control, trainer->iter + (point == REID_AFTER_STEP), err));
+    bool before = point == REID_BEFORE_EPOCH || point == REID_BEFORE_STEP;
+    return before ? reid_control_apply(control, err) : REID_OK;
+}
+
 /* ---- effects ---- */
-
-static void set_knob(reid_control *control, const char *name, const char *text)
-{
-    double value = 0;
-    for (size_t i = 0; reid_knob_at(i); i++) {
-        const reid_knob *knob = reid_knob_at(i);
-        if (strcmp(knob->name, name) != 0 || reid_parse_double(text, &value) != REID_OK)
-            continue;
-        knob->set(&control->options.targets, value);
-        control->changed[i] = true;
-        for (size_t k = 0; knob->derived && reid_knob_at(k); k++)
-            control->changed[k] |= reid_knob_at(k)->hidden;
-    }
-}
-
-/* Results belong to the last iteration, as those of an epoch's end. */
-static reid_status evaluate_now(reid_control *control, reid_error *err)
-{
-    reid_trainer *trainer = control->base.trainer;
-    reid_event_storage_set_iter(trainer->storage, REID_MAX(trainer->iter - 1, 0));
-    REID_TRY(reid_eval_hook_run(control->options.targets.eval_hook, err));
-    reid_event_storage_flush_row(trainer->storage);
-    return REID_OK;
-}
-
-static void end_training(reid_control *control, const reid_journal_entry *word,
-                         reid_control_outcome outcome)
-{
-    char reason[256];
-    snprintf(reason, sizeof reason, "%s by %s%s%s",
-             outcome == REID_CONTROL_PAUSED ? "paused" : "stopped", word->who,
-             *word->reason ? ": " : "", word->reason);
-    reid_trainer_request_stop(control->base.trainer, reason);
-    control->outcome = outcome;
-}
 
 static void log_word(const reid_journal_entry *word)
 {
-    if (*word->name)
-        reid_log_info("control iteration=%lld %s %s: %s -> %s by=%s%s%s",
-                      (long long)word->iteration, word->kind, word->name, word->old_value,
-                      word->new_value, word->who, *word->reason ? " " : "", word->reason);
+    const char *colon = *word->reason ? ": " : "";
+    if (strcmp(word->kind, "set") == 0)
+        reid_log_info("control iteration=%lld %s: %s -> %s by=%s%s%s", (long long)word->iteration,
+                      word->name, word->old_value, word->new_value, word->who, colon, word->reason);
     else
-        reid_log_info("control iteration=%lld %s by=%s%s%s", (long long)word->iteration, word->kind,
-                      word->who, *word->reason ? " " : "", word->reason);
+        reid_log_info("control iteration=%lld %s%s%s by=%s%s%s", (long long)word->iteration,
+                      word->kind, *word->name ? " " : "", word->name, word->who, colon,
+                      word->reason);
 }
 
 static reid_status obey(reid_control *control, const reid_journal_entry *word, reid_error *err)
 {
+    const reid_word_kind *kind = reid_word_kind_find(word->kind);
+    if (!kind)
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "this reid-train does not know the word '%.32s' of the journal, line %lld",
+                         word->kind, (long long)word->seq);
     if (control->options.comm->rank == 0)
         log_word(word);
     control->done_iteration = word->iteration;
     control->done_seq = word->seq;
-    if (strcmp(word->kind, "set") == 0)
-        set_knob(control, word->name, word->new_value);
-    else if (strcmp(word->kind, "checkpoint") == 0)
-        return control->options.checkpoint(control->options.user, err);
-    else if (strcmp(word->kind, "evaluate") == 0 && control->options.targets.eval_hook)
-        return evaluate_now(control, err);
-    else if (strcmp(word->kind, "stop") == 0)
-        end_training(control, word, REID_CONTROL_STOPPED);
-    else if (strcmp(word->kind, "pause") == 0)
-        end_training(control, word, REID_CONTROL_PAUSED);
-    return REID_OK;
+    return kind->obey(control, word, err);
 }
 
-reid_status reid_control_apply(reid_control *control, reid_error *err)
+static reid_status obey_pending(reid_control *control, reid_error *err)
 {
     reid_status status = REID_OK;
     while (status == REID_OK && control->outcome == REID_CONTROL_NONE &&
@@ -416,6 +279,24 @@ reid_status reid_control_apply(reid_control *control, reid_error *err)
         reid_journal_entry_fini(&word);
     }
     return status;
+}
+
+reid_status reid_control_apply(reid_control *control, reid_error *err)
+{
+    do {
+        control->added_guest = false;
+        REID_TRY(obey_pending(control, err));
+        if (control->added_guest) /* its before_train may have had wishes */
+            REID_TRY(share_now(control, control->base.trainer->iter, err));
+    } while (control->added_guest);
+    return REID_OK;
+}
+
+bool reid_control_take_skip(reid_control *control)
+{
+    bool skip = control->skip_step;
+    control->skip_step = false;
+    return skip;
 }
 
 reid_control_outcome reid_control_outcome_of(const reid_control *control)
@@ -442,11 +323,13 @@ static reid_status move_aside(const reid_control *control, reid_error *err)
     return reid_fail(err, REID_ERR_EXHAUSTED, "'%s' has too many old journals", folder);
 }
 
-/* A stop or pause has been obeyed: whoever resumes wants to go on. */
+/* A stop or pause has been obeyed: whoever resumes wants to go on. A remote hook must come again.
+ */
 static bool is_replayed(const reid_control *control, const reid_journal_entry *entry)
 {
-    return !is_done(control, entry) && strcmp(entry->kind, "stop") != 0 &&
-           strcmp(entry->kind, "pause") != 0;
+    const reid_word_kind *kind = reid_word_kind_find(entry->kind);
+    return !is_done(control, entry) && (!kind || kind->replayed) &&
+           !reid_guest_host_must_return(entry);
 }
 
 static reid_status read_old(reid_control *control, bool resumed, reid_error *err)
@@ -459,6 +342,7 @@ static reid_status read_old(reid_control *control, bool resumed, reid_error *err
     REID_TRY(reid_journal_open(control->journal_path, &control->journal, &known, err));
     size_t count = 0;
     for (size_t i = 0; i < known.list.count; i++) {
+        reid_guest_host_knows_wish(control->options.guests, &known.list.items[i]);
         if (!is_replayed(control, &known.list.items[i]))
             continue;
         reid_str_addf(&control->text, "%s\n", known.list.items[i].line);
@@ -519,7 +403,7 @@ static reid_status load_state(reid_hook *base, const reid_json *json, reid_error
             return reid_fail(err, REID_ERR_CORRUPT, "the knob %s has no number that it can have",
                              name);
         char text[32];
-        set_knob(control, name, reid_format_double(text, number));
+        reid_control_set_knob(control, name, reid_format_double(text, number));
     }
     control->done_iteration = reid_json_as_int(reid_json_get(json, "iteration"), -1);
     control->done_seq = reid_json_as_int(reid_json_get(json, "seq"), -1);

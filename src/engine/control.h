@@ -7,9 +7,15 @@
  * that the ranks exchange after each step anyway; only when there are some do the ranks take part
  * in one broadcast. So a step without words costs nothing, and a word costs one small broadcast.
  *
+ * Hooks that the training waits for are answered sooner: after a point where one is due all ranks
+ * take part in a fence (reid_control_fence), one broadcast of 8 bytes when nobody wants anything.
+ * What is agreed on there holds for the very next thing: after before_step, for that step.
+ *
  * Every rank keeps the words that are to come in order of (iteration, seq) and applies them between
- * two steps: a set changes a knob (knobs.h), `checkpoint` saves, `evaluate` evaluates, `stop` and
- * `pause` end the training with REID_ERR_CANCELLED (the caller saves).
+ * two steps. control_words.c has the table of all kinds: a set changes a knob (knobs.h),
+ * `checkpoint` saves, `evaluate` evaluates, `skip_step` drops a batch, `profile` records, `stop`
+ * and `pause` end the training with REID_ERR_CANCELLED (the caller saves), hook_* change the list
+ * of guest hooks (guest/host.h).
  *
  * Resuming: the control is a hook without points, whose saved state is the last word that was
  * applied and the knobs that were changed. Words of the journal behind it are replayed at their
@@ -26,6 +32,7 @@
 
 #include "base/journal.h"
 #include "comm/comm.h"
+#include "engine/guest/host.h"
 #include "engine/hook.h"
 #include "engine/knobs.h"
 
@@ -40,11 +47,13 @@ typedef struct reid_control_setting {
 
 typedef struct reid_control_request {
     char *id;        /* unique; a second one with the same id is dropped */
-    char *kind;      /* "set", "checkpoint", "evaluate", "stop", "pause" */
+    char *kind;      /* a row of control_words.c */
     int64_t at_iter; /* 0: as soon as possible */
     int64_t wall_ms;
     char *who, *reason;
-    reid_control_setting *settings; /* of a set: at least one */
+    /* set: knobs and values. profile: "steps". hook_add: name and spec (guest/guest.h).
+     * hook_remove, hook_enable, hook_disable: the id. */
+    reid_control_setting *settings;
     size_t setting_count;
 } reid_control_request;
 
@@ -72,6 +81,9 @@ typedef struct reid_control_options {
     reid_control_queue *queue; /* of rank 0; NULL: no words come */
     const char *journal_path;  /* copied */
     reid_knob_targets targets;
+    reid_guest_host *guests; /* borrowed; NULL: no guest hooks */
+    /* Records the next steps, on all ranks. NULL: it cannot. */
+    reid_status (*profile)(void *user, int64_t steps, reid_error *err);
     /* Saves a checkpoint to resume from, with what the trainer's state is now. Called on all ranks.
      */
     reid_status (*checkpoint)(void *user, reid_error *err);
@@ -90,7 +102,20 @@ reid_control *reid_control_new(const reid_control_options *options, reid_hook **
  * (journal.1.jsonl, …). CORRUPT when the journal was tampered with. */
 reid_status reid_control_replay(reid_control *control, bool resumed, reid_error *err);
 
-/* For the trainer. Rank 0: looks into the queue; `next` is the iteration after this step. Returns
+/* Rank 0, stepping thread: as prepare does with what is in the queue. For wishes of hooks. */
+reid_status reid_control_accept(reid_control *control, const reid_control_request *request,
+                                int64_t next, reid_error *err);
+/* Rank 0: into the queue. */
+reid_status reid_control_push(reid_control *control, reid_control_request *own_request,
+                              reid_error *err);
+
+/* For the trainer. Collective, after the hooks of a point: where a hook is due that the training
+ * waits for, and after before_train, ranks agree on what rank 0 has now; before a step it is obeyed
+ * at once. */
+reid_status reid_control_fence(reid_control *control, reid_point point, reid_error *err);
+/* Whether the coming step is to be skipped; once. */
+bool reid_control_take_skip(reid_control *control);
+/* Rank 0: looks into the queue; `next` is the iteration after this step. Returns
  * the bytes to share; 0 on other ranks. */
 size_t reid_control_prepare(reid_control *control, int64_t next);
 /* Collective when bytes, rank 0's answer of the above, is not 0. */

@@ -49,7 +49,7 @@ reid_status reid_hook_call(reid_hook *hook, reid_point point, reid_error *err)
     if (!function)
         return REID_OK;
     reid_status status = function(hook, err);
-    if (status != REID_OK)
+    if (status != REID_OK && !hook->impl->own_errors)
         reid_error_prefix(err, "%s, %s", hook->impl->name, POINT_NAMES[point]);
     return status;
 }

@@ -32,6 +32,8 @@
 #ifndef REID_ENGINE_HOOK_H
 #define REID_ENGINE_HOOK_H
 
+#include <stdbool.h>
+
 #include "base/json.h"
 #include "base/status.h"
 
@@ -56,6 +58,7 @@ typedef reid_status reid_hook_point(reid_hook *hook, reid_error *err);
 
 typedef struct reid_hook_impl {
     const char *name; /* "IterationTimer" */
+    bool own_errors;  /* its errors say whose they are */
     /* NULL: not interested. */
     reid_hook_point *before_train;
     reid_hook_point *after_train; /* runs even where before_train failed or did not run */

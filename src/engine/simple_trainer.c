@@ -19,8 +19,9 @@ static double gathered(const reid_simple_trainer *trainer, int rank, size_t colu
 
 /* ---- metrics ---- */
 
-/* This rank's row, then everybody's. */
-static reid_status exchange(reid_simple_trainer *trainer, double data_time_s, reid_error *err)
+/* This rank's row, then everybody's. A skipped step has no losses. */
+static reid_status exchange(reid_simple_trainer *trainer, double data_time_s, bool skipped,
+                            reid_error *err)
 {
     const reid_step *step = trainer->step;
     double *row = trainer->gathered + (size_t)trainer->comm->size * trainer->width;
@@ -32,7 +33,7 @@ static reid_status exchange(reid_simple_trainer *trainer, double data_time_s, re
     size_t column = FIRST_LOSS;
     for (size_t i = 0; i < step->impl->scalar_count(step); i++) {
         if (step->impl->scalar_is_loss(step, i))
-            row[column++] = step->impl->scalar(step, i);
+            row[column++] = skipped ? 0 : step->impl->scalar(step, i);
     }
     REID_ASSERT(column == trainer->width);
     REID_TRY(reid_comm_allgather(trainer->comm, row, trainer->width * sizeof *row,
@@ -104,7 +105,7 @@ static reid_status put_losses(reid_simple_trainer *trainer, double total, reid_e
 static reid_status write_metrics(reid_simple_trainer *trainer, const reid_step_batch *batch,
                                  double data_time_s, reid_error *err)
 {
-    REID_TRY(exchange(trainer, data_time_s, err));
+    REID_TRY(exchange(trainer, data_time_s, false, err));
     REID_TRY(put_metrics(trainer, err));
     if (trainer->comm->rank == 0)
         REID_TRY(put_data_time(trainer, err));
@@ -127,6 +128,12 @@ static reid_status write_metrics(reid_simple_trainer *trainer, const reid_step_b
 
 /* ---- the step ---- */
 
+static reid_status share_words(reid_simple_trainer *trainer, reid_error *err)
+{
+    size_t words = (size_t)gathered(trainer, 0, WORD_BYTES);
+    return words > 0 ? reid_control_share(trainer->base.control, words, err) : REID_OK;
+}
+
 static reid_status run_step(reid_trainer *base, reid_error *err)
 {
     reid_simple_trainer *trainer = (reid_simple_trainer *)base;
@@ -139,8 +146,21 @@ static reid_status run_step(reid_trainer *base, reid_error *err)
     REID_TRY(step->impl->backward(step, err));
     REID_TRY(write_metrics(trainer, &batch, data_time_s, err));
     REID_TRY(step->impl->update(step, err));
-    size_t words = (size_t)gathered(trainer, 0, WORD_BYTES);
-    return words > 0 ? reid_control_share(trainer->base.control, words, err) : REID_OK;
+    return share_words(trainer, err);
+}
+
+/* Stops and words are agreed on all the same. */
+static reid_status skip_step(reid_trainer *base, reid_error *err)
+{
+    reid_simple_trainer *trainer = (reid_simple_trainer *)base;
+    reid_step_batch batch = {0};
+    double start_s = reid_clock_seconds();
+    REID_TRY(trainer->step->impl->next(trainer->step, &batch, err));
+    double data_time_s = reid_clock_seconds() - start_s;
+    REID_TRY(exchange(trainer, data_time_s, true, err));
+    if (trainer->comm->rank == 0)
+        REID_TRY(put_data_time(trainer, err));
+    return share_words(trainer, err);
 }
 
 /* One rank need not wait for the next exchange. */
@@ -152,6 +172,7 @@ static bool agree_stop(reid_trainer *base, bool wish)
 
 static const reid_trainer_impl SIMPLE_TRAINER = {
     .run_step = run_step,
+    .skip_step = skip_step,
     .agree_stop = agree_stop,
 };
 

@@ -95,16 +95,38 @@ static reid_status apply_control(reid_trainer *trainer, reid_error *err)
     return stopped(trainer, trainer->stop_reason, err);
 }
 
+/* A point, and what comes of it at once. */
+static reid_status run_point(reid_trainer *trainer, reid_point point, reid_error *err)
+{
+    REID_TRY(call_hooks(trainer, point, err));
+    if (!trainer->control)
+        return REID_OK;
+    REID_TRY(reid_control_fence(trainer->control, point, err));
+    if (reid_control_outcome_of(trainer->control) == REID_CONTROL_NONE)
+        return REID_OK;
+    return stopped(trainer, trainer->stop_reason, err);
+}
+
+static reid_status run_or_skip_step(reid_trainer *trainer, reid_error *err)
+{
+    bool skip = trainer->control && reid_control_take_skip(trainer->control);
+    if (skip && trainer->impl->skip_step)
+        return trainer->impl->skip_step(trainer, err);
+    return trainer->impl->run_step(trainer, err);
+}
+
 /* ---- the loop ---- */
 
 static reid_status run_iteration(reid_trainer *trainer, reid_error *err)
 {
     reid_event_storage_set_iter(trainer->storage, trainer->iter);
-    REID_TRY(call_hooks(trainer, REID_BEFORE_STEP, err));
-    REID_TRY(trainer->impl->run_step(trainer, err));
-    REID_TRY(call_hooks(trainer, REID_AFTER_STEP, err));
+    trainer->iteration_begun = true;
+    REID_TRY(run_point(trainer, REID_BEFORE_STEP, err));
+    REID_TRY(run_or_skip_step(trainer, err));
+    REID_TRY(run_point(trainer, REID_AFTER_STEP, err));
     reid_event_storage_flush_row(trainer->storage);
     trainer->iter++;
+    trainer->iteration_begun = false;
     trainer->epoch_open = trainer->iter % trainer->iters_per_epoch == 0;
     return stop_if_agreed(trainer, err);
 }
@@ -113,8 +135,10 @@ static reid_status enter_epoch(reid_trainer *trainer, reid_error *err)
 {
     trainer->epoch = trainer->iter / trainer->iters_per_epoch;
     reid_event_storage_set_epoch(trainer->storage, trainer->epoch);
-    bool at_start = trainer->iter % trainer->iters_per_epoch == 0;
-    return at_start ? call_hooks(trainer, REID_BEFORE_EPOCH, err) : REID_OK;
+    if (trainer->iter % trainer->iters_per_epoch != 0)
+        return REID_OK;
+    trainer->iteration_begun = true;
+    return run_point(trainer, REID_BEFORE_EPOCH, err);
 }
 
 /* What hooks put here belongs to the last iteration, as in fast-reid. */
@@ -122,14 +146,14 @@ static reid_status leave_epoch(reid_trainer *trainer, reid_error *err)
 {
     trainer->epoch_open = false;
     reid_event_storage_set_iter(trainer->storage, trainer->iter - 1);
-    REID_TRY(call_hooks(trainer, REID_AFTER_EPOCH, err));
+    REID_TRY(run_point(trainer, REID_AFTER_EPOCH, err));
     reid_event_storage_flush_row(trainer->storage);
     return REID_OK;
 }
 
 static reid_status run_all(reid_trainer *trainer, reid_error *err)
 {
-    REID_TRY(call_hooks(trainer, REID_BEFORE_TRAIN, err));
+    REID_TRY(run_point(trainer, REID_BEFORE_TRAIN, err));
     if (trainer->epoch_open)
         REID_TRY(leave_epoch(trainer, err));
     while (trainer->iter < trainer->max_iter) {

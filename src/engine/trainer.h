@@ -16,7 +16,8 @@
  * first. The caller decides about a checkpoint.
  *
  * Control words (control.h) are applied before an iteration, and before before_epoch if it is the
- * first of its epoch; a stop or pause ends the training there.
+ * first of its epoch; a stop or pause ends the training there. What hooks want of a point that the
+ * training waits for is agreed on right after the point.
  *
  * State (reid_trainer_save_state) may be taken after reid_trainer_train, or by a hook in
  * after_epoch: then hooks registered before it have done their after_epoch, and a resume continues
@@ -44,6 +45,8 @@ struct reid_control;
 typedef struct reid_trainer_impl {
     /* One iteration: trainer->iter is its number. Required. */
     reid_status (*run_step)(reid_trainer *trainer, reid_error *err);
+    /* Draws the batch of this iteration and drops it. NULL: steps cannot be skipped. */
+    reid_status (*skip_step)(reid_trainer *trainer, reid_error *err);
     /* Whether to stop after this step, the same answer on all ranks: `wish` is this rank's. Called
      * after each step. NULL: the wish is the answer (one rank). */
     bool (*agree_stop)(reid_trainer *trainer, bool wish);
@@ -69,8 +72,9 @@ struct reid_trainer {
     bool stop_requested;
     char stop_reason[256];
     const volatile sig_atomic_t
-        *stop_signal; /* NULL, or a flag: the number of a signal that asks for a stop */
-    bool epoch_open;  /* the last iteration of `epoch` is done, its after_epoch has not begun */
+        *stop_signal;     /* NULL, or a flag: the number of a signal that asks for a stop */
+    bool iteration_begun; /* before_epoch or before_step of `iter` has been called */
+    bool epoch_open;      /* the last iteration of `epoch` is done, its after_epoch has not begun */
 };
 
 /* max_epoch ≥ 0, iters_per_epoch ≥ 1. */

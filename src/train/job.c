@@ -20,6 +20,7 @@ reid_status reid_job_env_read(reid_job_env *ret_env, reid_error *err)
         env.job_id = getenv("REIDD_JOB");
         env.link_address = getenv("REIDD_LINK");
         env.ticket = getenv("REIDD_TICKET");
+        env.hook_dir = getenv("REIDD_HOOK_DIR");
         if (env.job_id == NULL || attempt == NULL ||
             reid_parse_int64(attempt, &number) != REID_OK || number < 1)
             return reid_fail(

@@ -18,6 +18,7 @@ typedef struct reid_job_env {
     const char *attempt_dir;
     const char *link_address; /* unix:/path; NULL when there is no link */
     const char *ticket;       /* secret; never logged */
+    const char *hook_dir;     /* of native hooks, REIDD_HOOK_DIR; NULL: none */
 } reid_job_env;
 
 /* Reads the environment; pointers stay valid while it is not changed. INVALID when it is

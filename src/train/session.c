@@ -356,6 +356,46 @@ static void tell_refused(void *user, const char *id, const reid_error *why)
     reid_link_refused(((reid_session *)user)->link, id, why);
 }
 
+/* Rank 0: what the daemon should know of the hooks. */
+static void tell_hooks(void *user, int64_t guest, const char *sentence)
+{
+    reid_session *session = user;
+    if (sentence) {
+        reid_link_note(session->link, guest, sentence);
+        return;
+    }
+    size_t count = reid_guest_host_count(session->guests);
+    reid_guest_info *list = reid_xcalloc(count + 1, sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        list[i] = reid_guest_host_at(session->guests, i);
+    reid_link_hooks(session->link, list, count, session->trainer.base.iter);
+    free(list);
+}
+
+static void add_guests(reid_session *session)
+{
+    session->hook_context = (reid_hook_context){
+        .comm = session->comm,
+        .optimizer = session->optimizer,
+        .schedule = session->schedule,
+        .evaluate = reid_config_count(session->config, "DATASETS.TESTS") > 0 ? evaluate : NULL,
+        .evaluate_user = session,
+        .save = save,
+        .save_user = session,
+    };
+    const reid_guest_host_options options = {
+        .rank = session->comm->rank,
+        .env = {.native_dir = session->env.hook_dir,
+                .port = reid_link_remote_port(session->link),
+                .context = &session->hook_context},
+        .note = tell_hooks,
+        .user = session,
+    };
+    reid_hook *hook = NULL;
+    session->guests = reid_guest_host_new(&options, &hook);
+    reid_trainer_add_hook(&session->trainer.base, hook);
+}
+
 static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *checkpointer)
 {
     char *path = reid_path_join(session->output_dir, REID_JOURNAL_FILE);
@@ -368,6 +408,7 @@ static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *
                     .loader = session->loader,
                     .eval_hook = eval_hook,
                     .checkpointer = checkpointer},
+        .guests = session->guests,
         .checkpoint = checkpoint_now,
         .agreed = tell_agreed,
         .refused = tell_refused,
@@ -377,6 +418,7 @@ static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *
     session->control = reid_control_new(&options, &hook);
     reid_trainer_add_hook(&session->trainer.base, hook);
     session->trainer.base.control = session->control;
+    reid_guest_host_set_control(session->guests, session->control);
     free(path);
 }
 
@@ -409,6 +451,7 @@ static reid_status add_hooks(reid_session *session, reid_error *err)
     reid_hook *eval_hook = tests > 0 ? reid_eval_hook_new(&eval) : NULL;
     reid_hook *saver = reid_periodic_checkpointer_new(&checkpointer);
     reid_trainer_add_hook(trainer, eval_hook);
+    add_guests(session);
     add_control(session, eval_hook, saver);
     reid_trainer_add_hook(trainer,
                           reid_periodic_writer_new(REID_PERIODIC_WRITER_PERIOD, writers, 3));

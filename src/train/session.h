@@ -19,6 +19,7 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "engine/control.h"
+#include "engine/guest/host.h"
 #include "engine/simple_trainer.h"
 #include "modeling/model.h"
 #include "nn/params.h"
@@ -56,7 +57,9 @@ typedef struct reid_session {
     reid_reducer *reducer;
     reid_loader *loader;
     reid_simple_trainer trainer;
-    reid_control *control; /* one of the trainer's hooks */
+    reid_control *control;   /* one of the trainer's hooks */
+    reid_guest_host *guests; /* another */
+    reid_hook_context hook_context;
     bool trainer_made;
 } reid_session;
 

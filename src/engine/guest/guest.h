@@ -114,6 +114,7 @@ typedef struct reid_guest_env {
 
 typedef struct reid_guest_kind {
     const char *name;
+    bool transient; /* not saved: whoever it belongs to must come again after a resume */
     bool all_ranks; /* opened and called on every rank, and may call collectives */
     /* `id` is 0 when the spec is only tried. May fill in spec->points; every point that it will be
      * called at must be there. *ret_guest is owned by the caller, who closes it. */
@@ -123,6 +124,8 @@ typedef struct reid_guest_kind {
      * TIMEOUT: it was late (on_late). UNAVAILABLE: it is lost (on_lost). */
     reid_status (*call)(reid_guest *guest, const reid_moment *moment, reid_wishes *wishes,
                         reid_error *err);
+    /* At every after_step at which `call` is not. NULL: not interested. */
+    reid_status (*poll)(reid_guest *guest, reid_wishes *wishes, reid_error *err);
     /* Both or neither; as in reid_hook_impl. */
     void (*save_state)(const reid_guest *guest, reid_json_writer *json);
     reid_status (*load_state)(reid_guest *guest, const reid_json *state, reid_error *err);

@@ -53,6 +53,22 @@ reid_guest_host *reid_guest_host_new(const reid_guest_host_options *options, rei
 /* Before the training. */
 void reid_guest_host_set_control(reid_guest_host *host, struct reid_control *control);
 
+/* Whether a guest is enabled for this point that the training waits for. The same on all ranks.
+ */
+bool reid_guest_host_is_due(const reid_guest_host *host, reid_point point);
+
+/* For control words. Rank 0: whether the guest of this spec could be added; the spec as it goes
+ * into the journal, all points named. */
+reid_status reid_guest_host_try(reid_guest_host *host, const char *name, const char *spec_json,
+                                char **ret_name, reid_str *ret_spec, reid_error *err);
+/* All ranks. Whoever is added gets its before_train. An id that is not there is ignored. */
+reid_status reid_guest_host_add(reid_guest_host *host, int64_t id, const char *spec_json,
+                                int64_t iteration, const char *who, bool *ret_wishes,
+                                reid_error *err);
+void reid_guest_host_remove(reid_guest_host *host, int64_t id);
+void reid_guest_host_enable(reid_guest_host *host, int64_t id, bool enabled);
+const char *reid_guest_host_name(const reid_guest_host *host, int64_t id); /* NULL: no such guest */
+
 size_t reid_guest_host_count(const reid_guest_host *host);
 reid_guest_info reid_guest_host_at(const reid_guest_host *host, size_t index);
 
