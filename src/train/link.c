@@ -15,9 +15,12 @@
 #include "reid/v1/link.pb-c.h"
 #include "rpc/channel.h"
 #include "rpc/code.h"
+#include "rpc/text.h"
+#include "train/link_mail.h"
 
 #define RECONNECT_MS 250
 #define TICK_MS 200 /* progress goes out at most this often */
+#define SETTLE_MS 20
 
 typedef struct agreed_words {
     char *id;
@@ -29,7 +32,8 @@ typedef struct agreed_words {
 
 typedef struct refused_words {
     char *id;
-    reid_error why;
+    reid_status code;
+    char *sentence;
 } refused_words;
 
 struct reid_link {
@@ -39,7 +43,8 @@ struct reid_link {
     bool thread_runs;
     uv_loop_t loop;
     uv_async_t wake;
-    uv_timer_t reconnect, tick;
+    uv_timer_t reconnect, tick, settled;
+    reid_link_mail *mail; /* has a mutex of its own */
 
     /* Stepping thread only. */
     reid_record_file *spool;
@@ -58,6 +63,8 @@ struct reid_link {
     int64_t last_seq;
     bool closing;
     double close_deadline;
+    bool ready; /* a daemon has said what it had to say at first */
+    pthread_cond_t is_ready;
 
     /* Loop thread only. */
     reid_rpc_channel *channel;
@@ -202,7 +209,8 @@ static void send_failure(reid_link *link)
     free(sentence);
 }
 
-static void send_agreed(reid_link *link)
+/* False when some of them, or an event after them, must wait. */
+static bool send_agreed(reid_link *link)
 {
     bool full = false;
     pthread_mutex_lock(&link->mutex);
@@ -223,6 +231,12 @@ static void send_agreed(reid_link *link)
         words->sent = !full;
     }
     pthread_mutex_unlock(&link->mutex);
+    return !full;
+}
+
+static bool send_mail_up(void *user, Reid__V1__LinkUp *up)
+{
+    return send_up(user, up) == REID_OK;
 }
 
 static void send_refused(reid_link *link)
@@ -232,14 +246,15 @@ static void send_refused(reid_link *link)
         refused_words *words = &link->refused.items[0];
         Reid__V1__LinkRefused message = REID__V1__LINK_REFUSED__INIT;
         message.id = words->id;
-        message.code = reid_rpc_code_from_status(words->why.code);
-        message.sentence = words->why.text;
+        message.code = reid_rpc_code_from_status(words->code);
+        message.sentence = words->sentence;
         Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
         up.kind_case = REID__V1__LINK_UP__KIND_REFUSED;
         up.refused = &message;
         if (send_up(link, &up) != REID_OK)
             break;
         free(words->id);
+        free(words->sentence);
         reid_vec_remove(&link->refused, 0);
     }
     pthread_mutex_unlock(&link->mutex);
@@ -256,6 +271,7 @@ static bool finish_if_done(reid_link *link)
         stored = stored && link->agreed.items[i].sent;
     bool late = reid_clock_seconds() >= link->close_deadline;
     pthread_mutex_unlock(&link->mutex);
+    stored = stored && reid_link_mail_is_empty(link->mail);
     bool flushed = link->stream == NULL || reid_rpc_stream_queued(link->stream) == 0;
     if (!closing || !(late || (stored && flushed && link->accepted)))
         return false;
@@ -263,22 +279,31 @@ static bool finish_if_done(reid_link *link)
     return true;
 }
 
+/* Events of a hook come after the word that added it. */
+static void send_new(reid_link *link)
+{
+    send_phase(link);
+    bool agreed = send_agreed(link);
+    send_refused(link);
+    if (agreed)
+        reid_link_mail_flush(link->mail, send_mail_up, link);
+    send_rows(link);
+    send_failure(link);
+}
+
 static void send_all(reid_link *link)
 {
     if (link->stream == NULL || !link->accepted)
         return;
-    send_phase(link);
-    send_agreed(link);
-    send_refused(link);
-    send_rows(link);
+    send_new(link);
     send_progress(link);
-    send_failure(link);
 }
 
 static void refuse(reid_link *link, const char *id, const reid_error *why)
 {
     pthread_mutex_lock(&link->mutex);
-    refused_words words = {.id = reid_xstrdup(id), .why = *why};
+    refused_words words = {
+        .id = reid_xstrdup(id), .code = why->code, .sentence = reid_rpc_text_clean(why->text)};
     reid_vec_push(&link->refused, words);
     pthread_mutex_unlock(&link->mutex);
 }
@@ -317,6 +342,16 @@ static void take_request(reid_link *link, const Reid__V1__LinkControl *message)
     }
 }
 
+/* Requests that waited for this link come right after its acceptance. */
+static void on_settled(uv_timer_t *timer)
+{
+    reid_link *link = timer->data;
+    pthread_mutex_lock(&link->mutex);
+    link->ready = true;
+    pthread_cond_broadcast(&link->is_ready);
+    pthread_mutex_unlock(&link->mutex);
+}
+
 static void take_accept(reid_link *link, const Reid__V1__LinkAccept *accept)
 {
     link->accepted = true;
@@ -334,7 +369,10 @@ static void take_accept(reid_link *link, const Reid__V1__LinkAccept *accept)
         words->sent = words->sent && last <= accept->journal_seq;
     }
     pthread_mutex_unlock(&link->mutex);
+    reid_link_mail_up(link->mail);
     send_all(link);
+    if (!link->ready)
+        uv_timer_start(&link->settled, on_settled, SETTLE_MS, 0);
 }
 
 static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *answer, void *user)
@@ -346,6 +384,11 @@ static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *answer, 
         take_accept(link, down->accept);
     } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_CONTROL) {
         take_request(link, down->control);
+    } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_HOOK_VERDICT) {
+        if (down->hook_verdict->verdict != NULL)
+            reid_link_mail_verdict(link->mail, down->hook_verdict);
+    } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_HOOK_GONE) {
+        reid_link_mail_gone(link->mail, down->hook_gone);
     } else if (down->kind_case == REID__V1__LINK_DOWN__KIND_STORED) {
         if (down->stored->seq > link->stored_seq)
             link->stored_seq = down->stored->seq;
@@ -365,6 +408,7 @@ static void on_close(reid_rpc_stream *stream, const reid_error *end, void *user)
     reid_link *link = user;
     link->stream = NULL;
     link->accepted = false;
+    reid_link_mail_down(link->mail);
     if (!link->announced && end->code != REID_ERR_CANCELLED) {
         reid_log_warn("the link to reidd is down (%s); training goes on", end->text);
         link->announced = true;
@@ -399,11 +443,7 @@ static void on_wake(uv_async_t *async)
     reid_link *link = async->data;
     if (finish_if_done(link) || link->stream == NULL || !link->accepted)
         return;
-    send_phase(link);
-    send_agreed(link);
-    send_refused(link);
-    send_rows(link);
-    send_failure(link);
+    send_new(link);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -428,6 +468,7 @@ static void *run_link(void *user)
     uv_close((uv_handle_t *)&link->wake, NULL);
     uv_close((uv_handle_t *)&link->reconnect, NULL);
     uv_close((uv_handle_t *)&link->tick, NULL);
+    uv_close((uv_handle_t *)&link->settled, NULL);
     uv_run(&link->loop, UV_RUN_DEFAULT);
     reid__v1__metric_row__free_unpacked(link->pending, NULL);
     reid_record_file_free(link->reader);
@@ -435,6 +476,17 @@ static void *run_link(void *user)
 }
 
 /* ---- stepping thread ---- */
+
+static void wake(reid_link *link)
+{
+    if (link->thread_runs)
+        uv_async_send(&link->wake);
+}
+
+static void wake_link(void *user)
+{
+    wake(user);
+}
 
 static reid_status open_spool(reid_link *link, reid_error *err)
 {
@@ -458,12 +510,16 @@ static void free_link(reid_link *link)
         free(words->id);
     }
     reid_vec_fini(&link->agreed);
-    for (size_t i = 0; i < link->refused.count; i++)
+    for (size_t i = 0; i < link->refused.count; i++) {
         free(link->refused.items[i].id);
+        free(link->refused.items[i].sentence);
+    }
     reid_vec_fini(&link->refused);
     for (size_t i = 0; i < link->asked.count; i++)
         free(link->asked.items[i]);
     reid_vec_fini(&link->asked);
+    reid_link_mail_free(link->mail);
+    pthread_cond_destroy(&link->is_ready);
     free(link->failure);
     free(link);
 }
@@ -479,7 +535,9 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_co
     link->rank = rank;
     link->world = world;
     link->queue = queue;
+    link->mail = reid_link_mail_new(wake_link, link);
     pthread_mutex_init(&link->mutex, NULL);
+    reid_link_condition_init(&link->is_ready);
     reid_status status = open_spool(link, err);
     if (status != REID_OK) {
         free_link(link);
@@ -490,7 +548,8 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_co
         REID_ASSERT(uv_async_init(&link->loop, &link->wake, on_wake) == 0);
         uv_timer_init(&link->loop, &link->reconnect);
         uv_timer_init(&link->loop, &link->tick);
-        link->wake.data = link->reconnect.data = link->tick.data = link;
+        uv_timer_init(&link->loop, &link->settled);
+        link->wake.data = link->reconnect.data = link->tick.data = link->settled.data = link;
         int code = pthread_create(&link->thread, NULL, run_link, link);
         if (code != 0)
             reid_log_warn("no link to reidd: %s", strerror(code));
@@ -498,12 +557,6 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_co
     }
     *ret_link = link;
     return REID_OK;
-}
-
-static void wake(reid_link *link)
-{
-    if (link->thread_runs)
-        uv_async_send(&link->wake);
 }
 
 void reid_link_row(reid_link *link, const reid_event_row *row)
@@ -601,9 +654,37 @@ void reid_link_failure(reid_link *link, const char *sentence)
         return;
     pthread_mutex_lock(&link->mutex);
     if (link->failure == NULL)
-        link->failure = reid_xstrdup(sentence);
+        link->failure = reid_rpc_text_clean(sentence);
     pthread_mutex_unlock(&link->mutex);
     wake(link);
+}
+
+void reid_link_wait(reid_link *link, double seconds)
+{
+    if (link == NULL || !link->thread_runs)
+        return;
+    const struct timespec until = reid_link_time_after(seconds);
+    pthread_mutex_lock(&link->mutex);
+    while (!link->ready && pthread_cond_timedwait(&link->is_ready, &link->mutex, &until) == 0)
+        continue;
+    pthread_mutex_unlock(&link->mutex);
+}
+
+const reid_remote_port *reid_link_remote_port(reid_link *link)
+{
+    return link != NULL && link->thread_runs ? reid_link_mail_port(link->mail) : NULL;
+}
+
+void reid_link_hooks(reid_link *link, const reid_guest_info *list, size_t count, int64_t iteration)
+{
+    if (link != NULL && link->thread_runs)
+        reid_link_mail_hooks(link->mail, list, count, iteration);
+}
+
+void reid_link_note(reid_link *link, int64_t guest, const char *sentence)
+{
+    if (link != NULL && link->thread_runs)
+        reid_link_mail_note(link->mail, guest, sentence);
 }
 
 void reid_link_close(reid_link *link, double wait_seconds)

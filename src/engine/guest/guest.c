@@ -10,6 +10,7 @@
 /* ---- kinds ---- */
 
 static const reid_guest_kind *const KINDS[] = {
+    &reid_guest_remote,
     &reid_guest_builtin,
 };
 
