@@ -166,6 +166,21 @@ size_t reid_reducer_bucket_count(const reid_reducer *reducer)
     return reducer->bucket_count;
 }
 
+reid_reducer_bucket reid_reducer_last_bucket(const reid_reducer *reducer, size_t index)
+{
+    REID_ASSERT(index < reducer->bucket_count);
+    if (reducer->stats.buckets == 0)
+        return (reid_reducer_bucket){0};
+    const bucket *b = &reducer->buckets[index];
+    return (reid_reducer_bucket){
+        .bytes = (b->end - b->start) * sizeof(float),
+        .queued_s = b->work.queued_s,
+        .started_s = b->work.started_s,
+        .arrived_s = b->work.arrived_s,
+        .done_s = b->work.done_s,
+    };
+}
+
 uint64_t reid_reducer_hash(const reid_reducer *reducer)
 {
     uint64_t hash = reid_hash64(&reducer->total, sizeof reducer->total, 0);

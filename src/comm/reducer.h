@@ -62,6 +62,14 @@ reid_status reid_reducer_finish(reid_reducer *reducer, reid_error *err);
 /* Of the last finished step. */
 void reid_reducer_last_stats(const reid_reducer *reducer, reid_reducer_stats *ret_stats);
 size_t reid_reducer_bucket_count(const reid_reducer *reducer);
+
+/* One bucket in the last finished step; times are reid_clock_seconds, as in reid_comm_work. All
+ * zero when nothing was sent. */
+typedef struct reid_reducer_bucket {
+    size_t bytes;
+    double queued_s, started_s, arrived_s, done_s;
+} reid_reducer_bucket;
+reid_reducer_bucket reid_reducer_last_bucket(const reid_reducer *reducer, size_t index);
 /* Of the cut into buckets; part of what ranks compare before the first step (reid_comm_check_same).
  */
 uint64_t reid_reducer_hash(const reid_reducer *reducer);

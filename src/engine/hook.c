@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 static const char *const POINT_NAMES[REID_POINTS] = {
     [REID_BEFORE_TRAIN] = "before_train", [REID_AFTER_TRAIN] = "after_train",
     [REID_BEFORE_EPOCH] = "before_epoch", [REID_AFTER_EPOCH] = "after_epoch",
@@ -48,7 +50,11 @@ reid_status reid_hook_call(reid_hook *hook, reid_point point, reid_error *err)
     reid_hook_point *function = point_of(hook, point);
     if (!function)
         return REID_OK;
+    const reid_hook_probe *probe = hook->probe;
+    double start_s = probe ? reid_clock_seconds() : 0;
     reid_status status = function(hook, err);
+    if (probe && hook->probe)
+        probe->called(probe->user, hook, point, start_s, reid_clock_seconds());
     if (status != REID_OK && !hook->impl->own_errors)
         reid_error_prefix(err, "%s, %s", hook->impl->name, POINT_NAMES[point]);
     return status;

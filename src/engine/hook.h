@@ -74,9 +74,17 @@ typedef struct reid_hook_impl {
     void (*free)(reid_hook *hook);
 } reid_hook_impl;
 
+/* Told of every point of a hook that it has, with its times (reid_clock_seconds). For profiles. */
+typedef struct reid_hook_probe {
+    void (*called)(void *user, const reid_hook *hook, reid_point point, double start_s,
+                   double end_s);
+    void *user;
+} reid_hook_probe;
+
 struct reid_hook {
     const reid_hook_impl *impl;
     struct reid_trainer *trainer; /* set at registration, not owned */
+    const reid_hook_probe *probe; /* NULL: nobody wants to know; may change between two points */
 };
 
 /* One point of a hook; an error is given the hook's name and the point's. */

@@ -154,14 +154,39 @@ reid_status reid_plan_download(reid_plan *plan, reid_value output, void *host, s
     return REID_OK;
 }
 
+/* ---- running ---- */
+
+void reid_plan_set_probe(reid_plan *plan, reid_plan_probe *probe, void *user)
+{
+    plan->probe = probe;
+    plan->probe_user = user;
+}
+
+static bool is_timed(const reid_plan *plan)
+{
+    return plan->options.profile || plan->probe;
+}
+
+/* Ends a timed call; returns its seconds. */
+static double end_call(reid_plan *plan, const char *name, const char *kind, const char *kernels,
+                       bool backward, double start_s)
+{
+    reid_backend_wait(plan->backend);
+    double end_s = reid_clock_seconds();
+    const reid_plan_call call = {name, kind, kernels, backward, start_s, end_s};
+    if (plan->probe)
+        plan->probe(plan->probe_user, &call);
+    return end_s - start_s;
+}
+
 static reid_status run_forward(reid_plan *plan, reid_plan_node *node, reid_error *err)
 {
-    if (!plan->options.profile)
+    if (!is_timed(plan))
         return node->op->impl->forward(node->op, err);
-    double start = reid_clock_seconds();
+    double start_s = reid_clock_seconds();
     reid_status status = node->op->impl->forward(node->op, err);
-    reid_backend_wait(plan->backend);
-    node->forward_seconds += reid_clock_seconds() - start;
+    node->forward_seconds += end_call(plan, node->name, reid_op_kind_name(node->desc.kind),
+                                      node->op->kernels, false, start_s);
     return status;
 }
 
@@ -184,26 +209,33 @@ reid_status reid_plan_forward(reid_plan *plan, reid_error *err)
     return REID_OK;
 }
 
-static reid_status run_step(reid_plan *plan, const reid_backward_step *step, reid_error *err)
+static void add_up(reid_plan *plan, const reid_backward_step *step)
 {
     if (step->kind == REID_STEP_COPY)
         reid_backend_zero(plan->backend, place_of(plan, step->to), step->layout->bytes);
+    plan->backend->impl->accumulate(plan->backend, step->layout, place_of(plan, step->to),
+                                    place_of(plan, step->from));
+}
+
+static reid_status run_step(reid_plan *plan, const reid_backward_step *step, reid_error *err)
+{
+    double start_s = is_timed(plan) ? reid_clock_seconds() : 0.0;
     if (step->kind != REID_STEP_NODE) {
-        plan->backend->impl->accumulate(plan->backend, step->layout, place_of(plan, step->to),
-                                        place_of(plan, step->from));
+        add_up(plan, step);
+        if (is_timed(plan))
+            end_call(plan, step->kind == REID_STEP_COPY ? "copy gradient" : "add gradient",
+                     "accumulate", "", true, start_s);
         return REID_OK;
     }
     reid_plan_node *node = &plan->nodes.items[step->node];
-    double start = plan->options.profile ? reid_clock_seconds() : 0.0;
     reid_status status = REID_OK;
     if (node->op->impl->backward_params)
         status = node->op->impl->backward_params(node->op, err);
     if (status == REID_OK && node->op->impl->backward_inputs)
         status = node->op->impl->backward_inputs(node->op, err);
-    if (plan->options.profile) {
-        reid_backend_wait(plan->backend);
-        node->backward_seconds += reid_clock_seconds() - start;
-    }
+    if (is_timed(plan))
+        node->backward_seconds += end_call(plan, node->name, reid_op_kind_name(node->desc.kind),
+                                           node->op->kernels, true, start_s);
     return status == REID_OK ? REID_OK : reid_error_prefix(err, "backward of '%s'", node->name);
 }
 

@@ -64,6 +64,20 @@ void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight);
 double reid_plan_margin(const reid_plan *plan);
 void reid_plan_set_margin(reid_plan *plan, double margin);
 
+/* One call of a pass. Texts live as long as the plan. */
+typedef struct reid_plan_call {
+    const char *name;    /* of the operation */
+    const char *kind;    /* "conv2d" … */
+    const char *kernels; /* what was chosen for it */
+    bool backward;
+    double start_s, end_s; /* reid_clock_seconds */
+} reid_plan_call;
+
+typedef void reid_plan_probe(void *user, const reid_plan_call *call);
+/* From the next pass on `probe` is told of each call after it, on the stepping thread; calls then
+ * wait for the device. NULL: none, which costs a branch per call. */
+void reid_plan_set_probe(reid_plan *plan, reid_plan_probe *probe, void *user);
+
 /* Of everything ranks must agree on: names, shapes, layouts, chosen kernels, order of parameters,
  * types, library versions. Not the batch content, addresses or thread count. */
 uint64_t reid_plan_hash(const reid_plan *plan);

@@ -74,6 +74,8 @@ struct reid_plan {
     uint64_t hash;
     bool forward_done;
     uint64_t runs; /* forwards, for the profile */
+    reid_plan_probe *probe;
+    void *probe_user;
 };
 
 reid_status reid_plan_fuse(reid_plan *plan, const reid_graph *g, reid_error *err);
