@@ -177,6 +177,15 @@ static bool is_known(const reid_guest_host *host, const char *id, int64_t iterat
     return false;
 }
 
+/* Whether ranks agree on something right after this point; else wishes wait for the next step's
+ * exchange, in the queue. */
+static bool is_fenced(const reid_guest_host *host, const guest_slot *slot, reid_point point)
+{
+    if (point == REID_BEFORE_TRAIN)
+        return !slot->spec.asynchronous;
+    return reid_guest_host_is_due(host, point);
+}
+
 static reid_status ask(reid_guest_host *host, const guest_slot *slot,
                        reid_control_request *own_request, const reid_moment *moment,
                        reid_error *err)
@@ -185,7 +194,7 @@ static reid_status ask(reid_guest_host *host, const guest_slot *slot,
     int64_t next = next_iteration(moment);
     bool moot = next >= moment->max_iter || moment->point == REID_AFTER_TRAIN ||
                 is_known(host, own_request->id, next);
-    if (!moot && slot->spec.asynchronous)
+    if (!moot && !is_fenced(host, slot, moment->point))
         return reid_control_push(host->control, own_request, err);
     if (!moot)
         status = reid_control_accept(host->control, own_request, next, err);
