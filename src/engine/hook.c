@@ -24,30 +24,38 @@ reid_point reid_point_find(const char *name)
     return (reid_point)point;
 }
 
-static reid_hook_point *point_of(const reid_hook *hook, reid_point point)
+static reid_hook_point *point_of(const reid_hook_impl *impl, reid_point point)
 {
     switch (point) {
     case REID_BEFORE_TRAIN:
-        return hook->impl->before_train;
+        return impl->before_train;
     case REID_AFTER_TRAIN:
-        return hook->impl->after_train;
+        return impl->after_train;
     case REID_BEFORE_EPOCH:
-        return hook->impl->before_epoch;
+        return impl->before_epoch;
     case REID_AFTER_EPOCH:
-        return hook->impl->after_epoch;
+        return impl->after_epoch;
     case REID_BEFORE_STEP:
-        return hook->impl->before_step;
+        return impl->before_step;
     case REID_AFTER_STEP:
-        return hook->impl->after_step;
+        return impl->after_step;
     case REID_POINTS:
         break;
     }
     return NULL;
 }
 
+unsigned reid_hook_points(const reid_hook_impl *impl)
+{
+    unsigned bits = 0;
+    for (int point = 0; point < REID_POINTS; point++)
+        bits |= point_of(impl, (reid_point)point) ? 1u << point : 0;
+    return bits;
+}
+
 reid_status reid_hook_call(reid_hook *hook, reid_point point, reid_error *err)
 {
-    reid_hook_point *function = point_of(hook, point);
+    reid_hook_point *function = point_of(hook->impl, point);
     if (!function)
         return REID_OK;
     const reid_hook_probe *probe = hook->probe;

@@ -87,6 +87,8 @@ struct reid_hook {
     const reid_hook_probe *probe; /* NULL: nobody wants to know; may change between two points */
 };
 
+/* Bits 1 << point of those that it has. */
+unsigned reid_hook_points(const reid_hook_impl *impl);
 /* One point of a hook; an error is given the hook's name and the point's. */
 reid_status reid_hook_call(reid_hook *hook, reid_point point, reid_error *err);
 

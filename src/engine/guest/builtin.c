@@ -11,19 +11,6 @@ typedef struct builtin_guest {
     reid_hook *hook; /* NULL: only rank 0 has it */
 } builtin_guest;
 
-static unsigned points_of(const reid_hook_impl *impl)
-{
-    reid_hook_point *const points[REID_POINTS] = {
-        [REID_BEFORE_TRAIN] = impl->before_train, [REID_AFTER_TRAIN] = impl->after_train,
-        [REID_BEFORE_EPOCH] = impl->before_epoch, [REID_AFTER_EPOCH] = impl->after_epoch,
-        [REID_BEFORE_STEP] = impl->before_step,   [REID_AFTER_STEP] = impl->after_step,
-    };
-    unsigned bits = 0;
-    for (int i = 0; i < REID_POINTS; i++)
-        bits |= points[i] ? 1u << i : 0;
-    return bits;
-}
-
 static void close_builtin(reid_guest *base)
 {
     builtin_guest *guest = (builtin_guest *)base;
@@ -46,7 +33,7 @@ static reid_status open_builtin(const reid_guest_env *env, reid_guest_spec *spec
     }
     spec->on_error = REID_GUEST_FAIL;
     if (hook)
-        spec->points = points_of(hook->impl);
+        spec->points = reid_hook_points(hook->impl);
     builtin_guest *guest = reid_xcalloc(1, sizeof *guest);
     guest->base.kind = &reid_guest_builtin;
     guest->hook = hook;

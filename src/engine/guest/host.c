@@ -372,6 +372,8 @@ static reid_status call_slot(reid_guest_host *host, guest_slot *slot, const reid
 static reid_status run_point(reid_hook *base, reid_point point, reid_error *err)
 {
     reid_guest_host *host = (reid_guest_host *)base;
+    if (point == REID_BEFORE_TRAIN)
+        tell(host, 0, NULL);
     if (host->slots.count == 0)
         return REID_OK;
     reid_moment moment = moment_of(host, point);
@@ -643,4 +645,9 @@ reid_guest_host *reid_guest_host_new(const reid_guest_host_options *options, rei
 void reid_guest_host_set_control(reid_guest_host *host, reid_control *control)
 {
     host->control = control;
+}
+
+bool reid_guest_host_is(const reid_guest_host *host, const reid_hook *hook)
+{
+    return hook == &host->base;
 }

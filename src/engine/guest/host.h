@@ -50,6 +50,7 @@ typedef struct reid_guest_host_options {
 typedef struct reid_guest_host reid_guest_host;
 /* *ret_hook is the host as a hook, for reid_trainer_add_hook, which owns it. */
 reid_guest_host *reid_guest_host_new(const reid_guest_host_options *options, reid_hook **ret_hook);
+bool reid_guest_host_is(const reid_guest_host *host, const reid_hook *hook);
 /* Before the training. */
 void reid_guest_host_set_control(reid_guest_host *host, struct reid_control *control);
 
