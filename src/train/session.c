@@ -302,7 +302,9 @@ static reid_status evaluate(void *user, reid_eval_results *results, reid_error *
     reid_link_phase before = session->phase;
     reid_session_set_phase(session, REID_LINK_EVALUATING);
     reid_comm_set_phase(session->comm, "evaluation", 0);
+    double start_s = reid_profiler_clock(session->profiler);
     reid_status status = reid_evaluator_run(session->evaluator, results, err);
+    reid_profiler_span(session->profiler, "evaluation", start_s);
     reid_comm_set_phase(session->comm, "training", 0);
     reid_session_set_phase(session, before);
     return status;
@@ -346,6 +348,11 @@ static reid_status checkpoint_now(void *user, reid_error *err)
     return save_iteration(user, err);
 }
 
+static reid_status profile(void *user, int64_t steps, reid_error *err)
+{
+    return reid_profiler_start(((reid_session *)user)->profiler, steps, err);
+}
+
 static void tell_agreed(void *user, const char *id, const reid_journal_entry *entries, size_t count)
 {
     reid_link_agreed(((reid_session *)user)->link, id, entries, count);
@@ -364,11 +371,25 @@ static void tell_hooks(void *user, int64_t guest, const char *sentence)
         reid_link_note(session->link, guest, sentence);
         return;
     }
-    size_t count = reid_guest_host_count(session->guests);
-    reid_guest_info *list = reid_xcalloc(count + 1, sizeof *list);
-    for (size_t i = 0; i < count; i++)
-        list[i] = reid_guest_host_at(session->guests, i);
-    reid_link_hooks(session->link, list, count, session->trainer.base.iter);
+    const reid_trainer *trainer = &session->trainer.base;
+    size_t own = trainer->hooks.count, guests = reid_guest_host_count(session->guests), count = 0;
+    reid_guest_info *list = reid_xcalloc(own + guests, sizeof *list);
+    reid_guest_spec *specs = reid_xcalloc(own, sizeof *specs);
+    for (size_t i = 0; i < own; i++) {
+        const reid_hook *hook = trainer->hooks.items[i];
+        for (size_t k = 0; k < guests && reid_guest_host_is(session->guests, hook); k++)
+            list[count++] = reid_guest_host_at(session->guests, k);
+        specs[i] = (reid_guest_spec){.kind = (char *)"builtin",
+                                     .name = (char *)hook->impl->name,
+                                     .points = reid_hook_points(hook->impl),
+                                     .every = 1,
+                                     .when = (char *)""};
+        if (specs[i].points != 0 && !reid_guest_host_is(session->guests, hook))
+            list[count++] =
+                (reid_guest_info){.spec = &specs[i], .enabled = true, .who = "", .last_error = ""};
+    }
+    reid_link_hooks(session->link, list, count, trainer->iter);
+    free(specs);
     free(list);
 }
 
@@ -409,6 +430,7 @@ static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *
                     .eval_hook = eval_hook,
                     .checkpointer = checkpointer},
         .guests = session->guests,
+        .profile = profile,
         .checkpoint = checkpoint_now,
         .agreed = tell_agreed,
         .refused = tell_refused,
@@ -420,6 +442,20 @@ static void add_control(reid_session *session, reid_hook *eval_hook, reid_hook *
     session->trainer.base.control = session->control;
     reid_guest_host_set_control(session->guests, session->control);
     free(path);
+}
+
+static void add_profiler(reid_session *session)
+{
+    const reid_profiler_options options = {
+        .rank = session->comm->rank,
+        .output_dir = session->output_dir,
+        .step = session->trainer.step,
+        .plan = session->plan,
+        .reducer = session->reducer,
+    };
+    reid_hook *hook = NULL;
+    session->profiler = reid_profiler_new(&options, &hook);
+    reid_trainer_add_hook(&session->trainer.base, hook);
 }
 
 /* The same hooks on all ranks, so that one rank's saved state is everybody's; what only rank 0 does
@@ -460,6 +496,7 @@ static reid_status add_hooks(reid_session *session, reid_error *err)
         reid_progress_hook_new(session->link, reid_config_int(config, "SOLVER.IMS_PER_BATCH")));
     /* Last: what the others did in after_epoch is in the checkpoint. */
     reid_trainer_add_hook(trainer, saver);
+    add_profiler(session); /* it only looks */
     free(metric);
     return REID_OK;
 }
@@ -481,7 +518,8 @@ static reid_status make_trainer(reid_session *session, reid_state_reader *reader
         .reducer = session->reducer,
         .optimizer = session->optimizer,
     };
-    reid_simple_trainer_init(&session->trainer, reid_plan_step_new(&parts), session->comm,
+    reid_step *step = reid_profiled_step_new(reid_plan_step_new(&parts));
+    reid_simple_trainer_init(&session->trainer, step, session->comm,
                              reid_config_int(config, "SOLVER.MAX_EPOCH"), iters_per_epoch);
     session->trainer_made = true;
     session->trainer.base.stop_signal = session->stop_signal;

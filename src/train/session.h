@@ -19,6 +19,7 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "engine/control.h"
+#include "engine/hooks/profiler.h"
 #include "engine/guest/host.h"
 #include "engine/simple_trainer.h"
 #include "modeling/model.h"
@@ -58,6 +59,7 @@ typedef struct reid_session {
     reid_loader *loader;
     reid_simple_trainer trainer;
     reid_control *control;   /* one of the trainer's hooks */
+    reid_profiler *profiler; /* likewise */
     reid_guest_host *guests; /* another */
     reid_hook_context hook_context;
     bool trainer_made;

@@ -150,6 +150,7 @@ reid_status reid_state_save(reid_session *session, const char *name, bool last, 
     };
     reid_link_phase before = session->phase;
     reid_session_set_phase(session, REID_LINK_SAVING);
+    double start_s = reid_profiler_clock(session->profiler);
     reid_checkpoint_writer *writer = NULL;
     source *sources = reid_xcalloc(
         (1 + reid_optimizer_state_count(session->optimizer)) * params->count + params->buffer_count,
@@ -167,6 +168,7 @@ reid_status reid_state_save(reid_session *session, const char *name, bool last, 
                       (long long)trainer->iter);
     reid_checkpoint_writer_free(writer);
     free(sources);
+    reid_profiler_span(session->profiler, "checkpoint", start_s);
     reid_session_set_phase(session, before);
     return status;
 }
