@@ -25,6 +25,8 @@
 #include "train/progress_hook.h"
 #include "train/state.h"
 
+#define LINK_SECONDS 2.0
+
 /* ---- configuration ---- */
 
 reid_status reid_session_load_config(const reid_train_options *options, int world,
@@ -600,6 +602,8 @@ static reid_status save_stopped(reid_session *session, reid_error *err)
 
 reid_status reid_session_train(reid_session *session, reid_error *err)
 {
+    if (session->comm->rank == 0) /* for hooks of a job that waited in the queue */
+        reid_link_wait(session->link, LINK_SECONDS);
     reid_session_set_phase(session, REID_LINK_TRAINING);
     reid_comm_set_phase(session->comm, "training", 0);
     reid_trainer *trainer = &session->trainer.base;
