@@ -408,6 +408,7 @@ static void add_guests(reid_session *session)
     };
     const reid_guest_host_options options = {
         .rank = session->comm->rank,
+        .deadline_s = (double)reid_config_int(session->config, "COMM.TIMEOUT_S") / 2,
         .env = {.native_dir = session->env.hook_dir,
                 .port = reid_link_remote_port(session->link),
                 .context = &session->hook_context},

@@ -450,6 +450,12 @@ reid_status reid_guest_host_try(reid_guest_host *host, const char *name, const c
     }
     if (status == REID_OK)
         status = open_slot(host, &slot, err);
+    if (status == REID_OK && !slot.spec.asynchronous &&
+        slot.spec.deadline_s > host->options.deadline_s)
+        status =
+            reid_fail(err, REID_ERR_INVALID,
+                      "the deadline is %g s, but here it is at most %g, half of COMM.TIMEOUT_S",
+                      slot.spec.deadline_s, host->options.deadline_s);
     if (status == REID_OK && slot.spec.points == 0)
         status = reid_fail(err, REID_ERR_INVALID, "the hook has no point to be called at");
     if (status == REID_OK) {

@@ -41,6 +41,8 @@ typedef struct reid_guest_info {
 typedef struct reid_guest_host_options {
     int rank;
     reid_guest_env env; /* env.trainer is set by the host */
+    double deadline_s;  /* the longest that one may be waited for: below what ranks wait for each
+                           other */
     /* Rank 0, stepping thread: something about a guest has happened, or (guest 0, sentence NULL)
      * the list has changed. NULL: nobody wants to know. */
     void (*note)(void *user, int64_t guest, const char *sentence);

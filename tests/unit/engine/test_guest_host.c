@@ -174,8 +174,11 @@ static void add_hooks(rank *r, const reid_remote_port *port)
     bool first = r->comm->rank == 0;
     const reid_periodic_checkpointer_options saver = {.period = 20, .save = no_save};
     r->checkpointer = reid_periodic_checkpointer_new(&saver);
-    const reid_guest_host_options guests = {
-        .rank = r->comm->rank, .env = {.port = first ? port : NULL}, .note = note, .user = r};
+    const reid_guest_host_options guests = {.rank = r->comm->rank,
+                                            .deadline_s = 60,
+                                            .env = {.port = first ? port : NULL},
+                                            .note = note,
+                                            .user = r};
     reid_hook *host_hook, *hook;
     reid_guest_host *host = reid_guest_host_new(&guests, &host_hook);
     char *path = reid_path_join(r->run->folder, REID_JOURNAL_FILE);
