@@ -114,6 +114,7 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
         .shim = daemon->shim,
         .trainer = daemon->trainer,
         .link_address = daemon->link_address,
+        .hook_dir = options->hook_dir,
         .grace_ms = options->grace_ms,
         .check_timeout_ms = (uint64_t)options->check_timeout_ms,
         .start_timeout_ms = (uint64_t)options->start_timeout_ms,

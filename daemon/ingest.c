@@ -307,7 +307,7 @@ reid_status reidd_manager_failure(reidd_manager *manager, const char *id, int at
     reidd_job_note_failure(&active->job, rank, sentence);
     reidd_store_event_add(manager->store, id, attempt, reid_clock_wall_ms(), "failure", sentence,
                           NULL);
-    active->unsaved = true;
+    active->changed = active->unsaved = true;
     reidd_manager_plan_flush(manager);
     return REID_OK;
 }

@@ -101,6 +101,9 @@ static reid_status launch(reidd_active *active, reid_error *err)
         .config_path = config,
         .resume = job->resume,
         .eval_only = job->eval_only,
+        .fork_from = job->resume ? NULL : job->fork_from, /* paused and resumed: its own state */
+        .fork_iter = job->fork_iter,
+        .hook_dir = manager->hook_dir,
         .ranks = job->ranks,
         .grace_ms = manager->grace_ms,
         .link_address = manager->link_address,
@@ -320,9 +323,10 @@ static void read_outcome(const reidd_active *active, reidd_outcome *ret_outcome)
 static void keep_paused(reidd_active *active, reidd_job *own_job)
 {
     reidd_manager *manager = active->manager;
-    reidd_active_drop_words(active);
     reidd_job_fini(&active->job);
     active->job = *own_job;
+    reidd_active_drop_words(active);
+    reidd_active_drop_hooks(active);
     active->ending = active->adopted = active->unsaved = false;
     reid_log_info("job paused id=%s iteration=%lld", active->job.id,
                   (long long)active->job.progress.iteration);

@@ -52,6 +52,7 @@ void reidd_manager_handle_closed(reidd_manager *manager)
     free(manager->shim);
     free(manager->trainer);
     free(manager->link_address);
+    free(manager->hook_dir);
     free(manager);
 }
 
@@ -77,6 +78,7 @@ void reidd_active_remove(reidd_active *active)
     reidd_manager *manager = active->manager;
     reidd_manager_drop_rows(manager, active);
     reidd_active_drop_words(active);
+    reidd_active_drop_hooks(active);
     reidd_attempt_close(active->attempt);
     active->attempt = NULL;
     for (size_t i = 0; i < manager->active.count; i++) {
@@ -356,6 +358,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->shim = reid_xstrdup(options->shim);
     manager->trainer = reid_xstrdup(options->trainer);
     manager->link_address = reid_xstrdup(options->link_address);
+    manager->hook_dir = options->hook_dir ? reid_xstrdup(options->hook_dir) : NULL;
     manager->slots = options->slots;
     manager->grace_ms = options->grace_ms;
     manager->check_timeout_ms = options->check_timeout_ms;

@@ -50,6 +50,7 @@ typedef struct reidd_manager_options {
     int slots;
     const char *shim, *trainer;
     const char *link_address; /* unix:/path, for the ranks */
+    const char *hook_dir;     /* of native hooks, absolute; NULL: none are allowed */
     int64_t grace_ms;         /* default between TERM and KILL */
     uint64_t check_timeout_ms, start_timeout_ms;
     reidd_row_decoder *decode_row;
@@ -72,6 +73,8 @@ typedef struct reidd_submit_request {
     const char *config_yaml; /* complete, with absolute paths */
     int ranks;               /* 0: 1 */
     bool resume, eval_only;
+    const char *fork_job; /* id, prefix or name of the job to begin with; NULL: none */
+    int64_t fork_iter;    /* before this iteration; 0: its last checkpoint */
     const char *user;
     uint32_t uid;
 } reidd_submit_request;
@@ -84,7 +87,8 @@ typedef void reidd_submit_done(const reid_error *result, const char *job_id, voi
 
 /* Checks the request; what can be refused at once is refused here (then nothing is called).
  * INVALID: a bad name, number or configuration. PRECONDITION: more ranks than slots. EXHAUSTED: too
- * many jobs. The rest is the trainer's own check: PRECONDITION with its sentence. */
+ * many jobs. NOT_FOUND: no such job to fork. The rest is the trainer's own check: PRECONDITION with
+ * its sentence. */
 reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_request *request,
                                  reidd_submit_done *done, void *user,
                                  reidd_submission **ret_submission, reid_error *err);

@@ -1,5 +1,5 @@
 /* What the files of the manager share: manager.c (jobs, queue, views), lifecycle.c (start,
- * adoption, end), ingest.c (what ranks say), submit.c, words.c. */
+ * adoption, end), ingest.c (what ranks say), submit.c, words.c, hooks.c. */
 #ifndef REIDD_MANAGER_PRIVATE_H
 #define REIDD_MANAGER_PRIVATE_H
 
@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "daemon/exec/attempt.h"
 #include "daemon/exec/check.h"
+#include "daemon/hooks.h"
 #include "daemon/manager.h"
 
 #define REIDD_FLUSH_MS 100      /* rows and progress are stored and told at most this often */
@@ -53,6 +54,7 @@ typedef struct reidd_active {
     REID_VEC(struct reidd_word *) words; /* unanswered requests (words.h) */
     int64_t journal_seq;                 /* the last line of the journal that is stored */
     char *word_note;                     /* "pausing before iteration 12" */
+    reidd_active_hooks hooks;
 } reidd_active;
 
 typedef struct reidd_waiting_row {
@@ -66,7 +68,7 @@ struct reidd_manager {
     uv_loop_t *loop;
     reidd_store *store;
     reidd_hub *hub;
-    char *state_dir, *shim, *trainer, *link_address;
+    char *state_dir, *shim, *trainer, *link_address, *hook_dir;
     int slots;
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms;
@@ -123,6 +125,12 @@ reid_status reidd_active_load_latest(reidd_active *active, reid_error *err);
 /* The job whose running attempt this is. */
 reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
                                        reidd_active **ret_active, reid_error *err);
+
+/* hooks.c */
+/* Agreed words about hooks. */
+void reidd_active_note_hooks(reidd_active *active, char *const *lines, size_t count);
+/* The attempt is over: nobody has hooks any more. */
+void reidd_active_drop_hooks(reidd_active *active);
 
 /* words.c */
 void reidd_active_drop_words(reidd_active *active); /* those who asked are told */

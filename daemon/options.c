@@ -40,6 +40,8 @@ static const option_row rows[] = {
     {"--trainer", "PATH",
      "the program that trains (default: reid-train beside reidd, else in PATH)", PATH,
      FIELD(trainer)},
+    {"--hook-dir", "DIR", "where native hooks (shared objects) may come from ($REIDD_HOOK_DIR)",
+     PATH, FIELD(hook_dir)},
     {"--log-level", "LEVEL", "debug, info, warn, error or off (default info)", LEVEL,
      FIELD(log_level)},
     {"--log-json", NULL, "log JSON lines", FLAG, FIELD(log_json)},
@@ -151,6 +153,9 @@ static reid_status resolve(reidd_options *options, reid_error *err)
     free(options->state_dir);
     options->state_dir = state_dir;
     options->socket_path = NULL;
+    const char *hook_dir = getenv("REIDD_HOOK_DIR");
+    if (!options->hook_dir && hook_dir && *hook_dir)
+        options->hook_dir = reid_path_absolute(hook_dir);
     static const char scheme[] = "unix:";
     if (!reid_str_starts(address, scheme)) {
         if (given && !strstr(given, "://")) { /* a name in this folder */
@@ -190,6 +195,7 @@ void reidd_options_fini(reidd_options *options)
     free(options->socket_path);
     free(options->trainer);
     free(options->group);
+    free(options->hook_dir);
     *options = (reidd_options){0};
 }
 

@@ -107,6 +107,34 @@ static reid_status check_numbers(const reidd_manager *manager, const reidd_submi
     return REID_OK;
 }
 
+/* The same folder under another name is found by the trainer's check. */
+static reid_status check_fork(reidd_manager *manager, const reidd_submit_request *request,
+                              const char *output_dir, char **ret_from, reid_error *err)
+{
+    char id[16];
+    reidd_job source = {0};
+    if (!request->fork_job)
+        return REID_OK;
+    if (request->resume || request->eval_only)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "a forked job begins with the state of another "
+                         "one: it cannot %s",
+                         request->resume ? "resume, too" : "only evaluate");
+    if (request->fork_iter < 0)
+        return reid_fail(err, REID_ERR_INVALID, "the iteration is %lld, but must not be negative",
+                         (long long)request->fork_iter);
+    REID_TRY(reidd_manager_find(manager, request->fork_job, id, err));
+    REID_TRY(reidd_store_job_load(manager->store, id, &source, err));
+    bool same = strcmp(source.output_dir, output_dir) == 0;
+    if (!same)
+        *ret_from = reid_xstrdup(source.output_dir);
+    reidd_job_fini(&source);
+    if (same)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "the OUTPUT_DIR is that of job %s; a forked job needs its own", id);
+    return REID_OK;
+}
+
 /* ---- the trainer's check, and after it ---- */
 
 static reid_status store(reidd_submission *submission, reid_error *err)
@@ -118,6 +146,13 @@ static reid_status store(reidd_submission *submission, reid_error *err)
         status = reidd_store_job_add(db, job, err);
     if (status == REID_OK)
         status = reidd_store_event_add(db, job->id, 0, job->submitted_ms, "state", "PENDING", err);
+    if (status == REID_OK && job->fork_from) {
+        REID_AUTOFREE char *detail =
+            job->fork_iter > 0 ? reid_xasprintf("from '%s' before iteration %lld", job->fork_from,
+                                                (long long)job->fork_iter)
+                               : reid_xasprintf("from the last checkpoint in '%s'", job->fork_from);
+        status = reidd_store_event_add(db, job->id, 0, job->submitted_ms, "fork", detail, err);
+    }
     if (status == REID_OK)
         status = reidd_store_commit(db, err);
     reidd_store_rollback(db);
@@ -165,6 +200,8 @@ static bool start_check(reidd_submission *submission)
         .ranks = submission->job.ranks,
         .resume = submission->job.resume,
         .eval_only = submission->job.eval_only,
+        .fork_from = submission->job.fork_from,
+        .fork_iter = submission->job.fork_iter,
         .timeout_ms = manager->check_timeout_ms,
     };
     if (reidd_check_start(manager->loop, &spec, on_checked, submission, &submission->check, &err) ==
@@ -235,8 +272,16 @@ reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_requ
     int ranks = request->ranks == 0 ? 1 : request->ranks;
     char *output_dir = NULL;
     REID_TRY(check_numbers(manager, request, ranks, err));
+    char *fork_from = NULL;
     REID_TRY(check_config(request->config_yaml, ranks, &output_dir, err));
+    reid_status forked = check_fork(manager, request, output_dir, &fork_from, err);
+    if (forked != REID_OK) {
+        free(output_dir);
+        return forked;
+    }
     reidd_submission *submission = submission_new(manager, request, ranks, output_dir);
+    submission->job.fork_from = fork_from;
+    submission->job.fork_iter = fork_from ? request->fork_iter : 0;
     submission->done = done;
     submission->user = user;
     reid_status status = write_config(submission, request->config_yaml, err);

@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "daemon/manager_private.h"
 
 struct reidd_word {
@@ -58,8 +59,8 @@ static void answer(reidd_word *word, const reid_error *result, int64_t iteration
 void reidd_active_drop_words(reidd_active *active)
 {
     reid_error why = {0};
-    reid_fail(&why, REID_ERR_PRECONDITION, "job %s ended before its ranks agreed on this",
-              active->job.id);
+    reid_fail(&why, REID_ERR_PRECONDITION, "job %s %s before its ranks agreed on this",
+              active->job.id, active->job.state == REIDD_PAUSED ? "was paused" : "ended");
     while (active->words.count > 0)
         answer(active->words.items[0], &why, 0, NULL, 0);
     reid_vec_fini(&active->words);
@@ -71,6 +72,11 @@ void reidd_word_cancel(reidd_word *word)
 {
     forget(word);
     word_free(word);
+}
+
+bool reidd_word_is_sent(const reidd_word *word)
+{
+    return word->sent;
 }
 
 /* ---- asking ---- */
@@ -88,11 +94,12 @@ static reidd_word_request copy_request(const reidd_word_request *request)
         .at_iter = request->at_iter,
         .who = reid_xstrdup(request->who),
         .reason = reid_xstrdup(request->reason),
+        .early = request->early,
     };
 }
 
-static reid_status check_trains(reidd_manager *manager, const char *id, reidd_active **ret_active,
-                                reid_error *err)
+static reid_status check_trains(reidd_manager *manager, const char *id, bool early,
+                                reidd_active **ret_active, reid_error *err)
 {
     reidd_active *active = reidd_active_find(manager, id);
     if (!active) {
@@ -104,7 +111,8 @@ static reid_status check_trains(reidd_manager *manager, const char *id, reidd_ac
                          reidd_state_name(state));
     }
     const reidd_job *job = &active->job;
-    if (!reidd_state_is_started(job->state) || active->ending)
+    bool waits = early && job->state == REIDD_PENDING;
+    if ((!reidd_state_is_started(job->state) && !waits) || active->ending)
         return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s; only a running job can do this",
                          id, reidd_state_name(job->state));
     if (job->eval_only)
@@ -124,7 +132,7 @@ reid_status reidd_manager_ask(reidd_manager *manager, const char *id,
                               reidd_word **ret_word, reid_error *err)
 {
     reidd_active *active = NULL;
-    REID_TRY(check_trains(manager, id, &active, err));
+    REID_TRY(check_trains(manager, id, request->early, &active, err));
     reidd_word *word = reid_xcalloc(1, sizeof *word);
     word->active = active;
     word->wall_ms = reid_clock_wall_ms();
@@ -187,14 +195,20 @@ void reidd_manager_send_words(reidd_manager *manager, const char *id, bool again
                               bool (*send)(const reidd_word_view *word, void *user), void *user)
 {
     reidd_active *active = reidd_active_find(manager, id);
-    for (size_t i = 0; active && i < active->words.count; i++) {
+    size_t count = active ? active->words.count : 0, on_the_way = 0;
+    for (size_t i = 0; i < count; i++) {
+        active->words.items[i]->sent = active->words.items[i]->sent && !again;
+        on_the_way += active->words.items[i]->sent;
+    }
+    for (size_t i = 0; i < count && on_the_way < REIDD_WORDS_ON_THE_WAY; i++) {
         reidd_word *word = active->words.items[i];
         const reidd_word_view view = {word->id, &word->request, word->wall_ms};
-        if (word->sent && !again)
+        if (word->sent)
             continue;
         word->sent = send(&view, user);
         if (!word->sent)
             return;
+        on_the_way++;
     }
 }
 
@@ -255,6 +269,18 @@ static void note_end(reidd_active *active, const char *kind, int64_t iteration)
     reidd_active_describe(active);
 }
 
+/* One more may be on the way now. */
+static void send_next(reidd_manager *manager, const char *id)
+{
+    const reidd_active *active = reidd_active_find(manager, id);
+    for (size_t i = 0; active && i < active->words.count; i++) {
+        if (active->words.items[i]->sent)
+            continue;
+        reidd_hub_publish(manager->hub, id, REIDD_CHANGED_WORDS);
+        return;
+    }
+}
+
 reid_status reidd_manager_agreed(reidd_manager *manager, const char *id, int attempt,
                                  const char *word_id, int64_t iteration, int64_t first_seq,
                                  char *const *lines, size_t count, reid_error *err)
@@ -269,10 +295,15 @@ reid_status reidd_manager_agreed(reidd_manager *manager, const char *id, int att
     active->journal_seq = REID_MAX(active->journal_seq, first_seq + (int64_t)count - 1);
     reid_log_info("job control id=%s kind=%s iteration=%lld", id, kind, (long long)iteration);
     note_end(active, kind, iteration);
+    if (reid_str_starts(kind, "hook_"))
+        reidd_active_note_hooks(active, lines, count);
+    active->changed = true; /* whoever follows the events is told */
+    reidd_manager_plan_flush(manager);
     reidd_word *word = find_word(active, word_id);
     const reid_error fine = {0};
     if (word)
         answer(word, &fine, iteration, lines, count);
+    send_next(manager, id);
     return REID_OK;
 }
 
@@ -287,6 +318,7 @@ reid_status reidd_manager_refused(reidd_manager *manager, const char *id, int at
     reid_fail(&why, code == REID_OK ? REID_ERR_INTERNAL : code, "%s", sentence);
     if (word)
         answer(word, &why, 0, NULL, 0);
+    send_next(manager, id);
     return REID_OK;
 }
 

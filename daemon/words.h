@@ -12,18 +12,20 @@
 #include "base/journal.h"
 #include "daemon/manager.h"
 
-#define REIDD_WORDS_WAITING 64 /* unanswered requests of one job */
+#define REIDD_WORDS_WAITING 256   /* unanswered requests of one job */
+#define REIDD_WORDS_ON_THE_WAY 32 /* of them with rank 0; it takes up to 64 */
 
 typedef struct reidd_word_setting {
     char *name, *value;
 } reidd_word_setting;
 
 typedef struct reidd_word_request {
-    const char *kind; /* "set", "checkpoint", "evaluate", "stop", "pause" */
+    const char *kind; /* a row of engine/control_words.c, such as "set" */
     const reidd_word_setting *settings;
     size_t setting_count;
     int64_t at_iter; /* 0: as soon as possible */
     const char *who, *reason;
+    bool early; /* a job that waits in the queue gets it when it starts */
 } reidd_word_request;
 
 typedef struct reidd_word reidd_word;
@@ -38,6 +40,7 @@ reid_status reidd_manager_ask(reidd_manager *manager, const char *id,
                               reidd_word **ret_word, reid_error *err);
 /* Whoever asked has gone. What rank 0 knows already takes effect all the same. */
 void reidd_word_cancel(reidd_word *word);
+bool reidd_word_is_sent(const reidd_word *word); /* rank 0 may know it */
 
 /* PAUSED → PENDING, to go on from its checkpoint. */
 reid_status reidd_manager_resume(reidd_manager *manager, const char *id, const char *who,

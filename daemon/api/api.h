@@ -18,6 +18,8 @@ typedef struct reidd_api {
     const char *state_dir;
     const char *node; /* host name */
     int64_t started_ms;
+    struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
+    struct rank_link *rank0;       /* links of rank 0, newest first (link.c) */
 } reidd_api;
 
 /* JobService, SystemService, health and reflection for everybody's socket. `api` must outlive the
@@ -29,10 +31,12 @@ void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server);
 /* The tables. */
 void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_control(reidd_api *api, reid_rpc_server *server);
+void reidd_api_add_hooks(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server);
 
-/* Streaming rows (watch.c, metrics.c, logs.c). */
+/* Streaming rows (watch.c, events.c, metrics.c, logs.c). */
 void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_metrics(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 

@@ -1,4 +1,5 @@
 /* ControlService: control words, resume, audit. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,111 +7,27 @@
 #include "base/compiler.h"
 #include "base/vec.h"
 #include "daemon/api/api.h"
+#include "daemon/api/ask.h"
 #include "daemon/api/convert.h"
 #include "daemon/words.h"
 #include "reid/v1/control.pb-c.h"
 
-#define REASON_BYTES 1000
 #define SETTINGS_LIMIT 32
 #define SETTING_BYTES 64
 #define ANSWER_BYTES (3u << 20) /* below what stock clients accept as one message */
-#define AGREE_MS 55000          /* a step of the slowest network, with room */
-
-/* ---- entries ---- */
-
-static Reid__V1__JournalEntry *convert_entry(const reid_journal_entry *entry)
-{
-    Reid__V1__JournalEntry *message = reid_xmalloc(sizeof *message);
-    reid__v1__journal_entry__init(message);
-    message->seq = entry->seq;
-    message->id = reidd_convert_text(entry->id);
-    message->wall_ms = entry->wall_ms;
-    message->who = reidd_convert_text(entry->who);
-    message->iteration = entry->iteration;
-    message->kind = reidd_convert_text(entry->kind);
-    message->name = reidd_convert_text(entry->name);
-    message->old = reidd_convert_text(entry->old_value);
-    message->new_ = reidd_convert_text(entry->new_value);
-    message->reason = reidd_convert_text(entry->reason);
-    const char *hash = entry->line + strlen(entry->line) - 66; /* base/journal.h: ends in hash"} */
-    message->hash = reid_xasprintf("%.64s", hash);
-    return message;
-}
+#define PROFILE_STEPS 10        /* unless it is said */
+#define PROFILE_LIMIT 1000
 
 /* ---- words ---- */
 
-typedef struct word_call {
-    reid_rpc_call *call;
-    reidd_word *word; /* NULL: answered */
-} word_call;
-
-static void on_answered(const reid_error *result, int64_t iteration, char *const *lines,
-                        size_t count, void *user)
+static void answer(reid_rpc_call *call, int64_t iteration, Reid__V1__JournalEntry **entries,
+                   size_t count)
 {
-    word_call *waiting = user;
-    waiting->word = NULL;
-    if (result->code != REID_OK) {
-        reid_rpc_call_fail(waiting->call, result);
-        return;
-    }
-    Reid__V1__ControlResponse *out = reid_xmalloc(sizeof *out);
-    reid__v1__control_response__init(out);
-    out->iteration = iteration;
-    out->entries = reid_xcalloc(count + 1, sizeof(Reid__V1__JournalEntry *));
-    for (size_t i = 0; i < count; i++) {
-        reid_journal_entry entry = {0};
-        char prev[65], hash[65];
-        if (reid_journal_parse(lines[i], strlen(lines[i]), &entry, prev, hash, NULL) != REID_OK)
-            continue;
-        out->entries[out->n_entries++] = convert_entry(&entry);
-        reid_journal_entry_fini(&entry);
-    }
-    reid_rpc_call_reply(waiting->call, &out->base);
-    reid__v1__control_response__free_unpacked(out, NULL);
-}
-
-static void on_close(reid_rpc_call *call)
-{
-    word_call *waiting = reid_rpc_call_user(call);
-    if (waiting->word)
-        reidd_word_cancel(waiting->word);
-    free(waiting);
-}
-
-static reid_status check_common(const char *reason, int64_t at_iter, reid_error *err)
-{
-    if (strlen(reason) > REASON_BYTES)
-        return reid_fail(err, REID_ERR_INVALID, "a reason has at most %d bytes", REASON_BYTES);
-    if (at_iter < 0)
-        return reid_fail(err, REID_ERR_INVALID, "the iteration is %lld, but must not be negative",
-                         (long long)at_iter);
-    return REID_OK;
-}
-
-static void ask(reidd_api *api, reid_rpc_call *call, const char *job, reidd_word_request *request)
-{
-    char id[16];
-    reid_error err = {0};
-    REID_AUTOFREE char *who = reidd_api_user_name(reid_rpc_call_peer(call)->uid);
-    REID_AUTOFREE char *clean_who = reidd_convert_text(who);
-    REID_AUTOFREE char *reason = reidd_convert_text(request->reason);
-    reid_status status = check_common(request->reason, request->at_iter, &err);
-    if (status == REID_OK)
-        status = reidd_manager_find(api->manager, job, id, &err);
-    request->who = clean_who;
-    request->reason = reason;
-    word_call *waiting = reid_xcalloc(1, sizeof *waiting);
-    waiting->call = call;
-    if (status == REID_OK)
-        status = reidd_manager_ask(api->manager, id, request, on_answered, waiting, &waiting->word,
-                                   &err);
-    if (status != REID_OK) {
-        free(waiting);
-        reid_rpc_call_fail(call, &err);
-        return;
-    }
-    reid_rpc_call_set_user(call, waiting);
-    reid_rpc_call_on_close(call, on_close);
+    Reid__V1__ControlResponse out = REID__V1__CONTROL_RESPONSE__INIT;
+    out.iteration = iteration;
+    out.n_entries = count;
+    out.entries = entries;
+    reid_rpc_call_reply(call, &out.base);
 }
 
 static reid_status check_settings(const Reid__V1__SetRequest *in, reid_error *err)
@@ -144,7 +61,7 @@ static void set(reid_rpc_call *call, const ProtobufCMessage *message, void *serv
                                   .setting_count = in->n_settings,
                                   .at_iter = in->at_iter,
                                   .reason = in->reason};
-    ask(service, call, in->id, &request);
+    reidd_api_ask(service, call, in->id, &request, answer);
     for (size_t i = 0; i < in->n_settings; i++) {
         free(settings[i].name);
         free(settings[i].value);
@@ -156,7 +73,7 @@ static void ask_plain(reid_rpc_call *call, const ProtobufCMessage *message, void
 {
     const Reid__V1__ControlRequest *in = (const Reid__V1__ControlRequest *)message;
     reidd_word_request request = {.kind = kind, .at_iter = in->at_iter, .reason = in->reason};
-    ask(service, call, in->id, &request);
+    reidd_api_ask(service, call, in->id, &request, answer);
 }
 
 static void checkpoint(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
@@ -179,6 +96,32 @@ static void pause_job(reid_rpc_call *call, const ProtobufCMessage *message, void
     ask_plain(call, message, service, "pause");
 }
 
+static void skip_step(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    ask_plain(call, message, service, "skip_step");
+}
+
+static void profile(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    const Reid__V1__ProfileRequest *in = (const Reid__V1__ProfileRequest *)message;
+    reid_error err = {0};
+    if (in->steps < 0 || in->steps > PROFILE_LIMIT) {
+        reid_fail(&err, REID_ERR_INVALID, "a profile has 1 to %d steps, not %lld", PROFILE_LIMIT,
+                  (long long)in->steps);
+        reid_rpc_call_fail(call, &err);
+        return;
+    }
+    char steps[32];
+    snprintf(steps, sizeof steps, "%lld", (long long)(in->steps ? in->steps : PROFILE_STEPS));
+    const reidd_word_setting setting = {(char *)"steps", steps};
+    reidd_word_request request = {.kind = "profile",
+                                  .settings = &setting,
+                                  .setting_count = 1,
+                                  .at_iter = in->at_iter,
+                                  .reason = in->reason};
+    reidd_api_ask(service, call, in->id, &request, answer);
+}
+
 /* ---- resume, audit ---- */
 
 static void resume(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
@@ -189,7 +132,7 @@ static void resume(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     reid_error err = {0};
     REID_AUTOFREE char *who = reidd_api_user_name(reid_rpc_call_peer(call)->uid);
     REID_AUTOFREE char *reason = reidd_convert_text(in->reason);
-    reid_status status = check_common(in->reason, 0, &err);
+    reid_status status = reidd_api_check_common(in->reason, 0, &err);
     if (status == REID_OK)
         status = reidd_manager_find(api->manager, in->id, id, &err);
     if (status == REID_OK)
@@ -213,7 +156,7 @@ static void reply_with_audit(reid_rpc_call *call, const reidd_audit *audit, int6
         bytes += strlen(entry->line) + 64;
         out->more = bytes > ANSWER_BYTES;
         if (!out->more)
-            out->entries[out->n_entries++] = convert_entry(entry);
+            out->entries[out->n_entries++] = reidd_convert_entry(entry);
     }
     out->sound = audit->fault.line == 0;
     out->fault = reidd_convert_text(audit->fault.text);
@@ -246,7 +189,7 @@ static void audit(reid_rpc_call *call, const ProtobufCMessage *message, void *se
     {                                                                                              \
         .path = PATH name, .input = &reid__v1__##request##__descriptor,                            \
         .output = &reid__v1__control_response__descriptor, .kind = REID_RPC_UNARY,                 \
-        .mutating = true, .max_request_bytes = 16u << 10, .deadline_ms = AGREE_MS,                 \
+        .mutating = true, .max_request_bytes = 16u << 10, .deadline_ms = REIDD_API_AGREE_MS,       \
         .on_message = function                                                                     \
     }
 
@@ -256,6 +199,8 @@ static const reid_rpc_method methods[] = {
     WORD("Evaluate", control_request, evaluate),
     WORD("Stop", control_request, stop),
     WORD("Pause", control_request, pause_job),
+    WORD("SkipStep", control_request, skip_step),
+    WORD("Profile", profile_request, profile),
     {.path = PATH "Resume",
      .input = &reid__v1__resume_request__descriptor,
      .output = &reid__v1__job__descriptor,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "rpc/text.h"
 #include "rpc/unpack.h"
@@ -21,7 +22,7 @@ _Static_assert((int)REIDD_LOADING == REID__V1__JOB_PHASE__JOB_PHASE_LOADING &&
 
 char *reidd_convert_text(const char *text)
 {
-    return reid_rpc_text_clean(text);
+    return reid_utf8_clean(text);
 }
 
 static Reid__V1__Progress *convert_progress(const reidd_progress *progress)
@@ -101,6 +102,25 @@ void reidd_convert_add_config(reidd_api *api, Reid__V1__Job *job)
         return;
     job->config_yaml = reidd_convert_text(yaml);
     free(yaml);
+}
+
+Reid__V1__JournalEntry *reidd_convert_entry(const reid_journal_entry *entry)
+{
+    Reid__V1__JournalEntry *message = reid_xmalloc(sizeof *message);
+    reid__v1__journal_entry__init(message);
+    message->seq = entry->seq;
+    message->id = reidd_convert_text(entry->id);
+    message->wall_ms = entry->wall_ms;
+    message->who = reidd_convert_text(entry->who);
+    message->iteration = entry->iteration;
+    message->kind = reidd_convert_text(entry->kind);
+    message->name = reidd_convert_text(entry->name);
+    message->old = reidd_convert_text(entry->old_value);
+    message->new_ = reidd_convert_text(entry->new_value);
+    message->reason = reidd_convert_text(entry->reason);
+    const char *hash = entry->line + strlen(entry->line) - 66; /* base/journal.h: ends in hash"} */
+    message->hash = reid_xasprintf("%.64s", hash);
+    return message;
 }
 
 /* ---- rows ---- */

@@ -2,7 +2,9 @@
 #ifndef REIDD_API_CONVERT_H
 #define REIDD_API_CONVERT_H
 
+#include "base/journal.h"
 #include "daemon/api/api.h"
+#include "reid/v1/control.pb-c.h"
 #include "reid/v1/job.pb-c.h"
 
 /* A message with texts of its own; free with reid__v1__job__free_unpacked(job, NULL). */
@@ -11,6 +13,9 @@ Reid__V1__Job *reidd_convert_job(const reidd_job_view *view);
 void reidd_convert_add_latest(reidd_api *api, Reid__V1__Job *job);
 /* Adds the configuration; without it when the file is gone. */
 void reidd_convert_add_config(reidd_api *api, Reid__V1__Job *job);
+
+/* With texts of its own; the entry has a line. */
+Reid__V1__JournalEntry *reidd_convert_entry(const reid_journal_entry *entry);
 
 /* Takes a received row apart. `ret_scalars` has room for row->n_scalars. INVALID when it breaks a
  * limit. */

@@ -5,14 +5,22 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/vec.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
+#include "daemon/api/route.h"
+#include "daemon/hooks.h"
 #include "daemon/words.h"
-#include "reid/v1/link.pb-c.h"
 #include "rpc/code.h"
 
 #define LINK_MESSAGE_BYTES (1u << 20)
 #define SENTENCE_BYTES 4000
+#define GONE_WAITING 1024 /* lost clients that rank 0 has no room to be told of */
+
+typedef struct lost_client {
+    int64_t hook;
+    char *sentence;
+} lost_client;
 
 typedef struct rank_link {
     reidd_listener listener; /* first; rank 0 hears of stored rows */
@@ -20,6 +28,8 @@ typedef struct rank_link {
     reid_rpc_call *call;
     int attempt, rank;
     int64_t told_seq;
+    struct rank_link *before, *after; /* rank 0: in api->rank0 */
+    REID_VEC(lost_client) gone;       /* to be told when there is room */
 } rank_link;
 
 static void tell_stored(rank_link *l)
@@ -72,9 +82,87 @@ static void send_words(rank_link *l, bool again)
         reidd_manager_send_words(l->api->manager, l->listener.job_id, again, send_word, l);
 }
 
+/* ---- hooks, on their way down ---- */
+
+static void list_add(rank_link *l)
+{
+    l->after = l->api->rank0;
+    if (l->after)
+        l->after->before = l;
+    l->api->rank0 = l;
+}
+
+static void list_remove(rank_link *l)
+{
+    if (l->before)
+        l->before->after = l->after;
+    else if (l->api->rank0 == l)
+        l->api->rank0 = l->after;
+    if (l->after)
+        l->after->before = l->before;
+}
+
+static rank_link *find_rank0(const reidd_api *api, const char *job_id)
+{
+    for (rank_link *l = api->rank0; l; l = l->after)
+        if (strcmp(l->listener.job_id, job_id) == 0 && !reid_rpc_call_ended(l->call))
+            return l;
+    return NULL;
+}
+
+reid_status reidd_route_verdict(reidd_api *api, const char *job_id, int64_t hook,
+                                const Reid__V1__HookVerdict *verdict)
+{
+    rank_link *l = find_rank0(api, job_id);
+    if (!l)
+        return REID_OK;
+    Reid__V1__LinkHookVerdict message = REID__V1__LINK_HOOK_VERDICT__INIT;
+    Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
+    message.hook = hook;
+    message.verdict = (Reid__V1__HookVerdict *)verdict;
+    down.kind_case = REID__V1__LINK_DOWN__KIND_HOOK_VERDICT;
+    down.hook_verdict = &message;
+    return reid_rpc_call_send(l->call, &down.base);
+}
+
+static void send_gone(rank_link *l)
+{
+    while (l->gone.count > 0) {
+        Reid__V1__LinkHookGone message = REID__V1__LINK_HOOK_GONE__INIT;
+        Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
+        message.hook = l->gone.items[0].hook;
+        message.sentence = l->gone.items[0].sentence;
+        down.kind_case = REID__V1__LINK_DOWN__KIND_HOOK_GONE;
+        down.hook_gone = &message;
+        if (reid_rpc_call_send(l->call, &down.base) != REID_OK)
+            return;
+        free(message.sentence);
+        reid_vec_remove(&l->gone, 0);
+    }
+}
+
+void reidd_route_gone(reidd_api *api, const char *job_id, int64_t hook, const char *sentence)
+{
+    rank_link *l = find_rank0(api, job_id);
+    if (!l)
+        return;
+    for (size_t i = 0; i < l->gone.count; i++)
+        if (l->gone.items[i].hook == hook)
+            return;
+    if (l->gone.count >= GONE_WAITING) /* the next list of hooks brings it up again */
+        return;
+    lost_client lost = {.hook = hook, .sentence = reidd_convert_text(sentence)};
+    reid_vec_push(&l->gone, lost);
+    send_gone(l);
+}
+
+/* ---- life of a link ---- */
+
 static void on_drain(reid_rpc_call *call)
 {
-    send_words(reid_rpc_call_user(call), false);
+    rank_link *l = reid_rpc_call_user(call);
+    send_gone(l);
+    send_words(l, false);
 }
 
 static void on_change(reidd_listener *listener, unsigned changes)
@@ -92,6 +180,10 @@ static void on_close(reid_rpc_call *call)
 {
     rank_link *l = reid_rpc_call_user(call);
     reidd_hub_remove(&l->listener);
+    list_remove(l);
+    for (size_t i = 0; i < l->gone.count; i++)
+        free(l->gone.items[i].sentence);
+    reid_vec_fini(&l->gone);
     free(l);
 }
 
@@ -117,6 +209,10 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
     l->told_seq = stored_seq;
     l->listener.wake = on_change;
     reidd_hub_add(api->hub, &l->listener, hello.job_id);
+    if (l->rank == 0) {
+        reidd_route_relinked(api, hello.job_id);
+        list_add(l);
+    }
     reid_rpc_call_set_user(call, l);
     reid_rpc_call_on_close(call, on_close);
     reid_rpc_call_on_drain(call, on_drain);
@@ -167,6 +263,49 @@ static reid_status take_answer(rank_link *l, const Reid__V1__LinkUp *up, reid_er
                                  up->refused->sentence, err);
 }
 
+/* Takes the message apart, and keeps each hook as it was packed for those who want to see it. */
+static reid_status take_hooks(rank_link *l, const Reid__V1__LinkHooks *message, reid_error *err)
+{
+    reidd_hook_list list = {.iteration = message->iteration};
+    if (message->n_hooks > REIDD_HOOKS_LIMIT)
+        return reid_fail(err, REID_ERR_INVALID, "a job has at most %d hooks, not %zu",
+                         REIDD_HOOKS_LIMIT, message->n_hooks);
+    for (size_t i = 0; i < message->n_hooks; i++) {
+        const Reid__V1__Hook *in = message->hooks[i];
+        reidd_hook hook = {
+            .id = in->id,
+            .name = reid_xstrdup(in->name),
+            .kind = reid_xstrdup(in->kind),
+            .last_error = reid_xstrdup(in->last_error),
+            .enabled = in->state == REID__V1__HOOK_STATE__HOOK_STATE_ENABLED,
+            .size = reid__v1__hook__get_packed_size(in),
+        };
+        hook.bytes = reid_xmalloc(hook.size + 1);
+        reid__v1__hook__pack(in, hook.bytes);
+        reid_vec_push(&list.hooks, hook);
+    }
+    const char *id = l->listener.job_id;
+    REID_TRY(reidd_manager_set_hooks(l->api->manager, id, l->attempt, &list, err));
+    reidd_route_check(l->api, id);
+    return REID_OK;
+}
+
+static reid_status take_hook_message(rank_link *l, const Reid__V1__LinkUp *up, reid_error *err)
+{
+    if (l->rank != 0)
+        return reid_fail(err, REID_ERR_INVALID, "hooks are with rank 0, not with rank %d", l->rank);
+    const char *id = l->listener.job_id;
+    if (up->kind_case == REID__V1__LINK_UP__KIND_HOOKS)
+        return take_hooks(l, up->hooks, err);
+    if (up->kind_case == REID__V1__LINK_UP__KIND_HOOK_EVENT) {
+        reidd_route_event(l->api, id, up->hook_event);
+        return REID_OK;
+    }
+    if (strlen(up->note->sentence) > SENTENCE_BYTES)
+        return reid_fail(err, REID_ERR_INVALID, "a sentence has at most %d bytes", SENTENCE_BYTES);
+    return reidd_manager_note(l->api->manager, id, l->attempt, up->note->sentence, err);
+}
+
 static reid_status take(rank_link *l, const Reid__V1__LinkUp *up, reid_error *err)
 {
     reidd_manager *manager = l->api->manager;
@@ -195,6 +334,10 @@ static reid_status take(rank_link *l, const Reid__V1__LinkUp *up, reid_error *er
     case REID__V1__LINK_UP__KIND_AGREED:
     case REID__V1__LINK_UP__KIND_REFUSED:
         return take_answer(l, up, err);
+    case REID__V1__LINK_UP__KIND_HOOK_EVENT:
+    case REID__V1__LINK_UP__KIND_HOOKS:
+    case REID__V1__LINK_UP__KIND_NOTE:
+        return take_hook_message(l, up, err);
     case REID__V1__LINK_UP__KIND_HELLO:
         return reid_fail(err, REID_ERR_PRECONDITION, "a link says hello only once");
     default:

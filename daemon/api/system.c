@@ -8,7 +8,8 @@
 #include "version.h"
 
 static const char *const features[] = {
-    "health", "reflection", "metrics-cursor", "log-offsets", "adoption", "control",
+    "health",  "reflection", "metrics-cursor", "log-offsets", "adoption",
+    "control", "hooks",      "events",         "fork",
 };
 
 static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
@@ -58,6 +59,7 @@ reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid
     reid_rpc_server_set_guard(server, guard, api);
     reidd_api_add_jobs(api, server);
     reidd_api_add_control(api, server);
+    reidd_api_add_hooks(api, server);
     reidd_api_add_system(api, server);
     reid_rpc_server_add_health(server);
     return reid_rpc_server_add_reflection(

@@ -221,6 +221,12 @@ static word_list make_arguments(const reidd_attempt_spec *spec)
         reid_vec_push(&words, reid_xstrdup("--resume"));
     if (spec->eval_only)
         reid_vec_push(&words, reid_xstrdup("--eval-only"));
+    if (spec->fork_from) {
+        reid_vec_push(&words, reid_xstrdup("--fork-from"));
+        reid_vec_push(&words, reid_xstrdup(spec->fork_from));
+        reid_vec_push(&words, reid_xstrdup("--fork-iter"));
+        reid_vec_push(&words, reid_xasprintf("%lld", (long long)spec->fork_iter));
+    }
     reid_vec_push(&words, NULL);
     return words;
 }
@@ -236,6 +242,8 @@ static word_list make_environment(const reidd_attempt_spec *spec)
     reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT_DIR=%s", spec->folder));
     reid_vec_push(&words, reid_xasprintf("REIDD_LINK=%s", spec->link_address));
     reid_vec_push(&words, reid_xasprintf("REIDD_TICKET=%s", spec->ticket));
+    if (spec->hook_dir)
+        reid_vec_push(&words, reid_xasprintf("REIDD_HOOK_DIR=%s", spec->hook_dir));
     reid_vec_push(&words, NULL);
     return words;
 }

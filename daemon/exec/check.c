@@ -133,15 +133,22 @@ static void on_output(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer
 
 static int spawn(reidd_check *check, uv_loop_t *loop, const reidd_check_spec *spec)
 {
-    char ranks[16];
+    char ranks[16], fork_iter[32];
     snprintf(ranks, sizeof ranks, "%d", spec->ranks);
-    const char *arguments[10] = {spec->trainer, "--check-only",  "--world",
+    snprintf(fork_iter, sizeof fork_iter, "%lld", (long long)spec->fork_iter);
+    const char *arguments[16] = {spec->trainer, "--check-only",  "--world",
                                  ranks,         "--config-file", spec->config_path};
     int count = 6;
     if (spec->resume)
         arguments[count++] = "--resume";
     if (spec->eval_only)
         arguments[count++] = "--eval-only";
+    if (spec->fork_from) {
+        arguments[count++] = "--fork-from";
+        arguments[count++] = spec->fork_from;
+        arguments[count++] = "--fork-iter";
+        arguments[count++] = fork_iter;
+    }
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},

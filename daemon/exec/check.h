@@ -18,6 +18,8 @@ typedef struct reidd_check_spec {
     const char *folder; /* to run in */
     int ranks;
     bool resume, eval_only;
+    const char *fork_from; /* OUTPUT_DIR of another job; NULL: none */
+    int64_t fork_iter;
     uint64_t timeout_ms;
 } reidd_check_spec;
 

@@ -10,10 +10,11 @@
 #include <stddef.h>
 
 typedef enum reidd_change {
-    REIDD_CHANGED_JOB = 1,   /* state, phase, progress or detail */
-    REIDD_CHANGED_ROWS = 2,  /* new metric rows are stored */
-    REIDD_CHANGED_END = 4,   /* the job has ended, and everything of it is stored */
-    REIDD_CHANGED_WORDS = 8, /* control words wait for rank 0 */
+    REIDD_CHANGED_JOB = 1,    /* state, phase, progress or detail */
+    REIDD_CHANGED_ROWS = 2,   /* new metric rows are stored */
+    REIDD_CHANGED_END = 4,    /* the job has ended, and everything of it is stored */
+    REIDD_CHANGED_WORDS = 8,  /* control words wait for rank 0 */
+    REIDD_CHANGED_HOOKS = 16, /* the list of hooks was told anew */
 } reidd_change;
 
 typedef struct reidd_hub reidd_hub;

@@ -66,6 +66,7 @@ void reidd_job_fini(reidd_job *job)
     free(job->name);
     free(job->user);
     free(job->output_dir);
+    free(job->fork_from);
     free(job->failure.sentence);
     free(job->cancel.reason);
     memset(job, 0, sizeof *job);
@@ -82,6 +83,7 @@ void reidd_job_copy(reidd_job *ret_copy, const reidd_job *job)
     ret_copy->name = copy_text(job->name);
     ret_copy->user = copy_text(job->user);
     ret_copy->output_dir = copy_text(job->output_dir);
+    ret_copy->fork_from = copy_text(job->fork_from);
     ret_copy->failure.sentence = copy_text(job->failure.sentence);
     ret_copy->cancel.reason = copy_text(job->cancel.reason);
 }

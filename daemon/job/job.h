@@ -73,6 +73,8 @@ typedef struct reidd_job {
     char *output_dir;
     int32_t ranks;
     bool resume, eval_only;
+    char *fork_from;   /* OUTPUT_DIR of the job whose state it begins with; NULL: none */
+    int64_t fork_iter; /* before this iteration; 0: of the last checkpoint */
 
     reidd_state state;
     reidd_phase phase;

@@ -44,6 +44,8 @@ static void bind_job(sqlite3_stmt *s, const reidd_job *job)
     bind_text(s, 27, job->cancel.reason);
     sqlite3_bind_int64(s, 28, job->cancel.grace_ms);
     sqlite3_bind_int(s, 29, job->exit_code);
+    bind_text(s, 30, job->fork_from);
+    sqlite3_bind_int64(s, 31, job->fork_iter);
 }
 
 static char *column_text(sqlite3_stmt *s, int column)
@@ -83,6 +85,8 @@ static reidd_job read_job(sqlite3_stmt *s)
                    .reason = column_text(s, 26),
                    .grace_ms = sqlite3_column_int64(s, 27)},
         .exit_code = sqlite3_column_int(s, 28),
+        .fork_from = column_text(s, 29),
+        .fork_iter = sqlite3_column_int64(s, 30),
     };
     const char *id = (const char *)sqlite3_column_text(s, 0);
     snprintf(job.id, sizeof job.id, "%s", id ? id : "");
@@ -283,5 +287,28 @@ reid_status reidd_store_event_list(reidd_store *store, const char *job_id,
         each(sqlite3_column_int(s, 0), sqlite3_column_int64(s, 1),
              (const char *)sqlite3_column_text(s, 2), (const char *)sqlite3_column_text(s, 3),
              user);
+    return reidd_store_done(store, s, rc, "read", err);
+}
+
+reid_status reidd_store_event_each(reidd_store *store, const char *job_id, int64_t after,
+                                   bool (*each)(const reidd_event *event, void *user), void *user,
+                                   reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_EVENT_AFTER, &s, err));
+    bind_text(s, 1, job_id);
+    sqlite3_bind_int64(s, 2, after);
+    int rc;
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        const reidd_event event = {
+            .number = sqlite3_column_int64(s, 0),
+            .attempt = sqlite3_column_int(s, 1),
+            .wall_ms = sqlite3_column_int64(s, 2),
+            .kind = (const char *)sqlite3_column_text(s, 3),
+            .detail = (const char *)sqlite3_column_text(s, 4),
+        };
+        if (!each(&event, user))
+            break;
+    }
     return reidd_store_done(store, s, rc, "read", err);
 }

@@ -34,6 +34,8 @@ static const char *const migrations[] = {
     "CREATE TABLE latest("
     " job INTEGER NOT NULL REFERENCES jobs(key), name TEXT NOT NULL, value REAL,"
     " PRIMARY KEY(job, name)) WITHOUT ROWID;",
+    "ALTER TABLE jobs ADD COLUMN fork_from TEXT;"
+    "ALTER TABLE jobs ADD COLUMN fork_iter INTEGER NOT NULL DEFAULT 0;",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

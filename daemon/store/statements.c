@@ -5,15 +5,16 @@
     "id, name, user, uid, output_dir, ranks, resume, eval_only, state, phase, attempt,"            \
     " submitted_ms, started_ms, ended_ms, last_progress_ms, iteration, max_iteration, epoch,"      \
     " max_epoch, eta_s, images_per_s, failure, failure_rank, failure_exit_code, failure_signal,"   \
-    " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code"
+    " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code, fork_from, fork_iter"
 
 const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_JOB_ADD] = "INSERT INTO jobs(" JOB_COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
                           "?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,"
-                          "?27,?28,?29)",
+                          "?27,?28,?29,?30,?31)",
     /* The same numbers of parameters as above; what is fixed at submit is not written again. */
     [REIDD_SQL_JOB_SAVE] =
-        "UPDATE jobs SET state=?9, phase=?10, attempt=?11, submitted_ms=?12, started_ms=?13,"
+        "UPDATE jobs SET resume=?7, state=?9, phase=?10, attempt=?11, submitted_ms=?12, "
+        "started_ms=?13,"
         " ended_ms=?14, last_progress_ms=?15, iteration=?16, max_iteration=?17, epoch=?18,"
         " max_epoch=?19, eta_s=?20, images_per_s=?21, failure=?22, failure_rank=?23,"
         " failure_exit_code=?24, failure_signal=?25, cancel_wanted=?26, cancel_reason=?27,"
@@ -40,6 +41,8 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
                             " (" JOB_KEY ",?2,?3,?4,?5)",
     [REIDD_SQL_EVENT_LIST] = "SELECT attempt, wall_ms, kind, detail FROM events"
                              " WHERE job = " JOB_KEY " ORDER BY key",
+    [REIDD_SQL_EVENT_AFTER] = "SELECT key, attempt, wall_ms, kind, detail FROM events"
+                              " WHERE job = " JOB_KEY " AND key > ?2 ORDER BY key",
     [REIDD_SQL_ROW_ADD] =
         "INSERT INTO metrics(job, attempt, seq, row) VALUES (" JOB_KEY ",?2,?3,?4)"
         " ON CONFLICT DO NOTHING",

@@ -77,6 +77,18 @@ reid_status reidd_store_event_list(reidd_store *store, const char *job_id,
                                    void (*each)(int attempt, int64_t wall_ms, const char *kind,
                                                 const char *detail, void *user),
                                    void *user, reid_error *err);
+/* One line of a diary. */
+typedef struct reidd_event {
+    int64_t number; /* rising, unique in this store */
+    int attempt;
+    int64_t wall_ms;
+    const char *kind, *detail;
+} reidd_event;
+/* Calls `each` for the lines after number `after`, in order, until it returns false. The texts are
+ * valid during the call only. */
+reid_status reidd_store_event_each(reidd_store *store, const char *job_id, int64_t after,
+                                   bool (*each)(const reidd_event *event, void *user), void *user,
+                                   reid_error *err);
 
 /* ---- metric rows ---- */
 

@@ -1,0 +1,176 @@
+/* JobService/Events: a cursor into the job's diary, as JobService/Metrics is into its rows. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/vec.h"
+#include "daemon/api/api.h"
+#include "daemon/api/convert.h"
+
+#define CHUNK_EVENTS 256
+#define CHUNK_BYTES (256u << 10)
+#define CHUNKS_PER_TURN 16 /* then others have the loop */
+
+typedef struct follower {
+    reidd_listener listener; /* first */
+    reidd_api *api;
+    reid_rpc_call *call;
+    uv_timer_t again;
+    int64_t after; /* events up to here are sent */
+    bool follow;
+    bool full; /* the queue was; on_drain goes on */
+} follower;
+
+typedef struct page {
+    REID_VEC(Reid__V1__JobEvent *) events;
+    size_t bytes;
+    bool more;
+} page;
+
+static bool read_event(const reidd_event *event, void *user)
+{
+    page *p = user;
+    p->more = p->events.count == CHUNK_EVENTS || p->bytes > CHUNK_BYTES;
+    if (p->more)
+        return false;
+    Reid__V1__JobEvent *message = reid_xmalloc(sizeof *message);
+    reid__v1__job_event__init(message);
+    message->number = event->number;
+    message->attempt = event->attempt;
+    message->wall_ms = event->wall_ms;
+    message->kind = reidd_convert_text(event->kind);
+    message->detail = reidd_convert_text(event->detail);
+    p->bytes += strlen(message->detail) + 64;
+    reid_vec_push(&p->events, message);
+    return true;
+}
+
+static reid_status send_page(follower *f, const page *p)
+{
+    if (p->events.count == 0)
+        return REID_OK;
+    Reid__V1__EventsChunk chunk = REID__V1__EVENTS_CHUNK__INIT;
+    chunk.n_events = p->events.count;
+    chunk.events = p->events.items;
+    reid_status status = reid_rpc_call_send(f->call, &chunk.base);
+    if (status == REID_OK)
+        f->after = p->events.items[p->events.count - 1]->number;
+    return status;
+}
+
+static reid_status step(follower *f, bool *ret_more, reid_error *err)
+{
+    page p = {0};
+    reid_status status =
+        reidd_store_event_each(f->api->store, f->listener.job_id, f->after, read_event, &p, err);
+    if (status == REID_OK) {
+        status = send_page(f, &p);
+        if (status != REID_OK && status != REID_ERR_EXHAUSTED)
+            reid_fail(err, status, "the events cannot be sent");
+    }
+    for (size_t i = 0; i < p.events.count; i++)
+        reid__v1__job_event__free_unpacked(p.events.items[i], NULL);
+    reid_vec_fini(&p.events);
+    *ret_more = p.more;
+    return status;
+}
+
+static bool has_ended(const follower *f)
+{
+    reidd_job_view view = {0};
+    if (reidd_manager_view(f->api->manager, f->listener.job_id, &view, NULL) != REID_OK)
+        return true;
+    bool final = reidd_state_is_final(view.job.state);
+    reidd_job_view_fini(&view);
+    return final;
+}
+
+static void go_on(follower *f);
+
+static void on_again(uv_timer_t *timer)
+{
+    go_on(timer->data);
+}
+
+static void go_on(follower *f)
+{
+    if (reid_rpc_call_ended(f->call) || f->full)
+        return;
+    /* Asked first: no event comes after a final state. */
+    bool last_turn = !f->follow || has_ended(f);
+    reid_error err = {0};
+    for (int i = 0; i < CHUNKS_PER_TURN; i++) {
+        bool more = false;
+        reid_status status = step(f, &more, &err);
+        if (status == REID_ERR_EXHAUSTED) {
+            f->full = true;
+            return;
+        }
+        if (status != REID_OK) {
+            reid_rpc_call_fail(f->call, &err);
+            return;
+        }
+        if (more)
+            continue;
+        if (last_turn)
+            reid_rpc_call_finish(f->call, REID_OK, NULL);
+        return;
+    }
+    uv_timer_start(&f->again, on_again, 0, 0);
+}
+
+static void on_change(reidd_listener *listener, unsigned changes)
+{
+    if (changes & (REIDD_CHANGED_JOB | REIDD_CHANGED_END))
+        go_on((follower *)listener);
+}
+
+static void on_drain(reid_rpc_call *call)
+{
+    follower *f = reid_rpc_call_user(call);
+    f->full = false;
+    go_on(f);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void on_close(reid_rpc_call *call)
+{
+    follower *f = reid_rpc_call_user(call);
+    reidd_hub_remove(&f->listener);
+    uv_close((uv_handle_t *)&f->again, on_timer_closed);
+}
+
+void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    reidd_api *api = service;
+    const Reid__V1__EventsRequest *in = (const Reid__V1__EventsRequest *)message;
+    char id[16];
+    reid_error err = {0};
+    reid_status status = REID_OK;
+    if (in->after < 0)
+        status = reid_fail(&err, REID_ERR_INVALID, "the cursor %lld must not be negative",
+                           (long long)in->after);
+    if (status == REID_OK)
+        status = reidd_manager_find(api->manager, in->id, id, &err);
+    if (status != REID_OK) {
+        reid_rpc_call_fail(call, &err);
+        return;
+    }
+    follower *f = reid_xcalloc(1, sizeof *f);
+    f->api = api;
+    f->call = call;
+    f->after = in->after;
+    f->follow = in->follow;
+    f->again.data = f;
+    uv_timer_init(api->loop, &f->again);
+    f->listener.wake = on_change;
+    reidd_hub_add(api->hub, &f->listener, id);
+    reid_rpc_call_set_user(call, f);
+    reid_rpc_call_on_close(call, on_close);
+    reid_rpc_call_on_drain(call, on_drain);
+    go_on(f);
+}
