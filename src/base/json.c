@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 
 #define JSON_MAX_BYTES ((size_t)512 << 20)
 #define INDEX_FROM_MEMBERS 16
@@ -18,25 +19,6 @@ static void before_value(reid_json_writer *w)
     if (w->need_comma)
         reid_str_add(w->out, w->item_separator);
     w->need_comma = true;
-}
-
-/* Length of the UTF-8 sequence at `p`, 0 when it is malformed (RFC 3629, section 4). */
-static size_t utf8_length(const unsigned char *p)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t length = p[0] >= 0xC2 && p[0] <= 0xDF   ? 2
-                    : p[0] >= 0xE0 && p[0] <= 0xEF ? 3
-                    : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
-                                                   : 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    bool overlong = (p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xF0 && p[1] < 0x90);
-    bool surrogate = p[0] == 0xED && p[1] > 0x9F;
-    bool too_large = p[0] == 0xF4 && p[1] > 0x8F;
-    return overlong || surrogate || too_large ? 0 : length;
 }
 
 static void add_escaped(reid_str *out, unsigned char c)
@@ -56,7 +38,7 @@ static void add_quoted(reid_str *out, const char *text)
     const unsigned char *run = (const unsigned char *)text;
     const unsigned char *p = run;
     while (*p) {
-        size_t length = utf8_length(p);
+        size_t length = reid_utf8_length((const char *)p);
         bool plain = length > 0 && *p >= 0x20 && *p != '"' && *p != '\\' && *p != 0x7F;
         if (plain) {
             p += length;

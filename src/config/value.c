@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/compiler.h"
 
 bool reid_value_is_list(reid_config_type type)
@@ -106,33 +107,10 @@ void reid_value_fini(reid_value *value)
 
 /* --- Messages --- */
 
-static bool is_utf8(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    while (*at) {
-        int tail = *at < 0x80                  ? 0
-                   : *at >= 0xc2 && *at < 0xe0 ? 1
-                   : *at >= 0xe0 && *at < 0xf0 ? 2
-                                               : 3;
-        if (tail == 3 && !(*at >= 0xf0 && *at < 0xf5))
-            return false;
-        bool too_short = (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xf0 && at[1] < 0x90);
-        bool surrogate = *at == 0xed && at[1] > 0x9f;
-        bool too_large = *at == 0xf4 && at[1] > 0x8f;
-        if (too_short || surrogate || too_large)
-            return false;
-        for (at++; tail > 0; tail--, at++) {
-            if ((*at & 0xc0) != 0x80)
-                return false;
-        }
-    }
-    return true;
-}
-
 const char *reid_value_show(const char *text, char *buffer, size_t size)
 {
     static const char CUT[] = "…";
-    bool valid = is_utf8(text);
+    bool valid = reid_utf8_is_valid(text);
     size_t length = 0;
     for (; *text && length + sizeof CUT < size; text++) {
         unsigned char c = (unsigned char)*text;
@@ -240,7 +218,7 @@ static bool decode_bool(const reid_literal *literal, int64_t *ret_truth)
 static bool decode_string(const reid_literal *literal, char **ret_text)
 {
     if (literal->kind == REID_LITERAL_LIST || strlen(literal->text) > REID_LITERAL_MAX_LENGTH ||
-        !is_utf8(literal->text))
+        !reid_utf8_is_valid(literal->text))
         return false;
     *ret_text = reid_xstrdup(literal->kind == REID_LITERAL_NONE ? "" : literal->text);
     return true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "events/storage_impl.h"
 #include "events/text.h"
@@ -148,7 +149,7 @@ reid_status reid_event_name_check(const char *name, reid_error *err)
             return reid_fail(err, REID_ERR_INVALID,
                              "a scalar name has the control character 0x%02x in it", c);
     }
-    if (!reid_event_text_is_utf8(name))
+    if (!reid_utf8_is_valid(name))
         return reid_fail(err, REID_ERR_INVALID, "a scalar name is not valid UTF-8");
     return REID_OK;
 }

@@ -34,16 +34,6 @@ static uint32_t next_rune(const unsigned char **text)
     return rune;
 }
 
-bool reid_event_text_is_utf8(const char *text)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    while (*p) {
-        if (next_rune(&p) == BAD_RUNE)
-            return false;
-    }
-    return true;
-}
-
 static void add_rune(reid_str *out, uint32_t rune)
 {
     static const char NAMED[] = "\b\t\n\f\r\"\\";

@@ -2,11 +2,8 @@
 #ifndef REID_EVENTS_TEXT_H
 #define REID_EVENTS_TEXT_H
 
-#include <stdbool.h>
-
 #include "base/str.h"
 
-bool reid_event_text_is_utf8(const char *text);
 /* As json.dumps(float): repr, the shortest digits that read back the same ("0.1", "1e-05", "1e+16",
  * "100.0"), or NaN, Infinity, -Infinity. */
 void reid_event_text_add_double(reid_str *out, double value);

@@ -73,33 +73,6 @@ void reid_rpc_percent_decode(const char *text, size_t length, char *buffer, size
     buffer[used] = '\0';
 }
 
-/* Length of the UTF-8 sequence that begins here, 0 when it is none (RFC 3629). */
-static size_t sequence_length(const unsigned char *s)
-{
-    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-    if (s[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-char *reid_rpc_text_clean(const char *text)
-{
-    char *copy = reid_xstrdup(text ? text : "");
-    for (size_t i = 0; copy[i];) {
-        size_t length = sequence_length((const unsigned char *)copy + i);
-        if (length == 0)
-            copy[i] = '?';
-        i += length ? length : 1;
-    }
-    return copy;
-}
-
 reid_status reid_rpc_timeout_parse(const char *text, size_t length, uint64_t *ret_ms)
 {
     if (length < 2 || length > 9)

@@ -16,10 +16,6 @@ char *reid_rpc_percent_encode(const char *text);
 /* The way back into `buffer` (cut to fit, NUL-terminated); bad escapes stay as they are. */
 void reid_rpc_percent_decode(const char *text, size_t length, char *buffer, size_t buffer_bytes);
 
-/* A copy that is UTF-8 whatever the bytes were: those that are not become '?'. NULL gives "". The
- * caller frees. */
-char *reid_rpc_text_clean(const char *text);
-
 /* grpc-timeout: up to 8 digits and one of H M S m u n; rounded up to milliseconds. INVALID
  * otherwise. */
 reid_status reid_rpc_timeout_parse(const char *text, size_t length, uint64_t *ret_ms);

@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -303,7 +304,7 @@ static void refuse(reid_link *link, const char *id, const reid_error *why)
 {
     pthread_mutex_lock(&link->mutex);
     refused_words words = {
-        .id = reid_xstrdup(id), .code = why->code, .sentence = reid_rpc_text_clean(why->text)};
+        .id = reid_xstrdup(id), .code = why->code, .sentence = reid_utf8_clean(why->text)};
     reid_vec_push(&link->refused, words);
     pthread_mutex_unlock(&link->mutex);
 }
@@ -536,6 +537,8 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_co
     link->world = world;
     link->queue = queue;
     link->mail = reid_link_mail_new(wake_link, link);
+    if (rank == 0) /* a list without hooks is worth telling, too */
+        reid_link_mail_hooks(link->mail, NULL, 0, 0);
     pthread_mutex_init(&link->mutex, NULL);
     reid_link_condition_init(&link->is_ready);
     reid_status status = open_spool(link, err);
@@ -654,7 +657,7 @@ void reid_link_failure(reid_link *link, const char *sentence)
         return;
     pthread_mutex_lock(&link->mutex);
     if (link->failure == NULL)
-        link->failure = reid_rpc_text_clean(sentence);
+        link->failure = reid_utf8_clean(sentence);
     pthread_mutex_unlock(&link->mutex);
     wake(link);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/vec.h"
@@ -243,8 +244,8 @@ static Reid__V1__Hook *make_hook(const reid_guest_info *info)
     Reid__V1__Hook *hook = reid_xmalloc(sizeof *hook);
     reid__v1__hook__init(hook);
     hook->id = info->id;
-    hook->name = reid_rpc_text_clean(info->spec->name);
-    hook->kind = reid_rpc_text_clean(info->spec->kind);
+    hook->name = reid_utf8_clean(info->spec->name);
+    hook->kind = reid_utf8_clean(info->spec->kind);
     hook->state = info->enabled ? REID__V1__HOOK_STATE__HOOK_STATE_ENABLED
                                 : REID__V1__HOOK_STATE__HOOK_STATE_DISABLED;
     hook->points = reid_xcalloc(REID_POINTS, sizeof *hook->points);
@@ -252,15 +253,15 @@ static Reid__V1__Hook *make_hook(const reid_guest_info *info)
         if (info->spec->points & 1u << i)
             hook->points[hook->n_points++] = (Reid__V1__HookPoint)(i + 1);
     hook->every = info->spec->every;
-    hook->when = reid_rpc_text_clean(info->spec->when);
+    hook->when = reid_utf8_clean(info->spec->when);
     hook->asynchronous = info->spec->asynchronous;
     hook->iteration = info->iteration;
-    hook->who = reid_rpc_text_clean(info->who);
+    hook->who = reid_utf8_clean(info->who);
     hook->calls = info->calls;
     hook->late = info->late;
     hook->missed = info->missed;
     hook->seconds = info->seconds;
-    hook->last_error = reid_rpc_text_clean(info->last_error);
+    hook->last_error = reid_utf8_clean(info->last_error);
     return hook;
 }
 
@@ -279,7 +280,7 @@ static bool is_same_list(const Reid__V1__LinkHooks *hooks, const reid_guest_info
                          size_t count)
 {
     if (!hooks || hooks->n_hooks != count)
-        return !hooks && count == 0;
+        return false;
     for (size_t i = 0; i < count; i++) {
         const Reid__V1__Hook *hook = hooks->hooks[i];
         bool enabled = hook->state == REID__V1__HOOK_STATE__HOOK_STATE_ENABLED;
@@ -317,7 +318,7 @@ void reid_link_mail_hooks(reid_link_mail *mail, const reid_guest_info *list, siz
 
 void reid_link_mail_note(reid_link_mail *mail, int64_t guest, const char *sentence)
 {
-    waiting_note note = {.guest = guest, .sentence = reid_rpc_text_clean(sentence)};
+    waiting_note note = {.guest = guest, .sentence = reid_utf8_clean(sentence)};
     pthread_mutex_lock(&mail->mutex);
     if (mail->notes.count >= REID_LINK_NOTES_WAITING) {
         free(mail->notes.items[0].sentence);

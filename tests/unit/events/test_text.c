@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/compiler.h"
+#include "base/utf8.h"
 #include "events/text.h"
 
 /* Expected texts are json.dumps of CPython 3.11. */
@@ -76,13 +77,13 @@ static void strings_are_written_as_python_does(void **state)
 
 static void utf8_is_checked(void **state)
 {
-    assert_true(reid_event_text_is_utf8(""));
-    assert_true(reid_event_text_is_utf8("é中\xf4\x8f\xbf\xbf"));
+    assert_true(reid_utf8_is_valid(""));
+    assert_true(reid_utf8_is_valid("é中\xf4\x8f\xbf\xbf"));
     static const char *const bad[] = {
         "\x80",         "\xc3",         "\xc0\xaf",         "\xe0\x80\xaf",
         "\xed\xa0\x80", "\xf5\x80\x80", "\xf4\x90\x80\x80", "\xf8"};
     for (size_t i = 0; i < REID_COUNT_OF(bad); i++)
-        assert_false(reid_event_text_is_utf8(bad[i]));
+        assert_false(reid_utf8_is_valid(bad[i]));
 }
 
 int main(void)
