@@ -28,9 +28,9 @@ static const reidctl_option options[] = {
     FLAG("all", 'a', "ended jobs too", all),
     FLAG("quiet", 'q', "ids only", quiet),
     FLAG("no-headers", 0, "leave out the table's head", no_headers),
-    INT("ranks", 'n', 1, "N", "number of ranks (default 1)", ranks),
+    INT("ranks", 'n', 1, "N", "number of ranks (default 1, of a fork as before)", ranks),
     INT("num-gpus", 0, 1, "N", "the same, as fast-reid writes it", ranks),
-    TEXT("name", 0, "NAME", "name of the job (default: made from OUTPUT_DIR)", name),
+    TEXT("name", 0, "NAME", "its name (default: made from OUTPUT_DIR or the file)", name),
     TEXT("config-file", 0, "FILE", "the configuration, as fast-reid writes it; then no CONFIG", config_file),
     FLAG("resume", 0, "go on from OUTPUT_DIR's last checkpoint", resume),
     FLAG("eval-only", 0, "evaluate MODEL.WEIGHTS, do not train", eval_only),
@@ -41,6 +41,18 @@ static const reidctl_option options[] = {
     INT("limit", 0, 1, "N", "at most N jobs", limit),
     TEXT("names", 0, "GLOBS", "only these metrics, such as 'loss*,lr'", names),
     INT("at-iter", 0, 1, "N", "before iteration N instead of the next one", at_iter),
+    INT("steps", 0, 1, "N", "that many iterations (default 10)", steps),
+    TEXT("builtin", 0, "NAME", "a built-in hook of the training", builtin),
+    TEXT("exec", 0, "PROGRAM", "a program that reidctl runs: one line in, one line out", exec),
+    TEXT("points", 0, "POINTS", "of --exec: where, such as after_step,after_epoch (default after_step)", points),
+    INT("every", 0, 1, "N", "in every Nth iteration only", every),
+    TEXT("when", 0, "CONDITION", "only while it holds, such as 'total_loss > 5 and iter >= 100'", when),
+    TEXT("scalars", 0, "GLOBS", "of --exec: only these metrics, such as 'loss*,mAP'", scalars),
+    FLAG("async", 0, "of --exec: the training does not wait for the answers", asynchronous),
+    REAL("deadline", "SECONDS", "of --exec: how long the training waits (default 1, at most 60)", deadline),
+    TEXT("on-error", 0, "POLICY", "when it fails: ignore, disable (default) or fail, which ends the job", on_error),
+    TEXT("on-late", 0, "POLICY", "of --exec: when it is late: ignore (default), disable or fail", on_late),
+    TEXT("on-lost", 0, "POLICY", "of --exec: when reidctl is gone: ignore (default), disable or fail", on_lost),
     FLAG("verify", 0, "say whether it is sound; if not, what is wrong and in which line", verify),
     REAL("grace", "SECONDS", "time to save and end before it is killed (default: reidd's)", grace),
     TEXT("reason", 0, "TEXT", "kept with the job", reason),
@@ -91,8 +103,38 @@ static const reidctl_command commands[] = {
      text_json, reidctl_cmd_stop},
     {"pause", NULL, "JOB", REIDCTL_WORDS_LIVE_JOBS, 1, 1, "save a checkpoint and free slots and memory until resume",
      NULL, "at-iter,reason", text_json, reidctl_cmd_pause},
+    {"skip-step", "skip", "JOB", REIDCTL_WORDS_LIVE_JOBS, 1, 1, "drop the batch of one iteration: no forward, no update",
+     "The iteration counts, and the next one has the batch that it would have had.", "at-iter,reason", text_json,
+     reidctl_cmd_skip_step},
+    {"profile", NULL, "JOB", REIDCTL_WORDS_LIVE_JOBS, 1, 1, "record what every rank does in the next iterations",
+     "OUTPUT_DIR gets one Chrome trace per rank.", "steps,at-iter,reason", text_json, reidctl_cmd_profile},
+    {"hook", NULL, "VERB ...", REIDCTL_WORDS_VERBS, 0, 0, "code of yours that runs around the steps of a running job", NULL,
+     "", NULL, NULL},
+    {"hook add", NULL, "JOB WHAT [NAME=VALUE ...]", REIDCTL_WORDS_SCRIPT, 1, -1, "add a hook to a job",
+     "WHAT is FILE.lua (the script is sent), FILE.so (its name in reidd's hook directory) or the name of a built-in\n"
+     "hook. NAME=VALUE are its options. Prints the hook's id.\n"
+     "With --exec PROGRAM [-- ARGUMENT ...] the hook is a program on this side, for as long as reidctl runs. It reads a\n"
+     "line of JSON for each event and answers with one line: continue, stop [REASON], checkpoint, evaluate, skip_step,\n"
+     "set NAME=VALUE ..., put NAME=NUMBER ..., error TEXT, or JSON with such members. It leaves when it ends.",
+     "exec,builtin,name,points,every,when,scalars,async,deadline,on-error,on-late,on-lost,at-iter,reason", text_json,
+     reidctl_cmd_hook_add},
+    {"hook list", "ls", "JOB", REIDCTL_WORDS_LIVE_JOBS, 1, 1, "the hooks of a job in the order in which they are called",
+     "Those without an id belong to the training itself.", "no-headers", table_json, reidctl_cmd_hook_list},
+    {"hook remove", "rm", "JOB HOOK", REIDCTL_WORDS_HOOKS, 2, 2, "remove a hook", "HOOK is an id or a name.",
+     "at-iter,reason", text_json, reidctl_cmd_hook_remove},
+    {"hook enable", NULL, "JOB HOOK", REIDCTL_WORDS_HOOKS, 2, 2, "call a disabled hook again", "HOOK is an id or a name.",
+     "at-iter,reason", text_json, reidctl_cmd_hook_enable},
+    {"hook disable", NULL, "JOB HOOK", REIDCTL_WORDS_HOOKS, 2, 2, "call a hook no more, until it is enabled",
+     "HOOK is an id or a name.", "at-iter,reason", text_json, reidctl_cmd_hook_disable},
     {"resume", NULL, "JOB", REIDCTL_WORDS_LIVE_JOBS, 1, 1, "put a paused job back into the queue, to go on where it was",
      NULL, "reason", NULL, reidctl_cmd_resume},
+    {"fork", NULL, "JOB [KEY VALUE ...]", REIDCTL_WORDS_FORK, 1, -1, "a new job that begins with the state of another",
+     "It begins where JOB was before iteration --at-iter (default: JOB's last checkpoint) and goes on with JOB's\n"
+     "configuration, changed by KEY VALUE. KEY is a key of the configuration, not a knob. OUTPUT_DIR is a new one\n"
+     "beside JOB's unless given. Prints the new job's id.",
+     "follow,ranks,name,at-iter,dry-run,reconnect", text_json, reidctl_cmd_fork},
+    {"events", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "what has happened to a job: states, control words, hooks", NULL,
+     "follow,no-headers,reconnect", table_json, reidctl_cmd_events},
     {"audit", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "who changed what, when and why: the journal of a job",
      "Each line is bound to the one before it by a hash, and reidd keeps a copy. The exit status is 1 when the\n"
      "journal was tampered with.", "verify,no-headers", table_json, reidctl_cmd_audit},
@@ -110,7 +152,7 @@ static const reidctl_command commands[] = {
     {"completion", NULL, "bash", REIDCTL_WORDS_SHELLS, 1, 1, "print a completion script",
      "For this shell: source <(reidctl completion bash). For all: write it to a file in\n"
      "/usr/share/bash-completion/completions.", "", NULL, reidctl_cmd_completion},
-    {"help", NULL, "[COMMAND]", REIDCTL_WORDS_COMMANDS, 0, 1, "this text, or that of a command", NULL, "", NULL,
+    {"help", NULL, "[COMMAND [VERB]]", REIDCTL_WORDS_COMMANDS, 0, 2, "this text, or that of a command", NULL, "", NULL,
      reidctl_cmd_help},
 };
 /* clang-format on */
@@ -120,11 +162,27 @@ const reidctl_command *reidctl_command_at(size_t index)
     return index < REID_COUNT_OF(commands) ? &commands[index] : NULL;
 }
 
-const reidctl_command *reidctl_command_find(const char *name)
+bool reidctl_command_is_of(const reidctl_command *verb, const reidctl_command *parent)
+{
+    const char *space = strchr(verb->name, ' ');
+    if (parent == NULL || space == NULL)
+        return parent == NULL && space == NULL;
+    size_t length = strlen(parent->name);
+    return (size_t)(space - verb->name) == length && strncmp(verb->name, parent->name, length) == 0;
+}
+
+const char *reidctl_command_word(const reidctl_command *command)
+{
+    const char *space = strchr(command->name, ' ');
+    return space != NULL ? space + 1 : command->name;
+}
+
+const reidctl_command *reidctl_command_find(const reidctl_command *parent, const char *name)
 {
     for (size_t i = 0; i < REID_COUNT_OF(commands); i++)
-        if (strcmp(commands[i].name, name) == 0 ||
-            (commands[i].alias != NULL && strcmp(commands[i].alias, name) == 0))
+        if (reidctl_command_is_of(&commands[i], parent) &&
+            (strcmp(reidctl_command_word(&commands[i]), name) == 0 ||
+             (commands[i].alias != NULL && strcmp(commands[i].alias, name) == 0)))
             return &commands[i];
     return NULL;
 }

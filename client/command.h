@@ -1,5 +1,8 @@
 /* reidctl's commands and options: one row each (command.c), from which parsing, help and completion
  * come. README.md tells how to add one.
+ *
+ * A command may have verbs (`hook add`): the row "hook" has no `run`, and each verb is a row of its
+ * own whose name is "hook add".
  */
 #ifndef REIDCTL_COMMAND_H
 #define REIDCTL_COMMAND_H
@@ -28,17 +31,20 @@ typedef struct reidctl_command reidctl_command;
 /* Values of all options; each command uses those of its row. Zero: not given. */
 typedef struct reidctl_args {
     bool help, version;
-    bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify;
-    int64_t ranks, tail, limit, attempt, at_iter;
+    bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify, asynchronous;
+    int64_t ranks, tail, limit, attempt, at_iter, every, steps;
     int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
     double reconnect; /* REIDCTL_RECONNECT_SECONDS unless given */
+    double deadline;  /* REIDCTL_NOT_GIVEN unless given */
     const char *host, *name, *names, *reason, *config_file;
+    const char *exec, *builtin, *points, *scalars, *when, *on_error, *on_late, *on_lost;
     const char *output; /* one of the command's formats, never NULL when it has any */
 } reidctl_args;
 
 #define REIDCTL_ALL_RANKS (-2)
 #define REIDCTL_RECONNECT_SECONDS 30
+#define REIDCTL_NOT_GIVEN (-1)
 
 /* One run of the program. */
 typedef struct reidctl {
@@ -82,25 +88,36 @@ typedef enum reidctl_words {
     REIDCTL_WORDS_LIVE_JOBS,
     REIDCTL_WORDS_JOBS,
     REIDCTL_WORDS_CONFIG, /* a file, then KEY VALUE …; a VALUE may begin with '-' */
+    REIDCTL_WORDS_FORK,   /* a job, then KEY VALUE … */
+    REIDCTL_WORDS_SCRIPT, /* a live job, then a file */
+    REIDCTL_WORDS_HOOKS,  /* a live job, then its hooks */
+    REIDCTL_WORDS_VERBS,
     REIDCTL_WORDS_KEYS,
     REIDCTL_WORDS_COMMANDS,
     REIDCTL_WORDS_SHELLS,
 } reidctl_words;
 
 struct reidctl_command {
-    const char *name, *alias; /* alias may be NULL */
-    const char *words;        /* "JOB", "CONFIG [KEY VALUE …]", for help */
+    const char *name;  /* of a verb with its command: "hook add" */
+    const char *alias; /* of a verb without it: "ls"; may be NULL */
+    const char *words; /* "JOB", "CONFIG [KEY VALUE …]", for help */
     reidctl_words word_kind;
     int min_words, max_words;   /* max -1: any number */
     const char *help;           /* one line */
     const char *more;           /* further text of --help, or NULL */
     const char *options;        /* names, such as "follow,rank,tail" */
     const char *const *formats; /* values of --output, the default first; NULL without --output */
-    int (*run)(reidctl *ctl);   /* returns the exit status */
+    int (*run)(reidctl *ctl);   /* returns the exit status; NULL: it has verbs */
 };
 
-const reidctl_command *reidctl_command_at(size_t index); /* NULL beyond the end */
-const reidctl_command *reidctl_command_find(const char *name);
+/* All rows, a command before its verbs. NULL beyond the end. */
+const reidctl_command *reidctl_command_at(size_t index);
+/* A command by name or alias. With `parent` (else NULL) one of its verbs. */
+const reidctl_command *reidctl_command_find(const reidctl_command *parent, const char *name);
+/* Whether `verb` is a row of `parent`'s verbs; with NULL, whether it is a command. */
+bool reidctl_command_is_of(const reidctl_command *verb, const reidctl_command *parent);
+/* Its own word: "add" of "hook add". */
+const char *reidctl_command_word(const reidctl_command *command);
 /* Options of a command, then those of everywhere; of NULL: those before a command. NULL beyond the
  * end. */
 const reidctl_option *reidctl_option_at(const reidctl_command *command, size_t index);
@@ -122,14 +139,23 @@ int reidctl_cmd_completion(reidctl *ctl);
 int reidctl_cmd_config(reidctl *ctl);
 int reidctl_cmd_describe(reidctl *ctl);
 int reidctl_cmd_evaluate(reidctl *ctl);
+int reidctl_cmd_events(reidctl *ctl);
+int reidctl_cmd_fork(reidctl *ctl);
 int reidctl_cmd_help(reidctl *ctl);
+int reidctl_cmd_hook_add(reidctl *ctl);
+int reidctl_cmd_hook_disable(reidctl *ctl);
+int reidctl_cmd_hook_enable(reidctl *ctl);
+int reidctl_cmd_hook_list(reidctl *ctl);
+int reidctl_cmd_hook_remove(reidctl *ctl);
 int reidctl_cmd_keys(reidctl *ctl);
 int reidctl_cmd_logs(reidctl *ctl);
 int reidctl_cmd_metrics(reidctl *ctl);
 int reidctl_cmd_pause(reidctl *ctl);
+int reidctl_cmd_profile(reidctl *ctl);
 int reidctl_cmd_ps(reidctl *ctl);
 int reidctl_cmd_resume(reidctl *ctl);
 int reidctl_cmd_set(reidctl *ctl);
+int reidctl_cmd_skip_step(reidctl *ctl);
 int reidctl_cmd_stop(reidctl *ctl);
 int reidctl_cmd_submit(reidctl *ctl);
 int reidctl_cmd_version(reidctl *ctl);

@@ -90,6 +90,18 @@ reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_
     return REID_OK;
 }
 
+reid_status reidctl_list_hooks(reidctl *ctl, const char *word,
+                               Reid__V1__ListHooksResponse **ret_list, reid_error *err)
+{
+    Reid__V1__ListHooksRequest request = REID__V1__LIST_HOOKS_REQUEST__INIT;
+    request.job = (char *)word;
+    ProtobufCMessage *answer = NULL;
+    REID_TRY(reidctl_call_service(ctl, "HookService", "List", &request.base,
+                                  &reid__v1__list_hooks_response__descriptor, &answer, err));
+    *ret_list = (Reid__V1__ListHooksResponse *)answer;
+    return REID_OK;
+}
+
 static int exit_status(reid_status code)
 {
     switch (code) {

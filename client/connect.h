@@ -4,7 +4,12 @@
 
 #include "command.h"
 #include "reid/v1/control.pb-c.h"
+#include "reid/v1/hook.pb-c.h"
 #include "reid/v1/job.pb-c.h"
+
+/* Before the sentence of a control word that ran out of time. */
+#define REIDCTL_NOT_AGREED_YET                                                                     \
+    "the ranks have not come to the end of a step yet; reidctl audit tells when it is agreed on"
 
 /* Connects when that has not been done; prints nothing. */
 reid_status reidctl_connect(reidctl *ctl, reid_error *err);
@@ -24,6 +29,10 @@ reid_status reidctl_call_service(reidctl *ctl, const char *service, const char *
 /* The job that a word on the command line means. Free with reid__v1__job__free_unpacked. */
 reid_status reidctl_get_job(reidctl *ctl, const char *word, Reid__V1__Job **ret_job,
                             reid_error *err);
+
+/* The hooks of a job. Free with reid__v1__list_hooks_response__free_unpacked. */
+reid_status reidctl_list_hooks(reidctl *ctl, const char *word,
+                               Reid__V1__ListHooksResponse **ret_list, reid_error *err);
 
 /* Prints "reidctl: sentence" to standard error and returns the exit status of the error. */
 int reidctl_report(const reid_error *err);

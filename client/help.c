@@ -20,13 +20,20 @@ static void print_options(const reidctl_command *command)
     }
 }
 
-static void print_program(void)
+/* Commands, or the verbs of `parent`. */
+static void print_commands(const reidctl_command *parent)
 {
     const reidctl_command *command;
+    for (size_t i = 0; (command = reidctl_command_at(i)) != NULL; i++)
+        if (reidctl_command_is_of(command, parent))
+            printf("  %-11s %s\n", reidctl_command_word(command), command->help);
+}
+
+static void print_program(void)
+{
     puts("usage: reidctl [OPTIONS] COMMAND ...\n\n"
          "Talks to reidd: submits training jobs, watches and stops them.\n\nCommands:");
-    for (size_t i = 0; (command = reidctl_command_at(i)) != NULL; i++)
-        printf("  %-11s %s\n", command->name, command->help);
+    print_commands(NULL);
     print_options(NULL);
     puts("\nreidctl COMMAND --help tells more. JOB is an id, the beginning of one, or a name.\n"
          "Exit status: 0 ok, 1 the job failed, 2 wrong use, 3 reidd cannot be reached, 4 no such "
@@ -43,7 +50,13 @@ void reidctl_print_help(const reidctl_command *command)
            command->words, command->help);
     if (command->more != NULL)
         printf("%s\n", command->more);
-    if (command->alias != NULL)
-        printf("Also called: %s\n", command->alias);
+    if (command->alias != NULL) {
+        int before = (int)(reidctl_command_word(command) - command->name);
+        printf("Also called: %.*s%s\n", before, command->name, command->alias);
+    }
+    if (command->run == NULL) {
+        puts("\nVerbs:");
+        print_commands(command);
+    }
     print_options(command);
 }

@@ -12,19 +12,25 @@ static const char *nearer(const char *typed, const char *best, const char *name)
     return reid_str_distance(typed, name) < limit ? name : best;
 }
 
-static reid_status fail_command(const char *typed, reid_error *err)
+/* `parent` as in reidctl_command_find. */
+static reid_status fail_command(const reidctl_command *parent, const char *typed, reid_error *err)
 {
     const char *best = NULL;
     const reidctl_command *command;
     for (size_t i = 0; (command = reidctl_command_at(i)) != NULL; i++) {
-        best = nearer(typed, best, command->name);
+        if (!reidctl_command_is_of(command, parent))
+            continue;
+        best = nearer(typed, best, reidctl_command_word(command));
         if (command->alias != NULL)
             best = nearer(typed, best, command->alias);
     }
+    const char *of = parent != NULL ? parent->name : "", *gap = parent != NULL ? " " : "";
     if (best != NULL)
-        return reid_fail(err, REID_ERR_INVALID, "there is no command '%s'; did you mean '%s'?",
-                         typed, best);
-    return reid_fail(err, REID_ERR_INVALID, "there is no command '%s'; see reidctl --help", typed);
+        return reid_fail(err, REID_ERR_INVALID,
+                         "there is no command '%s%s%s'; did you mean '%s%s%s'?", of, gap, typed, of,
+                         gap, best);
+    return reid_fail(err, REID_ERR_INVALID, "there is no command '%s%s%s'; see reidctl %s%s--help",
+                     of, gap, typed, of, gap);
 }
 
 static reid_status fail_option(const reidctl_command *command, const char *typed, reid_error *err)
@@ -140,7 +146,8 @@ static reid_status parse_letters(reader *line, const char *word, reidctl *ctl, r
 /* Whether the next word is the VALUE of a KEY, which may begin with '-'. */
 static bool is_value_next(const reidctl *ctl)
 {
-    if (ctl->command->word_kind != REIDCTL_WORDS_CONFIG)
+    if (ctl->command->word_kind != REIDCTL_WORDS_CONFIG &&
+        ctl->command->word_kind != REIDCTL_WORDS_FORK)
         return false;
     bool next = false;
     for (int i = ctl->args.config_file != NULL ? 0 : 1; i < ctl->word_count; i++)
@@ -172,6 +179,9 @@ static reid_status choose_output(const reidctl_command *command, reidctl_args *a
 static reid_status check_words(const reidctl *ctl, reid_error *err)
 {
     const reidctl_command *command = ctl->command;
+    if (command->run == NULL)
+        return reid_fail(err, REID_ERR_INVALID, "%s needs a verb; see reidctl %s --help",
+                         command->name, command->name);
     if (ctl->word_count < command->min_words)
         return reid_fail(err, REID_ERR_INVALID, "%s needs %s; see reidctl %s --help", command->name,
                          command->words, command->name);
@@ -183,12 +193,13 @@ static reid_status check_words(const reidctl *ctl, reid_error *err)
 
 static reid_status take_word(reidctl *ctl, char *word, reid_error *err)
 {
-    if (ctl->command != NULL) {
+    const reidctl_command *parent = ctl->command;
+    if (parent != NULL && parent->run != NULL) {
         ctl->words[ctl->word_count++] = word;
         return REID_OK;
     }
-    ctl->command = reidctl_command_find(word);
-    return ctl->command != NULL ? REID_OK : fail_command(word, err);
+    ctl->command = reidctl_command_find(parent, word);
+    return ctl->command != NULL ? REID_OK : fail_command(parent, word, err);
 }
 
 bool reidctl_output_is(const reidctl *ctl, const char *format)
@@ -204,6 +215,7 @@ reid_status reidctl_parse(int argc, char **argv, reidctl *ctl, reid_error *err)
     ctl->word_count = 0;
     ctl->args.rank = REIDCTL_ALL_RANKS;
     ctl->args.reconnect = REIDCTL_RECONNECT_SECONDS;
+    ctl->args.deadline = REIDCTL_NOT_GIVEN;
     while (line.at < argc) {
         char *word = argv[line.at++];
         bool is_value = ctl->command != NULL && is_value_next(ctl);

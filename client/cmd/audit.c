@@ -24,7 +24,13 @@ static void add_row(reidctl_table *table, const Reid__V1__JournalEntry *entry)
     reidctl_table_add(table, entry->kind, "");
     reidctl_table_add(table, entry->name, "");
     reidctl_table_add(table, entry->old, "");
-    reidctl_table_add(table, entry->new_, "");
+    reid_str new = REID_STR_INIT; /* of a script, not 64 KiB */
+    if (strcmp(entry->kind, "hook_add") == 0)
+        reidctl_add_hook_words(&new, entry->new_);
+    else
+        reid_str_add(&new, entry->new_);
+    reidctl_table_add(table, reid_str_text(&new), "");
+    reid_str_fini(&new);
     reidctl_table_add(table, entry->who, "");
     reidctl_table_add(table, when, "");
     reidctl_table_add(table, entry->reason, "");

@@ -2,11 +2,15 @@
 
 #include "base/clock.h"
 #include "connect.h"
+#include "out/event.h"
+#include "out/hooks.h"
 #include "out/json.h"
 #include "out/style.h"
 #include "out/text.h"
 
 #define KEY "%-14s"
+#define RECENT_EVENTS 5
+#define EVENTS_MS 5000
 
 static void print_line(const char *key, const char *color, const char *value)
 {
@@ -87,7 +91,57 @@ static void print_latest(const Reid__V1__Job *job)
     }
 }
 
-static void print_job(const reidctl *ctl, const Reid__V1__Job *job)
+static bool has_hooks(const Reid__V1__Job *job)
+{
+    return job->state == REID__V1__JOB_STATE__JOB_STATE_STARTING ||
+           job->state == REID__V1__JOB_STATE__JOB_STATE_RUNNING;
+}
+
+/* Those from outside, of a job that runs. */
+static void print_hooks(reidctl *ctl, const Reid__V1__Job *job)
+{
+    Reid__V1__ListHooksResponse *list = NULL;
+    reid_str out = REID_STR_INIT;
+    if (!has_hooks(job) || reidctl_list_hooks(ctl, job->id, &list, NULL) != REID_OK)
+        return;
+    reidctl_add_guests(&out, list, ctl->color);
+    if (out.length > 0)
+        printf("Hooks\n%s", reid_str_text(&out));
+    reid_str_fini(&out);
+    reid__v1__list_hooks_response__free_unpacked(list, NULL);
+}
+
+/* The newest events of all that a job has; there are not so many that they could not be read. */
+static void print_events(reidctl *ctl, const Reid__V1__Job *job)
+{
+    Reid__V1__EventsRequest request = REID__V1__EVENTS_REQUEST__INIT;
+    reid_rpc_client_stream *stream = NULL;
+    reid_str lines[RECENT_EVENTS] = {{0}};
+    ProtobufCMessage *message = NULL;
+    size_t count = 0;
+    request.id = job->id;
+    if (reid_rpc_client_start(ctl->client, "/reid.v1.JobService/Events", &request.base,
+                              &reid__v1__events_chunk__descriptor, &stream, NULL) != REID_OK)
+        return;
+    while (reid_rpc_client_next(stream, EVENTS_MS, &message, NULL) == REID_OK && message != NULL) {
+        const Reid__V1__EventsChunk *chunk = (const Reid__V1__EventsChunk *)message;
+        for (size_t i = 0; i < chunk->n_events; i++, count++) {
+            reid_str *line = &lines[count % RECENT_EVENTS];
+            reid_str_clear(line);
+            reidctl_add_event(line, chunk->events[i]);
+        }
+        protobuf_c_message_free_unpacked(message, NULL);
+    }
+    reid_rpc_client_stop(stream);
+    if (count > 0)
+        puts("Events");
+    for (size_t i = count > RECENT_EVENTS ? count - RECENT_EVENTS : 0; i < count; i++)
+        printf("%s\n", reid_str_text(&lines[i % RECENT_EVENTS]));
+    for (size_t i = 0; i < RECENT_EVENTS; i++)
+        reid_str_fini(&lines[i]);
+}
+
+static void print_job(reidctl *ctl, const Reid__V1__Job *job)
 {
     print_line("Id", "", job->id);
     print_line("Name", "", job->name);
@@ -104,6 +158,8 @@ static void print_job(const reidctl *ctl, const Reid__V1__Job *job)
     print_line("Output", "", job->output_dir);
     print_progress(job);
     print_latest(job);
+    print_hooks(ctl, job);
+    print_events(ctl, job);
 }
 
 int reidctl_cmd_describe(reidctl *ctl)
@@ -115,7 +171,12 @@ int reidctl_cmd_describe(reidctl *ctl)
     if (reidctl_output_is(ctl, "json")) {
         reid_str out = REID_STR_INIT;
         reid_json_writer w = reidctl_json_begin(&out);
-        reidctl_json_job(&w, job);
+        Reid__V1__ListHooksResponse *list = NULL;
+        if (has_hooks(job))
+            reidctl_list_hooks(ctl, job->id, &list, NULL);
+        reidctl_json_job_with_hooks(&w, job, list);
+        if (list != NULL)
+            reid__v1__list_hooks_response__free_unpacked(list, NULL);
         puts(reid_str_text(&out));
         reid_str_fini(&out);
     } else {

@@ -1,23 +1,11 @@
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/vec.h"
+#include "list.h"
 #include "out/json.h"
 #include "rows.h"
 
 #define SLICE_MS 200
-
-typedef REID_VEC(char *) glob_list;
-
-/* "loss*,lr" → its parts, which point into `text`. */
-static void split_globs(char *text, glob_list *ret_globs)
-{
-    char *rest = NULL;
-    for (char *part = strtok_r(text, ",", &rest); part != NULL; part = strtok_r(NULL, ",", &rest))
-        reid_vec_push(ret_globs, part);
-}
 
 /* A field as RFC 4180 has it. */
 static void add_field(reid_str *out, const char *text)
@@ -86,15 +74,15 @@ static int print_stream(reidctl_rows *rows, reidctl_feeds *feeds, bool csv)
     }
 }
 
-static int show(reidctl *ctl, const Reid__V1__Job *job, const glob_list *globs)
+static int show(reidctl *ctl, const Reid__V1__Job *job, const reidctl_list *globs)
 {
     reid_error err = {0};
     bool csv = reidctl_output_is(ctl, "csv");
     reidctl_feeds feeds;
     reidctl_rows rows;
     reidctl_rows_init(&rows, job->id, ctl->args.follow);
-    rows.request.names = globs->items;
-    rows.request.n_names = globs->count;
+    rows.request.names = globs->parts.items;
+    rows.request.n_names = globs->parts.count;
     reidctl_feed feed = reidctl_rows_feed(&rows);
     int code;
     if (reidctl_feeds_init(&feeds, ctl, &feed, 1, &err) != REID_OK) {
@@ -115,12 +103,9 @@ int reidctl_cmd_metrics(reidctl *ctl)
     reidctl_catch_interrupt();
     if (reidctl_get_job(ctl, ctl->words[0], &job, &err) != REID_OK)
         return reidctl_report(&err);
-    glob_list globs = {0};
-    char *text = reid_xstrdup(ctl->args.names != NULL ? ctl->args.names : "");
-    split_globs(text, &globs);
+    reidctl_list globs = reidctl_list_split(ctl->args.names);
     int code = show(ctl, job, &globs);
     reid__v1__job__free_unpacked(job, NULL);
-    reid_vec_fini(&globs);
-    free(text);
+    reidctl_list_fini(&globs);
     return code;
 }

@@ -1,5 +1,6 @@
 #include "out/json.h"
 
+#include "out/hooks.h"
 #include "out/style.h"
 
 static void add_text(reid_json_writer *w, const char *key, const char *value)
@@ -78,6 +79,12 @@ reid_json_writer reidctl_json_begin(reid_str *out)
 
 void reidctl_json_job(reid_json_writer *w, const Reid__V1__Job *job)
 {
+    reidctl_json_job_with_hooks(w, job, NULL);
+}
+
+void reidctl_json_job_with_hooks(reid_json_writer *w, const Reid__V1__Job *job,
+                                 const Reid__V1__ListHooksResponse *hooks)
+{
     reid_json_object(w);
     add_text(w, "id", job->id);
     add_text(w, "name", job->name);
@@ -97,6 +104,10 @@ void reidctl_json_job(reid_json_writer *w, const Reid__V1__Job *job)
     add_progress(w, job->progress);
     add_failure(w, job->failure);
     add_scalars(w, "latest", job->n_latest, job->latest);
+    if (hooks != NULL) {
+        reid_json_key(w, "hooks");
+        reidctl_json_hooks(w, hooks);
+    }
     reid_json_end_object(w);
 }
 

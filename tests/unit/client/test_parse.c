@@ -59,16 +59,32 @@ static void assert_words(const reidctl *ctl, const char *expected)
     assert_string_equal(text, expected);
 }
 
+/* The command before it whose verb it is, or NULL. */
+static const reidctl_command *parent_of(const reidctl_command *verb)
+{
+    const reidctl_command *command;
+    for (size_t i = 0; (command = reidctl_command_at(i)) != verb; i++)
+        if (reidctl_command_is_of(verb, command)) {
+            assert_null(command->run);
+            return command;
+        }
+    assert_true(reidctl_command_is_of(verb, NULL));
+    return NULL;
+}
+
 static void every_row_is_sound(void **state)
 {
     const reidctl_command *command;
     for (size_t i = 0; (command = reidctl_command_at(i)) != NULL; i++) {
-        assert_ptr_equal(reidctl_command_find(command->name), command);
+        const reidctl_command *parent = parent_of(command);
+        assert_ptr_equal(reidctl_command_find(parent, reidctl_command_word(command)), command);
         if (command->alias != NULL)
-            assert_ptr_equal(reidctl_command_find(command->alias), command);
+            assert_ptr_equal(reidctl_command_find(parent, command->alias), command);
         assert_true(command->max_words < 0 || command->min_words <= command->max_words);
-        assert_int_equal(command->word_kind == REIDCTL_WORDS_NONE, command->max_words == 0);
-        assert_non_null(command->run);
+        if (command->run != NULL)
+            assert_int_equal(command->word_kind == REIDCTL_WORDS_NONE, command->max_words == 0);
+        else
+            assert_int_equal(command->word_kind, REIDCTL_WORDS_VERBS);
         size_t named = *command->options != '\0';
         for (const char *at = command->options; *at != '\0'; at++)
             named += *at == ',';
@@ -155,6 +171,32 @@ static void words_of_a_configuration(void **state)
     assert_words(parse_ok(&p, "describe -- -f"), "-f");
 }
 
+static void verbs(void **state)
+{
+    parsed p;
+    assert_string_equal(parse_ok(&p, "hook ls a")->command->name, "hook list");
+    assert_words(parse_ok(&p, "hook -H unix:/a rm a 3"), "a 3");
+    assert_string_equal(p.ctl.command->name, "hook remove");
+    assert_string_equal(p.ctl.args.host, "unix:/a");
+    assert_words(parse_ok(&p, "hook add a --exec sh --every 5 -- -c --points x"),
+                 "a -c --points x");
+    assert_string_equal(p.ctl.args.exec, "sh");
+    assert_int_equal(p.ctl.args.every, 5);
+    assert_null(p.ctl.args.points);
+    assert_string_equal(parse_ok(&p, "hook --help")->command->name, "hook");
+    assert_string_equal(parse_ok(&p, "hook add -h")->command->name, "hook add");
+    assert_refused("hook", "hook needs a verb; see reidctl hook --help");
+    assert_refused("hook ad a", "'hook ad'; did you mean 'hook add'?");
+    assert_refused("hook xyzzyplugh", "see reidctl hook --help");
+    assert_refused("hook --every 3 add a", "hook has no option '--every'");
+    assert_refused("add a", "there is no command 'add'");
+    assert_refused("hook list", "hook list needs JOB; see reidctl hook list --help");
+    assert_refused("hook rm a", "hook remove needs JOB HOOK");
+    assert_refused("hook list a --evry 3", "hook list has no option '--evry'");
+    assert_words(parse_ok(&p, "fork a SEED -1 --at-iter 30"), "a SEED -1");
+    assert_int_equal(p.ctl.args.at_iter, 30);
+}
+
 static void mistakes(void **state)
 {
     assert_refused("submitt c.yml", "did you mean 'submit'?");
@@ -181,9 +223,13 @@ static void mistakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_is_sound),       cmocka_unit_test(forms_of_options),
-        cmocka_unit_test(options_before_and_after), cmocka_unit_test(formats),
-        cmocka_unit_test(words_of_a_configuration), cmocka_unit_test(mistakes),
+        cmocka_unit_test(every_row_is_sound),
+        cmocka_unit_test(forms_of_options),
+        cmocka_unit_test(options_before_and_after),
+        cmocka_unit_test(formats),
+        cmocka_unit_test(words_of_a_configuration),
+        cmocka_unit_test(verbs),
+        cmocka_unit_test(mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
