@@ -10,6 +10,8 @@
 /* ---- kinds ---- */
 
 static const reid_guest_kind *const KINDS[] = {
+    &reid_guest_lua,
+    &reid_guest_native,
     &reid_guest_remote,
     &reid_guest_builtin,
 };
