@@ -77,6 +77,10 @@ void reid_session_close(reid_session *session);
 
 void reid_session_set_phase(reid_session *session, reid_link_phase phase);
 
+/* Inside: all hooks of the trainer (session_hooks.c), and a checkpoint of where it is. */
+reid_status reid_session_add_hooks(reid_session *session, reid_error *err);
+reid_status reid_session_save_iteration(reid_session *session, reid_error *err);
+
 /* Loads --config-file and the overrides and checks them for `world` ranks. */
 reid_status reid_session_load_config(const reid_train_options *options, int world,
                                      reid_config **ret_config, reid_error *err);
