@@ -335,9 +335,9 @@ static void keep_paused(reidd_active *active, reidd_job *own_job)
     reidd_manager_schedule(manager);
 }
 
-static void finish(reidd_active *active)
+/* The job as it is after this attempt, on the disk. */
+static reid_status save_outcome(const reidd_active *active, reidd_job *job, reid_error *err)
 {
-    reidd_manager *manager = active->manager;
     const reidd_exit_report *report = &active->outcome.report;
     reidd_end end = {.exit_code = report->exit_code,
                      .signal = report->signal,
@@ -354,14 +354,24 @@ static void finish(reidd_active *active)
         read_outcome(active, &outcome);
     if (outcome.paused && active->job.cancel.wanted) /* it has saved, and shall not come back */
         end.exit_code = REIDD_EXIT_CANCELLED;
+    if (outcome.paused && end.exit_code == 0)
+        REID_TRY(reidd_job_pause(job, outcome.iteration, err));
+    else
+        REID_TRY(reidd_job_end(job, &end, err));
+    if (job->state == REIDD_SUCCEEDED && active->stopped_by && !job->cancel.wanted) {
+        free(job->cancel.reason); /* of the stop, which is a wish of the same kind */
+        job->cancel.reason = reid_xstrdup(active->stopped_by);
+    }
+    return save_end(active->manager, job, &end, err);
+}
+
+static void finish(reidd_active *active)
+{
+    reidd_manager *manager = active->manager;
     reid_error err = {0};
     reidd_job job;
     reidd_job_copy(&job, &active->job);
-    reid_status status = outcome.paused && end.exit_code == 0
-                             ? reidd_job_pause(&job, outcome.iteration, &err)
-                             : reidd_job_end(&job, &end, &err);
-    if (status == REID_OK)
-        status = save_end(manager, &job, &end, &err);
+    reid_status status = save_outcome(active, &job, &err);
     reidd_manager_note_store(manager, status, &err);
     if (status != REID_OK) {
         reidd_job_fini(&job);

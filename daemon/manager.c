@@ -69,6 +69,7 @@ static void on_active_closed(uv_handle_t *handle)
     free(active->ticket);
     free(active->reported);
     free(active->own_failure);
+    free(active->stopped_by);
     free(active);
     reidd_manager_handle_closed(manager);
 }
@@ -164,9 +165,10 @@ static char *describe_ended(const reidd_job *job)
     switch (job->state) {
     case REIDD_SUCCEEDED:
         if (job->progress.iteration < job->progress.max_iteration)
-            return reid_xasprintf("stopped after iteration %lld of %lld; its state is saved",
+            return reid_xasprintf("stopped after iteration %lld of %lld%s%s; its state is saved",
                                   (long long)job->progress.iteration,
-                                  (long long)job->progress.max_iteration);
+                                  (long long)job->progress.max_iteration,
+                                  reason && *reason ? " by " : "", reason ? reason : "");
         reid_format_duration(duration, (double)(job->ended_ms - job->started_ms) / 1000.0);
         return reid_xasprintf("finished after %s", duration);
     case REIDD_CANCELLED:

@@ -54,6 +54,7 @@ typedef struct reidd_active {
     REID_VEC(struct reidd_word *) words; /* unanswered requests (words.h) */
     int64_t journal_seq;                 /* the last line of the journal that is stored */
     char *word_note;                     /* "pausing before iteration 12" */
+    char *stopped_by;                    /* who has asked for a stop, and why */
     reidd_active_hooks hooks;
 } reidd_active;
 

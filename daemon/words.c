@@ -226,8 +226,9 @@ static reidd_word *find_word(const reidd_active *active, const char *word_id)
     return NULL;
 }
 
-static reid_status check_lines(char *const *lines, size_t count, int64_t first_seq, char **ret_kind,
-                               reid_error *err)
+/* *ret_first is to be freed in any case. */
+static reid_status check_lines(char *const *lines, size_t count, int64_t first_seq,
+                               reid_journal_entry *ret_first, reid_error *err)
 {
     char prev[65], hash[65];
     for (size_t i = 0; i < count; i++) {
@@ -235,8 +236,9 @@ static reid_status check_lines(char *const *lines, size_t count, int64_t first_s
         REID_TRY(reid_journal_parse(lines[i], strlen(lines[i]), &entry, prev, hash, err));
         bool fits = entry.seq == first_seq + (int64_t)i;
         if (i == 0)
-            *ret_kind = reid_xstrdup(entry.kind);
-        reid_journal_entry_fini(&entry);
+            *ret_first = entry;
+        else
+            reid_journal_entry_fini(&entry);
         if (!fits)
             return reid_fail(err, REID_ERR_INVALID, "a line of the journal has a wrong number");
     }
@@ -258,14 +260,24 @@ static reid_status store_lines(reidd_active *active, int64_t first_seq, char *co
     return status;
 }
 
-static void note_end(reidd_active *active, const char *kind, int64_t iteration)
+static void note_stop(reidd_active *active, const reid_journal_entry *entry)
 {
-    bool pause = strcmp(kind, "pause") == 0;
-    if (!pause && strcmp(kind, "stop") != 0)
+    if (strcmp(entry->kind, "stop") != 0)
+        return;
+    free(active->stopped_by);
+    active->stopped_by =
+        reid_xasprintf("%s%s%s", entry->who, *entry->reason ? ": " : "", entry->reason);
+}
+
+static void note_end(reidd_active *active, const reid_journal_entry *entry)
+{
+    bool pause = strcmp(entry->kind, "pause") == 0;
+    note_stop(active, entry);
+    if (!pause && strcmp(entry->kind, "stop") != 0)
         return;
     free(active->word_note);
     active->word_note = reid_xasprintf("%s before iteration %lld", pause ? "pausing" : "stopping",
-                                       (long long)iteration);
+                                       (long long)entry->iteration);
     reidd_active_describe(active);
 }
 
@@ -281,21 +293,20 @@ static void send_next(reidd_manager *manager, const char *id)
     }
 }
 
-reid_status reidd_manager_agreed(reidd_manager *manager, const char *id, int attempt,
-                                 const char *word_id, int64_t iteration, int64_t first_seq,
-                                 char *const *lines, size_t count, reid_error *err)
+static reid_status take_agreed(reidd_active *active, const char *word_id, int64_t iteration,
+                               const reid_journal_entry *first, char *const *lines, size_t count,
+                               reid_error *err)
 {
-    reidd_active *active = NULL;
-    REID_AUTOFREE char *kind = NULL;
-    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
-    REID_TRY(check_lines(lines, count, first_seq, &kind, err));
-    reid_status status = store_lines(active, first_seq, lines, count, err);
+    reidd_manager *manager = active->manager;
+    const char *id = active->job.id;
+    reid_status status = store_lines(active, first->seq, lines, count, err);
     reidd_manager_note_store(manager, status, err);
     REID_TRY(status);
-    active->journal_seq = REID_MAX(active->journal_seq, first_seq + (int64_t)count - 1);
-    reid_log_info("job control id=%s kind=%s iteration=%lld", id, kind, (long long)iteration);
-    note_end(active, kind, iteration);
-    if (reid_str_starts(kind, "hook_"))
+    active->journal_seq = REID_MAX(active->journal_seq, first->seq + (int64_t)count - 1);
+    reid_log_info("job control id=%s kind=%s iteration=%lld", id, first->kind,
+                  (long long)iteration);
+    note_end(active, first);
+    if (reid_str_starts(first->kind, "hook_"))
         reidd_active_note_hooks(active, lines, count);
     active->changed = true; /* whoever follows the events is told */
     reidd_manager_plan_flush(manager);
@@ -305,6 +316,20 @@ reid_status reidd_manager_agreed(reidd_manager *manager, const char *id, int att
         answer(word, &fine, iteration, lines, count);
     send_next(manager, id);
     return REID_OK;
+}
+
+reid_status reidd_manager_agreed(reidd_manager *manager, const char *id, int attempt,
+                                 const char *word_id, int64_t iteration, int64_t first_seq,
+                                 char *const *lines, size_t count, reid_error *err)
+{
+    reidd_active *active = NULL;
+    reid_journal_entry first = {0};
+    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
+    reid_status status = check_lines(lines, count, first_seq, &first, err);
+    if (status == REID_OK)
+        status = take_agreed(active, word_id, iteration, &first, lines, count, err);
+    reid_journal_entry_fini(&first);
+    return status;
 }
 
 reid_status reidd_manager_refused(reidd_manager *manager, const char *id, int attempt,
@@ -333,6 +358,7 @@ static void take_seq(int attempt, int64_t wall_ms, const char *kind, const char 
         reid_journal_parse(detail, strlen(detail), &entry, prev, hash, NULL) != REID_OK)
         return;
     active->journal_seq = REID_MAX(active->journal_seq, entry.seq);
+    note_stop(active, &entry);
     reid_journal_entry_fini(&entry);
 }
 

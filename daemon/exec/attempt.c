@@ -224,6 +224,8 @@ static word_list make_arguments(const reidd_attempt_spec *spec)
     if (spec->fork_from) {
         reid_vec_push(&words, reid_xstrdup("--fork-from"));
         reid_vec_push(&words, reid_xstrdup(spec->fork_from));
+    }
+    if (spec->fork_from && spec->fork_iter > 0) {
         reid_vec_push(&words, reid_xstrdup("--fork-iter"));
         reid_vec_push(&words, reid_xasprintf("%lld", (long long)spec->fork_iter));
     }

@@ -146,6 +146,8 @@ static int spawn(reidd_check *check, uv_loop_t *loop, const reidd_check_spec *sp
     if (spec->fork_from) {
         arguments[count++] = "--fork-from";
         arguments[count++] = spec->fork_from;
+    }
+    if (spec->fork_from && spec->fork_iter > 0) {
         arguments[count++] = "--fork-iter";
         arguments[count++] = fork_iter;
     }

@@ -19,7 +19,7 @@ typedef struct reidd_check_spec {
     int ranks;
     bool resume, eval_only;
     const char *fork_from; /* OUTPUT_DIR of another job; NULL: none */
-    int64_t fork_iter;
+    int64_t fork_iter;     /* 0: its last checkpoint */
     uint64_t timeout_ms;
 } reidd_check_spec;
 
