@@ -1,27 +1,9 @@
 #!/usr/bin/python3
 """A stock gRPC client, with stubs made from proto/ alone, against the real reidd: submit, list, watch, metrics, cancel, reflection."""
-import json
-import pathlib
 import subprocess
-import sys
-import tempfile
 
 import common
-
-try:
-    import grpc
-    from grpc_tools import protoc
-except ImportError as missing:
-    print(f'SKIP: {missing}; install it with: apt-get install python3-grpcio python3-grpc-tools')
-    sys.exit(77)
-
-STUBS = tempfile.TemporaryDirectory(prefix='reid-stubs-')
-PROTO = common.ROOT / 'proto'
-FILES = [str(p.relative_to(PROTO)) for p in PROTO.rglob('*.proto')]
-assert protoc.main(['protoc', f'-I{PROTO}', f'--python_out={STUBS.name}', f'--grpc_python_out={STUBS.name}', *FILES]) == 0
-sys.path.insert(0, STUBS.name)
-# The stubs' folder grpc/ must not hide the library of that name.
-grpc.__path__.append(str(pathlib.Path(STUBS.name) / 'grpc'))
+from stubs import grpc
 
 from reid.v1 import control_pb2, control_pb2_grpc, job_pb2, job_pb2_grpc, system_pb2, system_pb2_grpc  # noqa: E402
 from grpc.health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
