@@ -1,164 +1,168 @@
 #include "evaluation/distance.h"
 
-#include <float.h>
-#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdatomic.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "evaluation/parallel.h"
 
-#define PANEL REID_DISTANCE_PANEL
-#define ROWS REID_DISTANCE_ROWS
-#define NORM_FLOOR 1e-12
+/* Of rows and panels that are multiplied at a time: 12 rows of this depth stay in the first cache,
+ * 256 columns of it in the second. */
+#define DEPTH ((size_t)512)
+/* Rows packed at a time, at most. Columns are packed anew for each such block, which costs a few
+ * percent of the products. */
+#define BLOCK_ROWS ((size_t)4 * REID_TILE_ROWS)
+#define BLOCKS_PER_THREAD 2 /* so that one thread's delay is not everyone's */
 
-/* Sum of squares in double: NaN or infinite when a value is. */
-static double square_sum(const float *x, size_t dim)
+static size_t round_up(size_t value, size_t unit)
 {
-    double sum = 0.0;
-    for (size_t i = 0; i < dim; i++)
-        sum += (double)x[i] * x[i];
-    return sum;
+    return (value + unit - 1) / unit * unit;
 }
 
-/* What a feature is divided by. */
-static float divisor_of(reid_eval_metric metric, double squares)
+bool reid_distance_scratch_init(reid_distance_scratch *scratch, size_t rows, size_t dim)
 {
-    return metric == REID_EVAL_COSINE ? (float)fmax(sqrt(squares), NORM_FLOOR) : 1.0f;
+    *scratch = (reid_distance_scratch){.kernel = reid_dot_kernel_choose()};
+    rows = round_up(rows, REID_KERNEL_ROWS);
+    if (dim > SIZE_MAX / sizeof(float) / REID_MAX(rows, (size_t)REID_TILE_COLUMNS))
+        return false;
+    scratch->rows_bytes = rows * dim * sizeof(float);
+    scratch->columns_bytes = REID_TILE_COLUMNS * dim * sizeof(float);
+    scratch->tile_bytes = (size_t)REID_TILE_ROWS * REID_TILE_COLUMNS * sizeof(float);
+    scratch->rows = reid_alloc_aligned(scratch->rows_bytes);
+    scratch->columns = reid_alloc_aligned(scratch->columns_bytes);
+    scratch->tile = reid_alloc_aligned(scratch->tile_bytes);
+    return scratch->rows && scratch->columns && scratch->tile;
 }
 
-/* Also refuses what would overflow in |q|² + |g|² - 2 q·g. */
-static bool is_usable(reid_eval_metric metric, double squares)
+void reid_distance_scratch_fini(reid_distance_scratch *scratch)
 {
-    return isfinite(squares) && (metric == REID_EVAL_COSINE || squares < FLT_MAX / 8);
+    reid_free_aligned(scratch->rows, scratch->rows_bytes);
+    reid_free_aligned(scratch->columns, scratch->columns_bytes);
+    reid_free_aligned(scratch->tile, scratch->tile_bytes);
+    *scratch = (reid_distance_scratch){0};
 }
 
-static reid_status pack(reid_gallery *gallery, const float *features, reid_error *err)
+/* Dot products of packed rows and columns. */
+static void multiply(reid_dot_kernel *kernel, const float *rows, size_t row_count,
+                     const float *columns, size_t column_count, size_t dim, float *tile)
 {
-    for (size_t g = 0; g < gallery->count; g++) {
-        const float *from = features + g * gallery->dim;
-        float *to = gallery->packed + g / PANEL * gallery->dim * PANEL + g % PANEL;
-        double squares = square_sum(from, gallery->dim);
-        if (!is_usable(gallery->metric, squares))
-            return reid_fail(err, REID_ERR_NONFINITE,
-                             "the feature of gallery image %zu is not finite (or too large)", g);
-        float divisor = divisor_of(gallery->metric, squares);
-        for (size_t d = 0; d < gallery->dim; d++)
-            to[d * PANEL] = from[d] / divisor;
-        gallery->squares[g] = (float)squares;
-    }
-    return REID_OK;
-}
-
-reid_status reid_gallery_init(reid_gallery *gallery, const float *features, size_t count,
-                              size_t dim, reid_eval_metric metric, reid_error *err)
-{
-    size_t panels = (count + PANEL - 1) / PANEL;
-    *gallery = (reid_gallery){.metric = metric, .dim = dim, .count = count, .panels = panels};
-    if (dim <= SIZE_MAX / sizeof(float) / (panels * PANEL))
-        gallery->packed = reid_alloc_aligned(panels * PANEL * dim * sizeof *gallery->packed);
-    gallery->squares = reid_alloc(panels * PANEL, sizeof *gallery->squares);
-    if (!gallery->packed || !gallery->squares) {
-        reid_gallery_fini(gallery);
-        return reid_fail(err, REID_ERR_EXHAUSTED,
-                         "no memory for a gallery of %zu features of %zu values", count, dim);
-    }
-    reid_status status = pack(gallery, features, err);
-    if (status != REID_OK)
-        reid_gallery_fini(gallery);
-    return status;
-}
-
-void reid_gallery_fini(reid_gallery *gallery)
-{
-    reid_free_aligned(gallery->packed,
-                      gallery->panels * PANEL * gallery->dim * sizeof *gallery->packed);
-    free(gallery->squares);
-    *gallery = (reid_gallery){0};
-}
-
-size_t reid_query_prepare(const reid_gallery *gallery, const float *features, size_t rows,
-                          float *ret_query, float *ret_squares)
-{
-    for (size_t r = 0; r < rows; r++) {
-        const float *from = features + r * gallery->dim;
-        double squares = square_sum(from, gallery->dim);
-        if (!is_usable(gallery->metric, squares))
-            return r;
-        float divisor = divisor_of(gallery->metric, squares);
-        for (size_t d = 0; d < gallery->dim; d++)
-            ret_query[r * gallery->dim + d] = from[d] / divisor;
-        ret_squares[r] = (float)squares;
-    }
-    return rows;
-}
-
-typedef float lanes
-    __attribute__((vector_size(64))); /* 16 floats; smaller registers take several */
-#define LANES 16
-
-/* Dot products of ROWS queries with one panel: ret_dots [ROWS, PANEL]. The sums are variables, not
- * an array, so that they stay in registers. */
-REID_CLONES static void dot_panel(const float *query, size_t dim, const float *panel,
-                                  float *ret_dots)
-{
-    _Static_assert(ROWS == 4 && PANEL == 2 * LANES, "written out for this size");
-    lanes s00 = {0}, s01 = {0}, s10 = {0}, s11 = {0}, s20 = {0}, s21 = {0}, s30 = {0}, s31 = {0};
-    const float *q0 = query, *q1 = q0 + dim, *q2 = q1 + dim, *q3 = q2 + dim;
-    for (size_t d = 0; d < dim; d++, panel += PANEL) {
-        lanes left, right;
-        memcpy(&left, panel, sizeof left);
-        memcpy(&right, panel + LANES, sizeof right);
-        s00 += left * q0[d];
-        s01 += right * q0[d];
-        s10 += left * q1[d];
-        s11 += right * q1[d];
-        s20 += left * q2[d];
-        s21 += right * q2[d];
-        s30 += left * q3[d];
-        s31 += right * q3[d];
-    }
-    memcpy(ret_dots, &s00, sizeof s00);
-    memcpy(ret_dots + LANES, &s01, sizeof s01);
-    memcpy(ret_dots + 2 * LANES, &s10, sizeof s10);
-    memcpy(ret_dots + 3 * LANES, &s11, sizeof s11);
-    memcpy(ret_dots + 4 * LANES, &s20, sizeof s20);
-    memcpy(ret_dots + 5 * LANES, &s21, sizeof s21);
-    memcpy(ret_dots + 6 * LANES, &s30, sizeof s30);
-    memcpy(ret_dots + 7 * LANES, &s31, sizeof s31);
-}
-
-static void dots_to_distances(const reid_gallery *gallery, const float *dots, float query_square,
-                              size_t panel, float *ret_distances)
-{
-    const float *squares = gallery->squares + panel * PANEL;
-    if (gallery->metric == REID_EVAL_COSINE) {
-        for (size_t i = 0; i < PANEL; i++)
-            ret_distances[i] = 1.0f - dots[i];
-    } else {
-        for (size_t i = 0; i < PANEL; i++)
-            ret_distances[i] = query_square + squares[i] - 2.0f * dots[i];
+    for (size_t d = 0; d < dim; d += DEPTH) {
+        size_t depth = REID_MIN(DEPTH, dim - d);
+        for (size_t r = 0; r < row_count; r += REID_KERNEL_ROWS)
+            for (size_t c = 0; c < column_count; c += REID_KERNEL_COLUMNS)
+                kernel(rows + r * dim + d * REID_KERNEL_ROWS,
+                       columns + c * dim + d * REID_KERNEL_COLUMNS, depth, d == 0,
+                       tile + r * REID_TILE_COLUMNS + c, REID_TILE_COLUMNS);
     }
 }
 
-/* A panel (dim × PANEL floats) stays in the second cache while the block of queries passes over it.
- */
-void reid_gallery_distances(const reid_gallery *gallery, const float *query, const float *squares,
-                            size_t rows, float *ret_distances)
+REID_CLONES static void cosine_row(float *row, size_t count)
 {
-    size_t dim = gallery->dim, stride = gallery->panels * PANEL;
-    float dots[ROWS * PANEL];
-    for (size_t p = 0; p < gallery->panels; p++) {
-        const float *panel = gallery->packed + p * dim * PANEL;
-        for (size_t r = 0; r < rows; r += ROWS) {
-            size_t begin = rows >= ROWS ? REID_MIN(r, rows - ROWS)
-                                        : 0; /* the last rows overlap with those before */
-            dot_panel(query + begin * dim, dim, panel, dots);
-            for (size_t i = begin; i < REID_MIN(begin + ROWS, rows); i++)
-                dots_to_distances(gallery, dots + (i - begin) * PANEL, squares[i], p,
-                                  ret_distances + i * stride + p * PANEL);
+    for (size_t i = 0; i < count; i++)
+        row[i] = 1.0f - row[i];
+}
+
+REID_CLONES static void euclidean_row(float *restrict row, size_t count, float own,
+                                      const float *restrict squares)
+{
+    for (size_t i = 0; i < count; i++)
+        row[i] = own + squares[i] - 2.0f * row[i];
+}
+
+/* Dot products to distances. */
+static void finish(const reid_features *features, reid_eval_metric metric,
+                   const reid_selection *rows, const reid_selection *columns, float *tile)
+{
+    float squares[REID_TILE_COLUMNS];
+    for (size_t c = 0; c < columns->count; c++)
+        squares[c] = features->squares[reid_selection_at(columns, c)];
+    for (size_t r = 0; r < rows->count; r++, tile += REID_TILE_COLUMNS) {
+        if (metric == REID_EVAL_COSINE)
+            cosine_row(tile, columns->count);
+        else
+            euclidean_row(tile, columns->count, features->squares[reid_selection_at(rows, r)],
+                          squares);
+    }
+}
+
+void reid_distance_between(const reid_features *features, reid_eval_metric metric,
+                           const reid_selection *rows, const reid_selection *columns,
+                           reid_distance_scratch *scratch)
+{
+    REID_ASSERT(rows->count <= REID_TILE_ROWS && columns->count <= REID_TILE_COLUMNS);
+    reid_features_pack(features, rows, REID_KERNEL_ROWS, scratch->rows);
+    reid_features_pack(features, columns, REID_KERNEL_COLUMNS, scratch->columns);
+    multiply(scratch->kernel, scratch->rows, rows->count, scratch->columns, columns->count,
+             features->dim, scratch->tile);
+    finish(features, metric, rows, columns, scratch->tile);
+}
+
+typedef struct streaming {
+    const reid_features *features;
+    reid_eval_metric metric;
+    size_t row_end, block_rows, columns[2];
+    reid_distance_visit *visit;
+    void *user;
+    atomic_size_t next; /* first row nobody has taken */
+    atomic_bool no_memory;
+} streaming;
+
+/* All tiles of a block of packed rows. */
+static void stream_block(const streaming *s, reid_distance_scratch *scratch, size_t first,
+                         size_t end)
+{
+    size_t dim = s->features->dim;
+    reid_features_pack(s->features, &(reid_selection){.first = first, .count = end - first},
+                       REID_KERNEL_ROWS, scratch->rows);
+    for (size_t c = s->columns[0]; c < s->columns[1]; c += REID_TILE_COLUMNS) {
+        reid_selection columns = {.first = c,
+                                  .count = REID_MIN(s->columns[1] - c, (size_t)REID_TILE_COLUMNS)};
+        reid_features_pack(s->features, &columns, REID_KERNEL_COLUMNS, scratch->columns);
+        for (size_t r = first; r < end; r += REID_TILE_ROWS) {
+            reid_selection rows = {.first = r, .count = REID_MIN(end - r, (size_t)REID_TILE_ROWS)};
+            multiply(scratch->kernel, scratch->rows + (r - first) * dim, rows.count,
+                     scratch->columns, columns.count, dim, scratch->tile);
+            finish(s->features, s->metric, &rows, &columns, scratch->tile);
+            s->visit(s->user,
+                     &(reid_distance_tile){r, rows.count, c, columns.count, scratch->tile});
         }
     }
+}
+
+static void *stream_some(void *argument)
+{
+    streaming *s = argument;
+    reid_distance_scratch scratch;
+    size_t first;
+    if (!reid_distance_scratch_init(&scratch, s->block_rows, s->features->dim))
+        atomic_store(&s->no_memory, true);
+    while (!atomic_load(&s->no_memory) &&
+           (first = atomic_fetch_add(&s->next, s->block_rows)) < s->row_end)
+        stream_block(s, &scratch, first, REID_MIN(first + s->block_rows, s->row_end));
+    reid_distance_scratch_fini(&scratch);
+    return NULL;
+}
+
+reid_status reid_distance_stream(const reid_features *features, reid_eval_metric metric,
+                                 const size_t rows[2], const size_t columns[2], int threads,
+                                 reid_distance_visit *visit, void *user, reid_error *err)
+{
+    size_t count = rows[1] - rows[0];
+    threads = reid_parallel_threads(threads, (count + REID_KERNEL_ROWS - 1) / REID_KERNEL_ROWS);
+    size_t pieces = (size_t)threads * (threads > 1 ? BLOCKS_PER_THREAD : 1);
+    size_t rounds = (count + pieces * BLOCK_ROWS - 1) / (pieces * BLOCK_ROWS);
+    pieces *= REID_MAX(rounds, (size_t)1); /* all of about the same size */
+    streaming s = {.features = features,
+                   .metric = metric,
+                   .row_end = rows[1],
+                   .block_rows = round_up((count + pieces - 1) / pieces, REID_KERNEL_ROWS),
+                   .columns = {columns[0], columns[1]},
+                   .visit = visit,
+                   .user = user};
+    atomic_init(&s.next, rows[0]);
+    reid_parallel_run(threads, stream_some, &s);
+    if (atomic_load(&s.no_memory))
+        return reid_fail(err, REID_ERR_EXHAUSTED,
+                         "no memory for distances between features of %zu values", features->dim);
+    return REID_OK;
 }

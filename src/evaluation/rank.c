@@ -1,19 +1,15 @@
 #include "evaluation/rank.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
-#include "evaluation/distance.h"
+#include "evaluation/parallel.h"
 
-#define BLOCK_ROWS 64                 /* queries of one block, at most */
-#define BLOCK_BYTES ((size_t)8 << 20) /* distances of one block, about */
-#define MAX_THREADS 64
+#define MAX_PAIRS ((size_t)8 << 20) /* matches of the queries ranked in one pass, about */
 
 /* What one query contributes. */
 typedef struct query_score {
@@ -22,14 +18,25 @@ typedef struct query_score {
     double ap, inp;
 } query_score;
 
+/* Queries begin … end in one pass over the gallery. Match m of query q has the numbers
+ * pairs_begin[q - begin] … pairs_begin[q - begin + 1], in the gallery's order. */
+typedef struct pass {
+    size_t begin, end;
+    size_t *pairs_begin; /* [end - begin + 1] */
+    uint32_t *index;     /* gallery image */
+    float *own;          /* its distance to the query */
+    uint32_t *before;    /* how many gallery images come before it */
+} pass;
+
 typedef struct job {
-    const reid_eval_set *query, *gallery_set;
-    const reid_gallery *gallery;
-    const uint32_t *by_pid;
-    size_t block_rows, max_matches;
-    query_score *scores;      /* [queries] */
-    atomic_size_t next;       /* first query nobody has taken */
-    atomic_size_t not_finite; /* lowest query whose feature is not finite */
+    const reid_eval_set *query, *gallery;
+    const reid_features *features;
+    reid_eval_metric metric;
+    int threads;
+    uint32_t *gallery_by_pid, *query_by_pid;
+    query_score *scores; /* [queries] */
+    pass now;
+    atomic_size_t next; /* of query_by_pid */
     atomic_bool no_memory;
 } job;
 
@@ -46,6 +53,8 @@ reid_status reid_eval_metric_from_name(const char *name, reid_eval_metric *ret_m
     return REID_OK;
 }
 
+/* --- Identities */
+
 static int compare_by_pid(const void *a, const void *b, void *context)
 {
     const int32_t *pids = context;
@@ -55,13 +64,27 @@ static int compare_by_pid(const void *a, const void *b, void *context)
     return (x > y) - (x < y);
 }
 
-/* First place in by_pid whose identity is at least `pid`. */
-static size_t lower_bound(const job *j, int32_t pid)
+/* Images ordered by identity, then number; NULL without memory. */
+static uint32_t *order_by_pid(const reid_eval_set *set)
 {
-    size_t low = 0, high = j->gallery_set->count;
+    uint32_t *order = reid_alloc(set->count, sizeof *order);
+    if (!order)
+        return NULL;
+    for (size_t i = 0; i < set->count; i++)
+        order[i] = (uint32_t)i;
+    qsort_r(order, set->count, sizeof *order, compare_by_pid, (void *)(uintptr_t)set->pids);
+    return order;
+}
+
+/* First place in gallery_by_pid that is not before image `index` of identity `pid`. */
+static size_t lower_bound(const job *j, int32_t pid, uint32_t index)
+{
+    size_t low = 0, high = j->gallery->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (j->gallery_set->pids[j->by_pid[middle]] < pid)
+        uint32_t image = j->gallery_by_pid[middle];
+        int32_t its = j->gallery->pids[image];
+        if (its < pid || (its == pid && image < index))
             low = middle + 1;
         else
             high = middle;
@@ -69,17 +92,137 @@ static size_t lower_bound(const job *j, int32_t pid)
     return low;
 }
 
-/* How many gallery images come before image `self`: nearer, or equally near and earlier in the
- * gallery. Images left out are at infinity. */
-REID_CLONES static uint32_t count_before(const float *distances, size_t count, size_t self)
+static bool has_pid(const job *j, size_t place, int32_t pid)
 {
-    float own = distances[self];
-    uint32_t nearer = 0;
-    for (size_t i = 0; i < self; i++)
-        nearer += distances[i] <= own;
-    for (size_t i = self + 1; i < count; i++)
-        nearer += distances[i] < own;
-    return nearer;
+    return place < j->gallery->count && j->gallery->pids[j->gallery_by_pid[place]] == pid;
+}
+
+/* Matches of query `q`, into ret_index unless NULL. */
+static size_t find_matches(const job *j, size_t q, uint32_t *ret_index)
+{
+    int32_t pid = j->query->pids[q];
+    size_t count = 0;
+    for (size_t i = lower_bound(j, pid, 0); has_pid(j, i, pid); i++) {
+        uint32_t image = j->gallery_by_pid[i];
+        if (j->gallery->camids[image] == j->query->camids[q])
+            continue;
+        if (ret_index)
+            ret_index[count] = image;
+        count++;
+    }
+    return count;
+}
+
+/* --- One pass: first the distances of matches, an identity at a time */
+
+static void keep_match_distances(job *j, const reid_selection *queries,
+                                 const reid_selection *images, const float *tile)
+{
+    for (size_t r = 0; r < queries->count; r++, tile += REID_TILE_COLUMNS) {
+        size_t pair = j->now.pairs_begin[queries->list[r] - j->now.begin];
+        size_t end = j->now.pairs_begin[queries->list[r] - j->now.begin + 1], c = 0;
+        for (; pair < end; pair++) { /* both lists ascend */
+            uint32_t image = (uint32_t)(j->query->count + j->now.index[pair]);
+            while (c < images->count && images->list[c] < image)
+                c++;
+            if (c == images->count)
+                break;
+            if (images->list[c] == image)
+                j->now.own[pair] = tile[c];
+        }
+    }
+}
+
+static void measure_identity(job *j, const reid_selection *queries, reid_distance_scratch *scratch)
+{
+    uint32_t images[REID_TILE_COLUMNS];
+    int32_t pid = j->query->pids[queries->list[0]];
+    size_t place = lower_bound(j, pid, 0);
+    while (has_pid(j, place, pid)) {
+        reid_selection columns = {.list = images};
+        for (; columns.count < REID_TILE_COLUMNS && has_pid(j, place, pid); place++)
+            images[columns.count++] = (uint32_t)j->query->count + j->gallery_by_pid[place];
+        for (size_t r = 0; r < queries->count; r += REID_TILE_ROWS) {
+            reid_selection rows = {.list = queries->list + r,
+                                   .count = REID_MIN(queries->count - r, (size_t)REID_TILE_ROWS)};
+            reid_distance_between(j->features, j->metric, &rows, &columns, scratch);
+            keep_match_distances(j, &rows, &columns, scratch->tile);
+        }
+    }
+}
+
+static void *measure_matches(void *argument)
+{
+    job *j = argument;
+    reid_distance_scratch scratch;
+    size_t begin = j->now.begin, count = j->now.end - begin;
+    if (!reid_distance_scratch_init(&scratch, REID_TILE_ROWS, j->features->dim))
+        atomic_store(&j->no_memory, true);
+    while (!atomic_load(&j->no_memory)) {
+        size_t first = atomic_fetch_add(&j->next, 1);
+        if (first >= count)
+            break;
+        const uint32_t *list = j->query_by_pid + begin + first;
+        const int32_t *pids = j->query->pids;
+        if (first > 0 && pids[list[0]] == pids[list[-1]])
+            continue; /* whoever took the first of an identity takes it all */
+        size_t n = 1;
+        while (first + n < count && pids[list[n]] == pids[list[0]])
+            n++;
+        measure_identity(j, &(reid_selection){.list = list, .count = n}, &scratch);
+    }
+    reid_distance_scratch_fini(&scratch);
+    return NULL;
+}
+
+/* --- Then all distances, each compared with those of the matches */
+
+/* before[m] += how many of the `count` gallery images from `first` on come before match m: nearer,
+ * or equally near and earlier in the gallery. */
+REID_CLONES static void count_before(const float *distances, size_t first, size_t count,
+                                     const uint32_t *index, const float *own, size_t matches,
+                                     uint32_t *before)
+{
+    for (size_t m = 0; m < matches; m++) {
+        size_t earlier = index[m] <= first ? 0 : REID_MIN(index[m] - first, count);
+        float limit = own[m];
+        uint32_t nearer = 0;
+        for (size_t i = 0; i < earlier; i++)
+            nearer += distances[i] <= limit;
+        for (size_t i = earlier; i < count; i++) /* the match itself is not nearer than itself */
+            nearer += distances[i] < limit;
+        before[m] += nearer;
+    }
+}
+
+/* Images of the query's identity and camera are left out: as far away as can be. */
+static void leave_out(const job *j, size_t q, size_t first, size_t count, float *distances)
+{
+    int32_t pid = j->query->pids[q];
+    for (size_t i = lower_bound(j, pid, (uint32_t)first); has_pid(j, i, pid); i++) {
+        size_t image = j->gallery_by_pid[i];
+        if (image >= first + count)
+            break;
+        if (j->gallery->camids[image] == j->query->camids[q])
+            distances[image - first] = INFINITY;
+    }
+}
+
+static void count_tile(void *user, const reid_distance_tile *tile)
+{
+    job *j = user;
+    size_t first = tile->column - j->query->count;
+    for (size_t r = 0; r < tile->rows; r++) {
+        size_t q = tile->row + r;
+        size_t pair = j->now.pairs_begin[q - j->now.begin];
+        size_t matches = j->now.pairs_begin[q - j->now.begin + 1] - pair;
+        float *distances = tile->distances + r * REID_TILE_COLUMNS;
+        if (matches == 0)
+            continue;
+        leave_out(j, q, first, tile->columns, distances);
+        count_before(distances, first, tile->columns, j->now.index + pair, j->now.own + pair,
+                     matches, j->now.before + pair);
+    }
 }
 
 static int compare_ranks(const void *a, const void *b)
@@ -88,87 +231,77 @@ static int compare_ranks(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* `ranks` is scratch for all matches of an identity. Overwrites distances of images left out. */
-static void score_query(const job *j, size_t q, float *distances, uint32_t *ranks,
-                        query_score *ret_score)
+/* Orders `before` of the query's matches. */
+static query_score score_query(uint32_t *before, size_t matches)
 {
-    const reid_eval_set *gallery = j->gallery_set;
-    int32_t pid = j->query->pids[q], camid = j->query->camids[q];
-    size_t begin = lower_bound(j, pid), end = begin, matches = 0;
-    for (; end < gallery->count && gallery->pids[j->by_pid[end]] == pid; end++)
-        if (gallery->camids[j->by_pid[end]] == camid)
-            distances[j->by_pid[end]] = INFINITY;
-    for (size_t i = begin; i < end; i++)
-        if (gallery->camids[j->by_pid[i]] != camid)
-            ranks[matches++] = count_before(distances, gallery->count, j->by_pid[i]) + 1;
-    *ret_score = (query_score){.valid = matches > 0};
+    query_score score = {.valid = matches > 0};
     if (matches == 0)
-        return;
-    qsort(ranks, matches, sizeof *ranks, compare_ranks);
+        return score;
+    qsort(before, matches, sizeof *before, compare_ranks);
     double precision = 0.0;
     for (size_t i = 0; i < matches; i++)
-        precision += (double)(i + 1) / ranks[i];
-    ret_score->ap = precision / (double)matches;
-    ret_score->inp = (double)matches / ranks[matches - 1];
-    ret_score->first_rank = ranks[0];
+        precision += (double)(i + 1) / ((double)before[i] + 1.0);
+    score.ap = precision / (double)matches;
+    score.inp = (double)matches / ((double)before[matches - 1] + 1.0);
+    score.first_rank = before[0] + 1;
+    return score;
 }
 
-static void note_lowest(atomic_size_t *lowest, size_t value)
+static void free_pass(pass *p)
 {
-    size_t seen = atomic_load(lowest);
-    while (value < seen && !atomic_compare_exchange_weak(lowest, &seen, value)) {
+    free(p->pairs_begin);
+    free(p->index);
+    free(p->own);
+    free(p->before);
+    *p = (pass){0};
+}
+
+/* Takes as many queries from `begin` on as there is room for. */
+static reid_status plan_pass(job *j, size_t begin, reid_error *err)
+{
+    pass *p = &j->now;
+    size_t pairs = 0, end = begin;
+    do
+        pairs += find_matches(j, end++, NULL);
+    while (end < j->query->count && pairs < MAX_PAIRS);
+    *p = (pass){.begin = begin, .end = end};
+    p->pairs_begin = reid_alloc(end - begin + 1, sizeof *p->pairs_begin);
+    p->index = reid_alloc(pairs + 1, sizeof *p->index);
+    p->own = reid_alloc(pairs + 1, sizeof *p->own);
+    p->before = reid_alloc(pairs + 1, sizeof *p->before);
+    if (!p->pairs_begin || !p->index || !p->own || !p->before)
+        return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for %zu pairs of an identity", pairs);
+    for (size_t q = begin; q < end; q++) {
+        size_t *at = p->pairs_begin + (q - begin);
+        at[1] = at[0] + find_matches(j, q, p->index + at[0]);
     }
+    return REID_OK;
 }
 
-static void *score_blocks(void *argument)
+static reid_status run_pass(job *j, reid_error *err)
 {
-    job *j = argument;
-    size_t dim = j->gallery->dim, stride = j->gallery->panels * REID_DISTANCE_PANEL;
-    size_t rows_room = REID_MAX(j->block_rows, (size_t)REID_DISTANCE_ROWS);
-    size_t distance_bytes = j->block_rows * stride * sizeof(float),
-           query_bytes = rows_room * dim * sizeof(float);
-    float *distances = reid_alloc_aligned(distance_bytes), *query = reid_alloc_aligned(query_bytes);
-    float squares[BLOCK_ROWS];
-    uint32_t *ranks = reid_alloc(j->max_matches + 1, sizeof *ranks);
-    if (!distances || !query || !ranks)
-        atomic_store(&j->no_memory, true);
-    while (!atomic_load(&j->no_memory)) {
-        size_t first = atomic_fetch_add(&j->next, j->block_rows);
-        if (first >= j->query->count)
-            break;
-        size_t rows = REID_MIN(j->block_rows, j->query->count - first);
-        size_t good =
-            reid_query_prepare(j->gallery, j->query->features + first * dim, rows, query, squares);
-        if (good < rows) {
-            note_lowest(&j->not_finite, first + good);
-            break;
-        }
-        reid_gallery_distances(j->gallery, query, squares, rows, distances);
-        for (size_t r = 0; r < rows; r++)
-            score_query(j, first + r, distances + r * stride, ranks, &j->scores[first + r]);
-    }
-    free(ranks);
-    reid_free_aligned(query, query_bytes);
-    reid_free_aligned(distances, distance_bytes);
-    return NULL;
-}
-
-/* On the calling thread and up to threads - 1 more. */
-static void run_threads(job *j, int threads)
-{
-    pthread_t others[MAX_THREADS];
-    int started = 0;
-    while (started < threads - 1 && pthread_create(&others[started], NULL, score_blocks, j) == 0)
-        started++;
-    score_blocks(j);
-    for (int i = 0; i < started; i++)
-        pthread_join(others[i], NULL);
+    pass *p = &j->now;
+    size_t count = p->end - p->begin, queries = j->query->count;
+    for (size_t i = 0; i < count; i++)
+        j->query_by_pid[p->begin + i] = (uint32_t)(p->begin + i);
+    qsort_r(j->query_by_pid + p->begin, count, sizeof *j->query_by_pid, compare_by_pid,
+            (void *)(uintptr_t)j->query->pids);
+    atomic_init(&j->next, 0);
+    reid_parallel_run(reid_parallel_threads(j->threads, count), measure_matches, j);
+    if (atomic_load(&j->no_memory))
+        return reid_fail(err, REID_ERR_EXHAUSTED, "no memory to rank %zu queries", queries);
+    REID_TRY(reid_distance_stream(j->features, j->metric, (size_t[2]){p->begin, p->end},
+                                  (size_t[2]){queries, queries + j->gallery->count}, j->threads,
+                                  count_tile, j, err));
+    for (size_t i = 0; i < count; i++)
+        j->scores[p->begin + i] =
+            score_query(p->before + p->pairs_begin[i], p->pairs_begin[i + 1] - p->pairs_begin[i]);
+    return REID_OK;
 }
 
 static reid_status summarise(const job *j, reid_rank_result *ret_result, reid_error *err)
 {
-    reid_rank_result result = {.max_rank =
-                                   REID_MIN(j->gallery_set->count, (size_t)REID_EVAL_MAX_RANK)};
+    reid_rank_result result = {.max_rank = REID_MIN(j->gallery->count, (size_t)REID_EVAL_MAX_RANK)};
     for (size_t q = 0; q < j->query->count; q++) {
         const query_score *score = &j->scores[q];
         if (!score->valid)
@@ -193,41 +326,18 @@ static reid_status summarise(const job *j, reid_rank_result *ret_result, reid_er
     return REID_OK;
 }
 
-static size_t largest_identity(const job *j)
+static reid_status run_job(job *j, reid_rank_result *ret_result, reid_error *err)
 {
-    size_t largest = 0, run = 0;
-    for (size_t i = 0; i < j->gallery_set->count; i++) {
-        const int32_t *pids = j->gallery_set->pids;
-        run = i > 0 && pids[j->by_pid[i]] == pids[j->by_pid[i - 1]] ? run + 1 : 1;
-        largest = REID_MAX(largest, run);
-    }
-    return largest;
-}
-
-static int choose_threads(int wanted, size_t blocks)
-{
-    long cpus = wanted > 0 ? wanted : sysconf(_SC_NPROCESSORS_ONLN);
-    cpus = REID_MIN(cpus, MAX_THREADS);
-    cpus = REID_MIN(cpus, (long)REID_MIN(blocks, (size_t)MAX_THREADS));
-    return (int)REID_MAX(cpus, 1);
-}
-
-static reid_status run_job(job *j, int threads, reid_rank_result *ret_result, reid_error *err)
-{
-    size_t stride = j->gallery->panels * REID_DISTANCE_PANEL;
-    size_t rows = BLOCK_BYTES / (stride * sizeof(float));
-    j->block_rows = REID_MAX(REID_MIN(rows, (size_t)BLOCK_ROWS), (size_t)1);
-    j->max_matches = largest_identity(j);
-    atomic_init(&j->next, 0);
-    atomic_init(&j->not_finite, j->query->count);
-    atomic_init(&j->no_memory, false);
-    run_threads(j, choose_threads(threads, (j->query->count + j->block_rows - 1) / j->block_rows));
-    if (atomic_load(&j->no_memory))
+    j->gallery_by_pid = order_by_pid(j->gallery);
+    j->query_by_pid = reid_alloc(j->query->count, sizeof *j->query_by_pid);
+    j->scores = reid_alloc(j->query->count, sizeof *j->scores);
+    if (!j->gallery_by_pid || !j->query_by_pid || !j->scores)
         return reid_fail(err, REID_ERR_EXHAUSTED, "no memory to rank %zu queries", j->query->count);
-    if (atomic_load(&j->not_finite) < j->query->count)
-        return reid_fail(err, REID_ERR_NONFINITE,
-                         "the feature of query image %zu is not finite (or too large)",
-                         atomic_load(&j->not_finite));
+    for (size_t begin = 0; begin < j->query->count; begin = j->now.end) {
+        free_pass(&j->now);
+        REID_TRY(plan_pass(j, begin, err));
+        REID_TRY(run_pass(j, err));
+    }
     return summarise(j, ret_result, err);
 }
 
@@ -239,30 +349,23 @@ reid_status reid_eval_market1501(const reid_eval_set *query, const reid_eval_set
         return reid_fail(err, REID_ERR_INVALID,
                          "there is nothing to rank: %zu queries, %zu gallery images, %zu values",
                          query->count, gallery->count, dim);
-    if (gallery->count >= UINT32_MAX)
-        return reid_fail(err, REID_ERR_INVALID, "a gallery of %zu images is too large",
-                         gallery->count);
-    reid_gallery packed;
-    REID_TRY(reid_gallery_init(&packed, gallery->features, gallery->count, dim, metric, err));
-    reid_status status;
-    uint32_t *by_pid = reid_alloc(gallery->count, sizeof *by_pid);
-    query_score *scores = reid_alloc(query->count, sizeof *scores);
-    if (by_pid && scores) {
-        for (size_t i = 0; i < gallery->count; i++)
-            by_pid[i] = (uint32_t)i;
-        qsort_r(by_pid, gallery->count, sizeof *by_pid, compare_by_pid,
-                (void *)(uintptr_t)gallery->pids);
-        job j = {.query = query,
-                 .gallery_set = gallery,
-                 .gallery = &packed,
-                 .by_pid = by_pid,
-                 .scores = scores};
-        status = run_job(&j, threads, ret_result, err);
-    } else {
-        status = reid_fail(err, REID_ERR_EXHAUSTED, "no memory to rank %zu queries", query->count);
-    }
-    free(scores);
-    free(by_pid);
-    reid_gallery_fini(&packed);
+    if (query->count >= UINT32_MAX || gallery->count >= UINT32_MAX - query->count)
+        return reid_fail(err, REID_ERR_INVALID, "%zu queries and %zu gallery images are too many",
+                         query->count, gallery->count);
+    reid_features features;
+    REID_TRY(reid_features_init(&features, query->features, query->count, gallery->features,
+                                gallery->count, dim, metric == REID_EVAL_COSINE, threads, err));
+    job j = {.query = query,
+             .gallery = gallery,
+             .features = &features,
+             .metric = metric,
+             .threads = threads};
+    atomic_init(&j.no_memory, false);
+    reid_status status = run_job(&j, ret_result, err);
+    free_pass(&j.now);
+    free(j.scores);
+    free(j.query_by_pid);
+    free(j.gallery_by_pid);
+    reid_features_fini(&features);
     return status;
 }

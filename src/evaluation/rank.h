@@ -7,8 +7,10 @@
  * INP = n / r_n,  CMC(k) = [r_1 ≤ k]; all averaged over valid queries. Equal distances keep the
  * order of the gallery (numpy.argsort(kind="stable")).
  *
- * Distances are computed in blocks of queries and never kept as a whole; the memory used beside the
- * inputs is one copy of the gallery (packed) and a few MiB per thread.
+ * Distances are computed tile by tile and compared at once with those of the query's true matches,
+ * which are measured first: neither a row of the matrix nor a sorted gallery ever exists. The
+ * memory used beside the inputs is about 6 KiB × D for each thread (12 MiB for D = 2048) and 12
+ * bytes for each pair of a query and a true match of it, at most about 100 MiB at a time.
  */
 #ifndef REID_EVALUATION_RANK_H
 #define REID_EVALUATION_RANK_H
@@ -17,13 +19,9 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "evaluation/distance.h"
 
 #define REID_EVAL_MAX_RANK 50
-
-typedef enum reid_eval_metric {
-    REID_EVAL_COSINE,    /* 1 - cos(q, g) */
-    REID_EVAL_EUCLIDEAN, /* squared: |q|² + |g|² - 2 q·g */
-} reid_eval_metric;
 
 /* "cosine" or "euclidean" (TEST.METRIC). */
 reid_status reid_eval_metric_from_name(const char *name, reid_eval_metric *ret_metric,

@@ -65,17 +65,6 @@ static void test_metrics(void **state)
     reid_assert_ok(reid_eval_market1501(&q, &g, 2, REID_EVAL_EUCLIDEAN, 1, &result, &err), &err);
     reid_assert_close(result.map, 1.0 / 2, 0,
                       0); /* (4, 3) is nearer than (6, 8); the origin as far, but later */
-
-    reid_gallery packed;
-    float prepared[REID_DISTANCE_ROWS * 2] = {0}, squares[1], distances[REID_DISTANCE_PANEL];
-    reid_assert_ok(reid_gallery_init(&packed, gallery, 3, 2, REID_EVAL_COSINE, &err), &err);
-    assert_int_equal(reid_query_prepare(&packed, query, 1, prepared, squares), 1);
-    reid_gallery_distances(&packed, prepared, squares, 1, distances);
-    reid_assert_close(distances[0], 0.0, 0, 1e-7);
-    reid_assert_close(distances[1], 1 - 24.0 / 25, 0, 1e-6);
-    reid_assert_close(distances[2], 1.0, 0, 0);
-    reid_gallery_fini(&packed);
-    reid_gallery_fini(&packed);
 }
 
 static float *random_features(size_t count, uint32_t stream)
@@ -87,45 +76,113 @@ static float *random_features(size_t count, uint32_t stream)
     return features;
 }
 
-/* Every distance of odd sizes against its definition in double precision. */
-static void test_distances(void **state)
+/* The protocol written down plainly: all distances by a plain loop, a stable sort of the gallery,
+ * and a walk along it. */
+typedef struct entry {
+    float distance;
+    int32_t image;
+} entry;
+
+static int compare_entries(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->distance != y->distance)
+        return x->distance < y->distance ? -1 : 1;
+    return x->image - y->image;
+}
+
+static float plain_distance(const float *a, const float *b, size_t dim, reid_eval_metric metric)
+{
+    double squares[2] = {0};
+    for (size_t d = 0; d < dim; d++) {
+        squares[0] += (double)a[d] * a[d];
+        squares[1] += (double)b[d] * b[d];
+    }
+    bool cosine = metric == REID_EVAL_COSINE;
+    float norm_a = cosine ? (float)sqrt(squares[0]) : 1,
+          norm_b = cosine ? (float)sqrt(squares[1]) : 1;
+    float dot = 0;
+    for (size_t d = 0; d < dim; d++) {
+        float x = a[d] / norm_a, y = b[d] / norm_b;
+        dot = reid_dot_kernel_is_fused() ? fmaf(x, y, dot) : dot + x * y;
+    }
+    return cosine ? 1.0f - dot : (float)squares[0] + (float)squares[1] - 2.0f * dot;
+}
+
+static void rank_plainly(const reid_eval_set *q, const reid_eval_set *g, size_t dim,
+                         reid_eval_metric metric, reid_rank_result *ret_result)
+{
+    reid_rank_result result = {0};
+    entry *entries = reid_xcalloc(g->count, sizeof *entries);
+    for (size_t i = 0; i < q->count; i++) {
+        size_t kept = 0, matches = 0, last = 0;
+        double precision = 0;
+        for (size_t k = 0; k < g->count; k++)
+            if (g->pids[k] != q->pids[i] || g->camids[k] != q->camids[i])
+                entries[kept++] = (entry){
+                    plain_distance(q->features + i * dim, g->features + k * dim, dim, metric),
+                    (int32_t)k};
+        qsort(entries, kept, sizeof *entries, compare_entries);
+        for (size_t k = 0; k < kept; k++) {
+            if (g->pids[entries[k].image] != q->pids[i])
+                continue;
+            for (size_t rank = k; matches == 0 && rank < REID_EVAL_MAX_RANK; rank++)
+                result.cmc[rank]++;
+            precision += (double)++matches / (double)(k + 1);
+            last = k + 1;
+        }
+        if (matches == 0)
+            continue;
+        result.valid_queries++;
+        result.map += precision / (double)matches;
+        result.minp += (double)matches / (double)last;
+    }
+    result.map /= (double)result.valid_queries;
+    result.minp /= (double)result.valid_queries;
+    for (int k = 0; k < REID_EVAL_MAX_RANK; k++)
+        result.cmc[k] /= (double)result.valid_queries;
+    free(entries);
+    *ret_result = result;
+}
+
+/* Identities weak enough to be confused, doubles of images (ties) under the same and other
+ * identities, sizes around the tiles': the very figures of the plain way. */
+static void test_against_the_plain_way(void **state)
 {
     static const struct {
-        size_t rows, count, dim;
-    } sizes[] = {{1, 1, 1}, {3, 33, 7}, {4, 32, 16}, {7, 65, 130}, {9, 100, 3}};
+        int queries, gallery, dim, identities;
+    } sizes[] = {{1, 60, 5, 2}, {250, 300, 8, 40}, {13, 513, 33, 300}, {41, 257, 3, 1}};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        size_t rows = sizes[s].rows, count = sizes[s].count, dim = sizes[s].dim;
-        float *query = random_features(rows * dim, 1), *gallery = random_features(count * dim, 2);
-        size_t room = rows < REID_DISTANCE_ROWS ? REID_DISTANCE_ROWS : rows;
-        float *prepared = reid_xcalloc(room * dim, sizeof *prepared), squares[16];
+        size_t queries = (size_t)sizes[s].queries, gallery = (size_t)sizes[s].gallery;
+        size_t dim = (size_t)sizes[s].dim, all = queries + gallery;
+        float *features = random_features(all * dim, 10);
+        int32_t *pids = reid_xcalloc(all, sizeof *pids), *cams = reid_xcalloc(all, sizeof *cams);
+        reid_rng rng = reid_rng_stream(1, REID_RNG_TEST, 0, 11);
+        for (size_t i = 0; i < all; i++) {
+            pids[i] = (int32_t)reid_rng_below(&rng, (uint32_t)sizes[s].identities);
+            cams[i] = (int32_t)reid_rng_below(&rng, 3);
+            for (size_t d = 0; d < dim; d++)
+                features[i * dim + d] += (float)((pids[i] * 7 + (int)d * 3) % 5 - 2) * 0.5f;
+            if (i % 5 == 4)
+                memcpy(features + i * dim, features + reid_rng_below(&rng, (uint32_t)i) * dim,
+                       dim * sizeof *features);
+        }
+        cams[0] = 7; /* at least one match */
+        reid_eval_set q = {features, pids, cams, queries};
+        reid_eval_set g = {features + queries * dim, pids + queries, cams + queries, gallery};
         for (int metric = 0; metric < 2; metric++) {
-            reid_gallery packed;
+            reid_rank_result fast, plain;
             reid_error err = {0};
             reid_assert_ok(
-                reid_gallery_init(&packed, gallery, count, dim, (reid_eval_metric)metric, &err),
-                &err);
-            size_t stride = packed.panels * REID_DISTANCE_PANEL;
-            float *distances = reid_xcalloc(rows * stride, sizeof *distances);
-            assert_int_equal(reid_query_prepare(&packed, query, rows, prepared, squares), rows);
-            reid_gallery_distances(&packed, prepared, squares, rows, distances);
-            for (size_t i = 0; i < rows * count; i++) {
-                const float *a = query + i / count * dim, *b = gallery + i % count * dim;
-                double aa = 0, bb = 0, ab = 0;
-                for (size_t d = 0; d < dim; d++) {
-                    aa += (double)a[d] * a[d];
-                    bb += (double)b[d] * b[d];
-                    ab += (double)a[d] * b[d];
-                }
-                double expected =
-                    metric == REID_EVAL_COSINE ? 1 - ab / sqrt(aa * bb) : aa + bb - 2 * ab;
-                reid_assert_close(distances[i / count * stride + i % count], expected, 1e-5, 1e-5);
-            }
-            free(distances);
-            reid_gallery_fini(&packed);
+                reid_eval_market1501(&q, &g, dim, (reid_eval_metric)metric, 2, &fast, &err), &err);
+            rank_plainly(&q, &g, dim, (reid_eval_metric)metric, &plain);
+            assert_int_equal(fast.valid_queries, plain.valid_queries);
+            assert_true(fast.map == plain.map && fast.minp == plain.minp);
+            assert_memory_equal(fast.cmc, plain.cmc, sizeof fast.cmc);
         }
-        free(prepared);
-        free(query);
-        free(gallery);
+        free(features);
+        free(pids);
+        free(cams);
     }
 }
 
@@ -196,7 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_worked_example), cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_metrics),        cmocka_unit_test(test_distances),
+        cmocka_unit_test(test_metrics),        cmocka_unit_test(test_against_the_plain_way),
         cmocka_unit_test(test_refused),        cmocka_unit_test(test_threads_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

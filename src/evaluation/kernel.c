@@ -1,0 +1,22 @@
+#include "evaluation/kernel.h"
+
+#if defined(__x86_64__)
+#define HAS(feature) __builtin_cpu_supports(feature)
+#else
+#define HAS(feature) false
+#endif
+
+/* The sets are those of x86-64-v4 and v3, for which the files are compiled. */
+reid_dot_kernel *reid_dot_kernel_choose(void)
+{
+    if (HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512cd"))
+        return reid_dot_kernel_f32x16;
+    if (HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2"))
+        return reid_dot_kernel_f32x8;
+    return reid_dot_kernel_f32x4;
+}
+
+bool reid_dot_kernel_is_fused(void)
+{
+    return reid_dot_kernel_choose() != reid_dot_kernel_f32x4;
+}
