@@ -65,6 +65,18 @@ class Fake:
         self.do(verb, id=id, seq=seq, iteration=seq - 1, epoch=(seq - 1) // 10, wall_ms=1_700_000_000_000 + seq,
                 scalars=scalars or {'total_loss': 10 / seq})
 
+    def last(self):
+        """The last request, without what has its default."""
+        return json.loads(self.do('last'))
+
+    def attach(self):
+        """The newest call of Attach, and what has come on it."""
+        return json.loads(self.do('attach'))
+
+    def wait_attach(self, condition, what):
+        wait_until(lambda: condition(self.attach()), what)
+        return self.attach()
+
     def wait_streams(self, count):
         wait_until(lambda: int(self.do('streams')) == count, f'{count} streams')
 
@@ -164,7 +176,7 @@ class Verbs(Case):
         self.fake.job('aaa11111')
         self.assertEqual(self.ctl('cancel', '--grace', '2.5', '--reason', 'too slow', 'demo').stdout,
                          'aaa11111 is being cancelled\n')
-        self.assertEqual(self.fake.do('last'), 'Cancel demo 2.5 too slow')
+        self.assertEqual(self.fake.last(), {'id': 'demo', 'grace_seconds': 2.5, 'reason': 'too slow'})
         done = self.ctl('cancel', 'nobody', 'aaa11111', code=4)
         self.assertEqual((done.stdout, done.stderr),
                          ('aaa11111 is being cancelled\n', "reidctl: there is no job 'nobody'\n"))
@@ -180,7 +192,7 @@ class Verbs(Case):
         self.assertEqual(table[0], ['attempt', 'seq', 'iteration', 'epoch', 'wall_ms', 'name', 'value'])
         self.assertEqual(table[2], ['1', '1', '0', '0', '1700000000001', 'odd "name", this', '1e-07'])
         self.assertEqual(self.ctl('metrics', '--names', 'l*,x', 'demo').stdout.count('\n'), 1)
-        self.assertEqual(self.fake.do('last'), 'Metrics aaa11111 0 0 0 2')
+        self.assertEqual(self.fake.last(), {'id': 'aaa11111', 'names': ['l*', 'x']})
 
     def test_logs(self):
         self.fake.job('aaa11111', state=SUCCEEDED)
@@ -206,13 +218,17 @@ class Verbs(Case):
         self.assertEqual(self.ctl('logs', '-r', '0', 'demo').stdout, 'x' * 200_000 + '\n')
 
     def test_help(self):
-        for command in re.findall(r'^  (\w+) ', self.ctl('--help').stdout, re.M):
+        verbs = [['hook', verb] for verb in re.findall(r'^  ([\w-]+) ', self.ctl('hook', '--help').stdout, re.M)]
+        self.assertEqual(len(verbs), 5)
+        for command in [[word] for word in re.findall(r'^  ([\w-]+) ', self.ctl('--help').stdout, re.M)] + verbs:
             with self.subTest(command=command):
-                text = self.ctl(command, '--help').stdout
-                self.assertTrue(text.startswith(f'usage: reidctl {command} '))
-                self.assertEqual(text, self.ctl('help', command).stdout)
+                text = self.ctl(*command, '--help').stdout
+                self.assertTrue(text.startswith(f'usage: reidctl {" ".join(command)} '))
+                self.assertEqual(text, self.ctl('help', *command).stdout)
                 self.assertLess(max(map(len, text.splitlines())), 120)
         self.ctl('help', 'nothing', code=2)
+        self.ctl('help', 'hook', 'nothing', code=2)
+        self.assertIn('Also called: hook rm\n', self.ctl('hook', 'rm', '-h').stdout)
         self.assertIn('Commands:', self.ctl(code=2).stdout)
 
     def test_keys(self):
@@ -223,11 +239,16 @@ class Verbs(Case):
 
 
 class Submit(Case):
+    def assertSubmitted(self, **request):
+        last = self.fake.last()
+        del last['config_yaml']
+        self.assertEqual(last, request)
+
     def test_request(self):
         done = self.ctl('submit', '-n', 2, '--name', 'mine', '--resume', CONFIG, 'SEED', '-1', 'SOLVER.MAX_EPOCH=3',
                         'OUTPUT_DIR', 'out')
         self.assertEqual((done.stdout, done.stderr), ('j0000001\n', ''))
-        self.assertEqual(self.fake.do('last'), 'Submit mine 2 1 0')
+        self.assertSubmitted(name='mine', ranks=2, resume=True)
         config = self.ctl('config', 'mine').stdout
         self.assertIn('\nSEED: -1\n', config)
         self.assertIn('MAX_EPOCH: 3\n', config)
@@ -235,10 +256,10 @@ class Submit(Case):
         self.assertIn(f'ROOT: {self.folder}/datasets\n', config)
         again = self.ctl('submit', '-o', 'json', '--num-gpus', 1, '--eval-only', '-', input=config)
         self.assertEqual(json.loads(again.stdout)['state'], 'PENDING')
-        self.assertEqual(self.fake.do('last'), 'Submit  1 0 1')
+        self.assertSubmitted(ranks=1, eval_only=True)
         self.assertEqual(self.ctl('config', 'j0000002').stdout, config)
         self.ctl('submit', '--config-file', CONFIG, 'SEED', '-1', '--name', 'other')
-        self.assertEqual(self.fake.do('last'), 'Submit other 0 0 0')
+        self.assertSubmitted(name='other')
 
     def test_dry_run_and_warnings(self):
         done = self.ctl('submit', '--dry-run', CONFIG, 'MODEL.DEVICE', 'cuda', 'SOLVER.MAX_EPOCH', '7')
@@ -341,7 +362,7 @@ class ExitCodes(Case):
                 self.assertEqual(follow.returncode, 130)
                 self.assertLess(time.monotonic() - begin, 1 * PATIENCE)
                 self.fake.wait_streams(0)
-        self.assertNotIn('Cancel', self.fake.do('last'))
+        self.assertEqual(self.fake.last(), {'id': 'aaa11111'})  # of Watch, not of Cancel
 
 
 class Restarts(Case):
@@ -361,7 +382,7 @@ class Restarts(Case):
         lines = [follow.stdout.readline() for _ in range(3)]
         self.restart(lambda: [self.fake.row('aaa11111') for _ in range(2)])
         self.fake.wait_streams(1)
-        self.assertEqual(self.fake.do('last'), 'Metrics aaa11111 1 3 1 0')
+        self.assertEqual(self.fake.last(), {'id': 'aaa11111', 'attempt': 1, 'seq': 3, 'follow': True})
         self.fake.row('aaa11111')
         self.fake.job('aaa11111', state=SUCCEEDED)
         out, err = self.end(follow)
@@ -624,6 +645,399 @@ class Picture(Case):
         self.assertEqual(self.ctl('metrics', '--names', 'total*', 'aaa').stdout.count('\n'), 100_000)
 
 
+class Words(Case):
+    """Control words, hooks in the training, forks, events: one request, one answer."""
+    def setUp(self):
+        super().setUp()
+        self.fake.job('aaa11111', iteration=11)
+
+    def test_words(self):
+        self.assertEqual(self.ctl('set', 'demo', 'lr=0.2', '--reason', 'slow').stdout, 'lr 0.1 -> 0.2 before iteration 12\n')
+        self.assertEqual(self.fake.last(), {'id': 'demo', 'settings': [{'name': 'lr', 'value': '0.2'}], 'reason': 'slow'})
+        for word in ('skip-step', 'skip'):
+            self.assertEqual(self.ctl(word, 'demo', '--at-iter', 12).stdout, 'skip_step before iteration 12\n')
+            self.assertEqual(self.fake.last(), {'id': 'demo', 'at_iter': 12})
+        self.assertEqual(self.ctl('profile', 'demo', '--steps=3').stdout, 'profile steps 3 before iteration 12\n')
+        self.assertEqual(self.fake.last(), {'id': 'demo', 'steps': 3})
+        entry = json.loads(self.ctl('profile', 'demo', '-o', 'json').stdout)
+        self.assertEqual((entry['kind'], entry['new'], entry['iteration']), ('profile', '10', 12))
+        self.fake.do('fail', method='ControlService/SkipStep', status=STATUS['PRECONDITION'], sentence='too late')
+        self.assertEqual(self.ctl('skip', 'demo', code=5).stderr, 'reidctl: too late\n')
+
+    def test_add(self):
+        script = self.folder / 'decay.lua'
+        script.write_text('function after_step(t) end -- grün\n')
+        done = self.ctl('hook', 'add', 'demo', script, 'gamma=0.1', '--every', 10, '--when', 'total_loss > 5', '--on-error',
+                        'fail', '--at-iter', 12, '--reason', 'why')
+        self.assertEqual((done.stdout, done.stderr), ('3\n', ''))
+        self.assertEqual(self.fake.last(), {
+            'job': 'demo', 'name': 'decay', 'lua': script.read_text(), 'options': [{'name': 'gamma', 'value': '0.1'}],
+            'every': 10, 'when': 'total_loss > 5', 'on_error': 3, 'at_iter': 12, 'reason': 'why'})
+        entry = json.loads(self.ctl('hook', 'add', 'demo', 'example.so', '--name', 'mine', '-o', 'json').stdout)
+        self.assertEqual((entry['seq'], entry['kind'], entry['name']), (3, 'hook_add', 'mine'))
+        self.assertEqual(self.fake.last(), {'job': 'demo', 'name': 'mine', 'native': 'example.so'})
+        for words in (['MemoryStats', 'period=5'], ['--builtin', 'MemoryStats', 'period=5']):
+            self.ctl('hook', 'add', 'demo', *words)
+            self.assertEqual(self.fake.last(), {'job': 'demo', 'builtin': 'MemoryStats',
+                                                'options': [{'name': 'period', 'value': '5'}]})
+
+    def test_change(self):
+        for verb, kind in (('remove', 'hook_remove'), ('rm', 'hook_remove'), ('enable', 'hook_enable'), ('disable', 'hook_disable')):
+            self.assertEqual(self.ctl('hook', verb, 'demo', '3').stdout, f'{kind} decay (3) before iteration 12\n')
+            self.assertEqual(self.fake.last(), {'job': 'demo', 'hook': 3})
+            self.ctl('hook', verb, 'demo', 'decay', '--reason', 'x')
+            self.assertEqual(self.fake.last(), {'job': 'demo', 'name': 'decay', 'reason': 'x'})
+        self.fake.do('fail', method='HookService/Remove', status=STATUS['NOT_FOUND'], sentence='there is no hook 3')
+        self.assertEqual(self.ctl('hook', 'rm', 'demo', '3', code=4).stderr, 'reidctl: there is no hook 3\n')
+
+    def test_list_and_describe(self):
+        self.fake.do('hook', id='aaa11111', hook=0, name='PeriodicWriter', kind='builtin', state=1)
+        self.fake.do('hook', id='aaa11111', hook=3, name='decay', kind='lua', state=2, every=10, when='total_loss > 5', calls=4,
+                     seconds=0.002, late=1, last_error='decay:3: no \x1b[2Jsuch field')
+        lines = self.ctl('hook', 'ls', 'demo').stdout.splitlines()
+        self.assertEqual(lines[0].split(), 'ID NAME KIND STATE POINTS EVERY CALLS TIME/CALL LATE MISSED WHEN LAST-ERROR'.split())
+        self.assertEqual(lines[1].split(), '- PeriodicWriter builtin ENABLED after_step,after_epoch - - - - - - -'.split())
+        self.assertEqual(lines[2].split(maxsplit=10), ['3', 'decay', 'lua', 'DISABLED', 'after_step,after_epoch', '10', '4', '0.500ms',
+                                                       '1', '-', 'total_loss > 5  decay:3: no ?[2Jsuch field'])
+        hooks = json.loads(self.ctl('hook', 'list', 'demo', '-o', 'json').stdout)
+        self.assertEqual([hook['id'] for hook in hooks], [None, 3])
+        self.assertEqual((hooks[1]['points'], hooks[1]['calls'], hooks[1]['seconds']), (['after_step', 'after_epoch'], 4, 0.002))
+        self.fake.do('event', id='aaa11111', number=1, wall_ms=1_700_000_000_000, kind='state', detail='RUNNING')
+        for number in range(2, 8):
+            self.fake.do('event', id='aaa11111', number=number, kind='hook', detail=f'sentence {number}')
+        text = self.ctl('describe', 'demo').stdout
+        self.assertRegex(text, r'\nHooks\n +3  decay  lua  DISABLED  decay:3: no \?\[2Jsuch field\nEvents\n')
+        self.assertEqual(re.findall(r'hook +(sentence \d)', text), [f'sentence {n}' for n in range(3, 8)])
+        self.assertEqual(json.loads(self.ctl('describe', 'demo', '-o', 'json').stdout)['hooks'], hooks)
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        self.assertNotIn('Hooks', self.ctl('describe', 'demo').stdout)
+
+    def test_events(self):
+        self.fake.do('event', id='aaa11111', number=1, wall_ms=1_700_000_000_000, kind='state', detail='PENDING')
+        self.fake.do('event', id='aaa11111', number=2, kind='journal', detail=json.dumps(
+            {'seq': 1, 'who': 'ada', 'iteration': 30, 'kind': 'set', 'name': 'lr', 'old': '0.1', 'new': '0.2', 'reason': 'slow'}))
+        lines = self.ctl('events', 'demo').stdout.splitlines()
+        self.assertEqual(lines[0].split(), ['NUMBER', 'WHEN', 'KIND', 'DETAIL'])
+        self.assertRegex(lines[1], r'^     1  2023-11-1\dT\d\d:\d\d:20  state     PENDING$')
+        self.assertRegex(lines[2], r'^     2  .*  journal   set lr 0\.1 -> 0\.2 before iteration 30, by ada: slow$')
+        event = json.loads(self.ctl('events', 'demo', '-o', 'json').stdout.splitlines()[1])
+        self.assertEqual((event['number'], event['kind'], json.loads(event['detail'])['new']), (2, 'journal', '0.2'))
+        follow = self.start('events', '-f', 'demo', '--no-headers')
+        self.assertEqual([follow.stdout.readline().split()[0] for _ in range(2)], ['1', '2'])
+        self.fake.do('drop')
+        self.fake.do('event', id='aaa11111', number=3, kind='hook', detail='a \x1b[2J hook')
+        self.fake.do('listen')
+        self.fake.wait_streams(1)
+        self.assertEqual(self.fake.last(), {'id': 'aaa11111', 'after': 2, 'follow': True})
+        self.fake.job('aaa11111', state=SUCCEEDED)
+        out, err = self.end(follow)
+        self.assertEqual(follow.returncode, 0, err)
+        self.assertEqual(out.split(maxsplit=3)[::2], ['3', 'hook'])
+        self.assertIn('a ?[2J hook', out)
+
+    def test_audit_is_short(self):
+        self.fake.do('event', id='aaa11111', number=1, kind='hook_add', detail=json.dumps(
+            {'kind': 'lua', 'source': 'x = 1\n' * 5000, 'every': 5, 'points': ['after_step']}))
+        line = self.ctl('audit', 'demo', '--no-headers').stdout
+        self.assertIn('lua (30000 bytes), after_step, every 5', line)
+        self.assertLess(len(line), 200)
+        self.assertIn('x = 1', json.loads(self.ctl('audit', 'demo', '-o', 'json').stdout)['new'])
+
+    def test_mistakes_are_one_sentence(self):
+        text = self.folder / 'zero.lua'
+        text.write_bytes(b'x = 1\0')
+        large = self.folder / 'large.lua'
+        large.write_text('x = 1\n' * 20_000)
+        cases = [(['hook'], 'verb'), (['hook', 'ad'], "did you mean 'hook add'?"), (['hook', 'add', 'demo'], 'WHAT'),
+                 (['hook', 'add', 'demo', 'nothing.lua'], 'nothing.lua'), (['hook', 'add', 'demo', text], 'no text'),
+                 (['hook', 'add', 'demo', large], 'large.lua'), (['hook', 'add', 'demo', 'a/b.so'], 'folder'),
+                 (['hook', 'add', 'demo', 'X', 'option'], 'NAME=VALUE'), (['hook', 'add', 'demo', 'X', '--on-error', 'stop'], 'stop'),
+                 (['hook', 'add', 'demo', 'X', '--points', 'after_step'], '--exec'), (['hook', 'add', 'demo', 'X', '--async'], '--exec'),
+                 (['hook', 'add', 'demo', '--exec', 'cat', '--at-iter', '3'], '--at-iter'),
+                 (['hook', 'add', 'demo', '--exec', 'cat', '--points', 'step'], "'step'"),
+                 (['hook', 'add', 'demo', '--exec', 'cat', '--deadline', '0'], 'more than 0'),
+                 (['hook', 'add', 'demo', '--exec', 'cat', '--deadline', '61'], 'at most 60'),
+                 (['hook', 'add', 'demo', '--exec', 'cat', '--async', '--on-late', 'fail'], '--on-late'),
+                 (['hook', 'add', 'demo', '--exec', '/nothing/here'], "cannot run '/nothing/here'"),
+                 (['hook', 'remove', 'demo'], 'JOB HOOK'), (['profile', 'demo', '--steps', '0'], '--steps')]
+        for args, word in cases:
+            with self.subTest(args=args):
+                done = self.ctl(*args, code=2)
+                self.assertEqual((done.stdout, len(done.stderr.splitlines())), ('', 1), done.stderr)
+                self.assertIn(word, done.stderr)
+        for args in (['hook', 'list'], ['hook', 'add', '--exec', 'cat'], ['hook', 'add', '--builtin', 'X'], ['events'], ['fork'], ['skip']):
+            self.assertEqual(self.ctl(*args, 'nobody', code=4).stderr, "reidctl: there is no job 'nobody'\n")
+
+
+class Fork(Case):
+    def setUp(self):
+        super().setUp()
+        self.source = self.folder / 'source'
+        yaml = self.ctl('submit', '--dry-run', CONFIG, 'SOLVER.MAX_EPOCH=7', f'OUTPUT_DIR={self.source}').stdout
+        self.fake.job('aaa11111', config_yaml=yaml, ranks=2)
+
+    def fork(self, *args):
+        done = self.ctl('fork', 'demo', *args)
+        self.assertEqual(done.stderr, '')
+        request = self.fake.last()
+        config = request.pop('config_yaml')
+        return done.stdout, request, re.search(r'^OUTPUT_DIR: (.*)$', config, re.M).group(1), config
+
+    def test_request(self):
+        out, request, folder, config = self.fork('--at-iter', 30, 'SOLVER.BASE_LR', '0.1', 'SEED=-1', '--name', 'child')
+        self.assertEqual((out, request), ('j0000002\n', {'name': 'child', 'ranks': 2, 'fork': {'job': 'aaa11111', 'at_iter': 30}}))
+        self.assertEqual(folder, f'{self.source}-fork-30')
+        self.assertIn('MAX_EPOCH: 7\n', config)
+        self.assertIn('\nSEED: -1\n', config)
+        self.assertRegex(config, r'\n +BASE_LR: 0\.1\n')
+
+    def test_folders(self):
+        self.assertEqual(self.fork()[1:3], ({'ranks': 2, 'fork': {'job': 'aaa11111'}}, f'{self.source}-fork'))
+        for name in ('-fork', '-fork-3', '-fork-3.2'):
+            pathlib.Path(f'{self.source}{name}').mkdir()
+        self.assertEqual(self.fork('-n', 4)[1:3], ({'ranks': 4, 'fork': {'job': 'aaa11111'}}, f'{self.source}-fork.2'))
+        self.assertEqual(self.fork('--at-iter', 3)[2], f'{self.source}-fork-3.3')
+        self.assertEqual(self.fork('OUTPUT_DIR', 'mine')[2], f'{self.folder}/mine')
+        self.assertEqual(self.fork('OUTPUT_DIR', self.source)[2], str(self.source))  # for reidd to refuse
+
+    def test_dry_run_and_mistakes(self):
+        self.assertIn(f'OUTPUT_DIR: {self.source}-fork-3\n', self.ctl('fork', 'demo', '--at-iter', 3, '--dry-run').stdout)
+        self.assertEqual(self.ctl('ps', '-aq').stdout.split(), ['aaa11111'])
+        for args, word in ((['SOLVER.LR', '1'], 'SOLVER.LR'), (['lr=1'], 'lr'), (['SEED'], 'SEED'), (['-n', '3'], '3'),
+                           (['-f', '-o', 'json'], 'json'), (['--at-iter', '0'], '--at-iter')):
+            done = self.ctl('fork', 'demo', *args, code=2)
+            self.assertEqual((done.stdout, len(done.stderr.splitlines())), ('', 1), done.stderr)
+            self.assertIn(word, done.stderr)
+        self.fake.do('fail', method='JobService/Submit', status=STATUS['PRECONDITION'], sentence='iteration 3 has not come')
+        self.assertEqual(self.ctl('fork', 'demo', code=5).stderr, 'reidctl: iteration 3 has not come\n')
+
+
+class Program(Case):
+    """hook add --exec: reidctl between reidd and a program."""
+    def setUp(self):
+        super().setUp()
+        self.fake.job('aaa11111')
+
+    def attach(self, *args):
+        process = self.start('hook', 'add', 'demo', *args)
+        self.fake.wait_attach(lambda a: a['open'] and 'request' in a, 'it is registered')
+        return process
+
+    def shell(self, script, *options):
+        """A hook that is a shell script, attached."""
+        process = self.attach(*options, '--exec', 'sh', '--', '-c', script)
+        self.fake.do('attached')
+        self.assertEqual(process.stdout.readline(), '3\n')
+        return process
+
+    def verdicts(self, count):
+        return self.fake.wait_attach(lambda a: len(a['verdicts']) >= count, f'{count} verdicts')['verdicts']
+
+    def finish(self, process, code, err='', status=0):
+        """The program leaves: what reidd does then."""
+        self.fake.wait_attach(lambda a: a['half_closed'], 'it leaves')
+        self.fake.do('end_attach', status=status)
+        self.assertEnd(process, code, err)
+
+    def assertEnd(self, process, code, err=''):
+        out, said = self.end(process)
+        self.assertEqual((process.returncode, out), (code, ''), said)
+        self.assertRegex(said, f'^{err}$')
+
+    def test_registration(self):
+        self.attach('--points', 'before_step,after_epoch', '--every', '5', '--when', 'iter > 3', '--scalars', 'loss*,lr',
+                    '--deadline', '2.5', '--on-late', 'disable', '--on-lost', 'fail', '--on-error', 'ignore', '--reason', 'why',
+                    '--exec', '/bin/cat')
+        self.assertEqual(self.fake.attach()['request'], {
+            'job': 'aaa11111', 'name': 'cat', 'points': [5, 4], 'every': 5, 'when': 'iter > 3', 'scalars': ['loss*', 'lr'],
+            'deadline_seconds': 2.5, 'on_late': 2, 'on_lost': 3, 'on_error': 1, 'reason': 'why'})
+        self.attach('--async', '--name', 'mine', '--exec', 'cat')
+        self.fake.wait_attach(lambda a: a['request'] == {'job': 'aaa11111', 'name': 'mine', 'points': [6], 'asynchronous': True},
+                              'the other one is registered')
+
+    def test_what_it_reads(self):
+        process = self.shell('tee read >/dev/null')
+        self.fake.do('hook_event', number=1, point=6, iteration=12, scalars={'total_loss': 4.5, 'odd "name"': None})
+        read = self.folder / 'read'
+        wait_until(lambda: read.exists() and read.read_text().count('\n') == 2, 'it has read two lines')
+        attached, event = map(json.loads, read.read_text().splitlines())
+        self.assertEqual(attached, {'type': 'attached', 'job': 'aaa11111', 'hook': 3, 'iteration': 12})
+        self.assertNotEqual(event['scalars'].pop('odd "name"'), 0)  # NaN
+        self.assertEqual(event, {'type': 'event', 'number': 1, 'point': 'after_step', 'epoch': 0, 'iter': 12, 'max_iter': 100,
+                                 'max_epoch': 10, 'lr': 0.00035, 'scalars': {'total_loss': 4.5}})
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0)
+
+    def test_the_simplest_hook(self):
+        """It answers "attached", too; its answers stay with their events all the same."""
+        process = self.shell('while read -r line; do echo "$line" >>read; echo continue; done')
+        for number in range(1, 6):
+            self.fake.do('hook_event', number=number)
+            self.assertEqual(self.verdicts(number)[-1], {'event': number})
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0)
+        self.assertEqual((self.folder / 'read').read_text().count('\n'), 6)
+        self.assertEqual(len(self.fake.attach()['verdicts']), 5)
+
+    def test_answers(self):
+        answers = ['', 'continue', '{}', 'stop enough', '{"stop": true, "checkpoint": true}', 'set lr=1e-4 clip=2',
+                   '{"set": {"lr": 1e-4}, "put": {"x": 1.5}}', 'skip_step', 'evaluate', 'error no disk']
+        expected = [[], [], [], [{'stop': {'reason': 'enough'}}], [{'stop': {}}, {'checkpoint': {}}],
+                    [{'set': {'settings': [{'name': 'lr', 'value': '1e-4'}, {'name': 'clip', 'value': '2'}]}}],
+                    [{'set': {'settings': [{'name': 'lr', 'value': '0.0001'}]}}, {'put_scalar': {'name': 'x', 'value': 1.5}}],
+                    [{'skip_step': {}}], [{'evaluate': {}}], None]
+        (self.folder / 'answers').write_text('\n'.join(answers) + '\n')
+        process = self.shell('read -r attached; exec 3<answers; while read -r event && IFS= read -r answer <&3; do printf "%s\\n" "$answer"; done')
+        for number, actions in enumerate(expected, 1):
+            self.fake.do('hook_event', number=number * 10)
+            verdict = self.verdicts(number)[-1]
+            self.assertEqual(verdict.pop('event'), number * 10)
+            self.assertEqual(verdict, {'error': 'no disk'} if actions is None else {'actions': actions} if actions else {})
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0)
+
+    def test_an_answer_to_attached_counts_for_the_first_event(self):
+        process = self.shell('read -r attached; echo checkpoint; while read -r event; do echo put x=1; done')
+        self.fake.do('hook_event', number=1)
+        actions = [action for verdict in self.verdicts(1) for action in verdict.get('actions', [])]
+        if len(actions) == 1:  # it was slow to answer
+            self.fake.do('hook_event', number=2)
+            actions += self.verdicts(2)[1]['actions']
+        self.assertEqual(actions[:2], [{'checkpoint': {}}, {'put_scalar': {'name': 'x', 'value': 1.0}}])
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0)
+
+    def test_it_leaves_when_it_ends(self):
+        process = self.shell('read -r attached; read -r event; exit 0')
+        self.fake.do('hook_event', number=1)
+        self.finish(process, 0)
+        self.assertEqual(self.fake.attach()['verdicts'], [{'event': 1}], 'nobody waits for it in vain')
+
+    def test_it_fails(self):
+        for script, sentence in (('exit 3', 'sh ended with exit status 3'), ('kill -9 $$', r'sh was ended by signal 9 \(Killed\)'),
+                                 ('echo nonsense; cat', "sh wrote what no hook may answer: there is no answer 'nonsense'"),
+                                 ('echo; echo; echo; cat', 'sh wrote a line that answers nothing: '),
+                                 ('head -c 100000 /dev/zero | tr "\\0" x; cat', 'a line of sh is longer than 65536 bytes'),
+                                 ('exec 0<&- 1>&-; exit 4', 'sh ended with exit status 4')):
+            with self.subTest(script=script):
+                process = self.shell(f'read -r attached; read -r event; {script}')
+                self.fake.do('hook_event', number=7)
+                answer = self.verdicts(1)[0]
+                if 'answers nothing' in sentence:
+                    self.assertEqual(answer, {'event': 7})
+                    self.fake.do('hook_event', number=8)
+                    answer = self.verdicts(2)[1]
+                    self.assertEqual(answer.pop('event'), 8)
+                else:
+                    self.assertEqual(answer.pop('event'), 7)
+                self.assertRegex(answer['error'], f'^{sentence}')
+                self.finish(process, 1, f'reidctl: {sentence}\n')
+
+    def test_it_fails_between_events(self):
+        """The next event is answered with the failure, so that the policy applies."""
+        process = self.shell('read -r attached; exit 3', '--on-error', 'fail')
+        self.assertEqual(process.stderr.readline(), 'reidctl: sh ended with exit status 3\n')
+        self.assertFalse(self.fake.attach()['half_closed'])
+        self.fake.do('hook_event', number=9)
+        self.assertEqual(self.verdicts(1), [{'event': 9, 'error': 'sh ended with exit status 3'}])
+        self.finish(process, 1)
+
+    def test_interrupt(self):
+        process = self.shell('read -r attached; read -r event; cat >/dev/null; echo ended >end')
+        self.fake.do('hook_event', number=1)
+        process.send_signal(signal.SIGINT)
+        self.finish(process, 130)
+        self.assertEqual((self.folder / 'end').read_text(), 'ended\n', 'the program itself was not interrupted')
+        for event in self.fake.attach()['verdicts']:
+            self.assertEqual(event, {'event': 1})
+
+    def test_interrupt_before_it_is_attached(self):
+        process = self.attach('--exec', 'cat')
+        process.send_signal(signal.SIGTERM)
+        self.assertEnd(process, 130)
+        self.assertFalse(self.fake.wait_attach(lambda a: not a['open'], 'the call has ended')['half_closed'])
+
+    def test_second_interrupt_ends_at_once(self):
+        process = self.shell('trap "" TERM; while :; do sleep 0.1; done')
+        process.send_signal(signal.SIGINT)
+        self.fake.wait_attach(lambda a: a['half_closed'], 'it leaves')
+        process.send_signal(signal.SIGINT)
+        self.assertEnd(process, 130)
+
+    def test_the_training_ends(self):
+        process = self.shell('cat >/dev/null; echo "its last words" >&2; exit 5')
+        self.fake.do('hook_event', number=1)
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0, 'its last words\nreidctl: sh ended with exit status 5\n')
+
+    def test_the_stream_breaks(self):
+        for verb, what, code, sentence in (
+                ('drop', {}, 3, 'reidctl: the connection to reidd .*was lost.*\n'),
+                ('end_attach', {'status': STATUS['INVALID'], 'sentence': 'no such \x1b[2Jevent'}, 2, r'reidctl: no such \?\[2Jevent\n'),
+                ('end_attach', {'status': STATUS['PRECONDITION'], 'sentence': 'the job has ended'}, 5, 'reidctl: the job has ended\n')):
+            with self.subTest(verb=verb, code=code):
+                process = self.shell('cat >/dev/null')
+                self.fake.do(verb, **what)
+                self.assertEnd(process, code, sentence)
+                self.fake.do('listen')
+
+    def test_notices(self):
+        process = self.shell('while read -r line; do echo; done')
+        self.fake.do('notice', state=2, sentence='it was late')
+        self.assertEqual(process.stderr.readline(), 'reidctl: the hook is not called any more until it is enabled: it was late\n')
+        self.fake.do('notice', state=1)
+        self.assertEqual(process.stderr.readline(), 'reidctl: the hook is called again\n')
+        self.fake.do('hook_event', number=4)
+        self.assertEqual(self.verdicts(1), [{'event': 4}])
+        self.fake.do('notice', state=3, sentence='removed by ada')
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0, 'reidctl: the hook is removed: removed by ada\n')
+
+    def test_refused(self):
+        self.fake.do('fail', method='HookService/Attach', status=STATUS['PRECONDITION'], sentence='the job has ended')
+        self.assertEqual(self.ctl('hook', 'add', 'demo', '--exec', 'cat', code=5).stderr, 'reidctl: the job has ended\n')
+
+    def memory(self, process):
+        return int(re.search(r'VmRSS:\s+(\d+) kB', pathlib.Path(f'/proc/{process.pid}/status').read_text()).group(1))
+
+    def test_a_program_that_does_not_read(self):
+        process = self.shell('exec sleep 1000', '--async')
+        before = self.memory(process)
+        scalars = {f'a_long_name_of_a_metric_{i:02}': i / 3 for i in range(16)}
+        for batch in range(20):
+            first = batch * 1000 + 1
+            self.assertEqual(self.fake.do('hook_events', first=first, count=1000, scalars=scalars), '1000')
+            self.fake.wait_attach(lambda a: a['queued'] == 0, 'reidctl takes them')
+        self.assertLess(self.memory(process) - before, 8 * 1024 * PATIENCE)
+        process.send_signal(signal.SIGINT)
+        self.fake.wait_attach(lambda a: a['half_closed'], 'it leaves')
+        self.assertEqual([v['event'] for v in self.fake.attach()['verdicts']], list(range(1, 65)), 'those that it was given')
+        process.send_signal(signal.SIGINT)
+        self.assertEnd(process, 130, r'reidctl: sh was too slow for 19936 events, which it has not seen\n')
+
+    def test_a_program_that_floods(self):
+        process = self.shell('read -r attached; read -r event; exec yes', '--async')
+        self.fake.do('hook_event', number=1)
+        self.assertRegex(self.verdicts(1)[0]['error'], "^sh wrote what no hook may answer: there is no answer 'y'")
+        self.finish(process, 1, "reidctl: sh wrote what .*\n")
+
+    def test_many_events(self):
+        process = self.shell('read -r attached; while read -r line; do echo "put n=1"; done')
+        for first in range(1, 2001, 50):
+            self.fake.do('hook_events', first=first, count=50)
+            verdicts = self.verdicts(first + 49)
+        self.assertEqual([v['event'] for v in verdicts], list(range(1, 2001)))
+        self.fake.do('end_attach')
+        self.assertEnd(process, 0)
+
+    def test_json(self):
+        process = self.attach('-o', 'json', '--exec', 'cat', '--points', 'after_train')
+        self.fake.do('attached')
+        self.assertEqual(json.loads(process.stdout.readline()), {'type': 'attached', 'job': 'aaa11111', 'hook': 3, 'iteration': 12})
+        self.fake.do('end_attach')
+        self.end(process)
+
+
 class Completion(Case):
     def complete(self, *words):
         """What bash offers for the last word."""
@@ -655,6 +1069,18 @@ class Completion(Case):
         self.assertEqual(self.complete('cancel', 'ru'), ['running'])
         self.assertEqual(self.complete('-H', f'unix:{self.socket}', 'watch', 'e'), ['ended'])
         self.assertEqual(self.complete('help', 'com'), ['completion'])
+        self.assertEqual(self.complete('hook', ''), ['add', 'list', 'remove', 'enable', 'disable'])
+        self.assertEqual(self.complete('hook', 'l'), ['list'])
+        self.assertEqual(self.complete('hook', 'add', 'ru'), ['running'])
+        self.assertEqual(self.complete('hook', 'add', '--every', '3', 'ru'), ['running'])
+        self.assertEqual(self.complete('hook', 'add', 'running', ''), [])  # files
+        self.assertEqual(self.complete('hook', 'add', '--on-l'), ['--on-late', '--on-lost'])
+        self.assertEqual(self.complete('hook', 'ls', '-o', ''), ['table', 'json'])
+        self.assertEqual(self.complete('fork', 'en'), ['ended'])
+        self.assertEqual(self.complete('fork', 'ended', 'SOLVER.WARMUP_I'), ['SOLVER.WARMUP_ITERS'])
+        self.assertEqual(self.complete('submit', '--config-file', 'x.yml', 'SOLVER.WARMUP_I'), ['SOLVER.WARMUP_ITERS'])
+        self.fake.do('hook', id='aaa11111', hook=3, name='decay', kind='lua', state=1)
+        self.assertEqual(self.complete('hook', 'rm', 'running', ''), ['3', 'decay'])
         self.assertFalse((self.folder / 'x').exists())
 
 

@@ -7,9 +7,18 @@
  *   {"do": "rows", "id", "count"}           rows 1 to count with a falling total_loss
  *   {"do": "skip", "id", …}                 as "row", but followers are told that they missed it
  *   {"do": "log", "id", "rank", "text", "stderr"}
+ *   {"do": "event", "id", "number", "kind", "detail"}   of the job
+ *   {"do": "hook", "id", "hook", "name", "kind", "state", "calls", "seconds", "last_error", …}   of
+ * the list
+ *   {"do": "attached", "id", "hook", "iteration"}   all of these to the newest call of Attach
+ *   {"do": "hook_event", "number", "point", "iteration", "scalars": {name: value}}
+ *   {"do": "hook_events", "first", "count"}   answers how many the call took
+ *   {"do": "notice", "state", "sentence"}
+ *   {"do": "end_attach", "status", "sentence"}
+ *   {"do": "attach"}                        what has come on it, as JSON
  *   {"do": "fail", "method": "JobService/Submit", "status": 6, "sentence"}   the next such call
  *   {"do": "streams"}                       how many are open
- *   {"do": "last"}                          the last request, as text
+ *   {"do": "last"}                          the last request, as JSON
  */
 #include <signal.h>
 #include <stdio.h>
@@ -38,16 +47,6 @@ static double get_double(const reid_json *line, const char *key)
 static char *get_text(const reid_json *line, const char *key)
 {
     return (char *)(uintptr_t)reid_json_as_string(reid_json_get(line, key), "");
-}
-
-static ProtobufCMessage *copy(const ProtobufCMessage *message)
-{
-    size_t size = protobuf_c_message_get_packed_size(message);
-    uint8_t *bytes = reid_xmalloc(size + 1);
-    protobuf_c_message_pack(message, bytes);
-    ProtobufCMessage *new = protobuf_c_message_unpack(message->descriptor, NULL, size, bytes);
-    free(bytes);
-    return new;
 }
 
 static Reid__V1__Job *make_job(const reid_json *line)
@@ -82,7 +81,7 @@ static Reid__V1__Job *make_job(const reid_json *line)
     failure.rank = (int32_t)get_int(line, "culprit");
     if (*failure.sentence != '\0')
         job.failure = &failure;
-    return (Reid__V1__Job *)copy(&job.base);
+    return (Reid__V1__Job *)fake_reidd_copy(&job.base);
 }
 
 static Reid__V1__MetricRow *make_row(const reid_json *line)
@@ -102,7 +101,7 @@ static Reid__V1__MetricRow *make_row(const reid_json *line)
         scalars[i].value = reid_json_as_double(value, 0);
         pointers[row.n_scalars++] = &scalars[i];
     }
-    return (Reid__V1__MetricRow *)copy(&row.base);
+    return (Reid__V1__MetricRow *)fake_reidd_copy(&row.base);
 }
 
 static void put_rows(fake_job *of, int64_t count)
@@ -118,30 +117,49 @@ static void put_rows(fake_job *of, int64_t count)
         row.iteration = seq - 1;
         row.scalars = &pointer;
         row.n_scalars = 1;
-        fake_reidd_put_row(of, (Reid__V1__MetricRow *)copy(&row.base));
+        fake_reidd_put_row(of, (Reid__V1__MetricRow *)fake_reidd_copy(&row.base));
     }
+}
+
+static Reid__V1__JobEvent *make_event(const reid_json *line)
+{
+    Reid__V1__JobEvent event = REID__V1__JOB_EVENT__INIT;
+    event.number = get_int(line, "number");
+    event.attempt = 1;
+    event.wall_ms = get_int(line, "wall_ms");
+    event.kind = get_text(line, "kind");
+    event.detail = get_text(line, "detail");
+    return (Reid__V1__JobEvent *)fake_reidd_copy(&event.base);
+}
+
+static Reid__V1__Hook *make_hook(const reid_json *line)
+{
+    Reid__V1__Hook hook = REID__V1__HOOK__INIT;
+    Reid__V1__HookPoint points[] = {REID__V1__HOOK_POINT__HOOK_POINT_AFTER_STEP,
+                                    REID__V1__HOOK_POINT__HOOK_POINT_AFTER_EPOCH};
+    hook.id = get_int(line, "hook");
+    hook.name = get_text(line, "name");
+    hook.kind = get_text(line, "kind");
+    hook.state = (Reid__V1__HookState)get_int(line, "state");
+    hook.points = points;
+    hook.n_points = REID_COUNT_OF(points);
+    hook.every = get_int(line, "every");
+    hook.when = get_text(line, "when");
+    hook.calls = get_int(line, "calls");
+    hook.seconds = get_double(line, "seconds");
+    hook.late = get_int(line, "late");
+    hook.last_error = get_text(line, "last_error");
+    return (Reid__V1__Hook *)fake_reidd_copy(&hook.base);
 }
 
 /* What the tests look at of the last request. */
 static void answer_last(const ProtobufCMessage *request)
 {
-    if (request->descriptor == &reid__v1__metrics_request__descriptor) {
-        const Reid__V1__MetricsRequest *r = (const Reid__V1__MetricsRequest *)request;
-        printf("Metrics %s %d %lld %d %zu\n", r->id, r->attempt, (long long)r->seq, r->follow,
-               r->n_names);
-    } else if (request->descriptor == &reid__v1__logs_request__descriptor) {
-        const Reid__V1__LogsRequest *r = (const Reid__V1__LogsRequest *)request;
-        printf("Logs %s %zu %d %lld %d\n", r->id, r->n_ranks, r->follow, (long long)r->tail_lines,
-               r->attempt);
-    } else if (request->descriptor == &reid__v1__cancel_job_request__descriptor) {
-        const Reid__V1__CancelJobRequest *r = (const Reid__V1__CancelJobRequest *)request;
-        printf("Cancel %s %g %s\n", r->id, r->grace_seconds, r->reason);
-    } else if (request->descriptor == &reid__v1__submit_request__descriptor) {
-        const Reid__V1__SubmitRequest *r = (const Reid__V1__SubmitRequest *)request;
-        printf("Submit %s %d %d %d\n", r->name, r->ranks, r->resume, r->eval_only);
-    } else {
-        puts(request->descriptor->short_name);
-    }
+    reid_str out = REID_STR_INIT;
+    reid_json_writer w = reid_json_begin(&out);
+    fake_json_message(&w, request);
+    puts(reid_str_text(&out));
+    reid_str_fini(&out);
 }
 
 static bool change_job(fake_reidd *reidd, const char *verb, const reid_json *line, fake_job *of)
@@ -156,6 +174,10 @@ static bool change_job(fake_reidd *reidd, const char *verb, const reid_json *lin
                            get_text(line, "text"));
     else if (strcmp(verb, "skip") == 0)
         fake_reidd_put_row(of, make_row(line));
+    else if (strcmp(verb, "event") == 0)
+        reid_vec_push(&of->events, make_event(line));
+    else if (strcmp(verb, "hook") == 0)
+        reid_vec_push(&of->hooks, make_hook(line));
     else
         return false;
     if (strcmp(verb, "skip") == 0)
@@ -179,6 +201,8 @@ static bool obey(fake_reidd *reidd, const reid_json *line)
         answer_last(reidd->last_request);
         return true;
     }
+    if (fake_attach_obey(&reidd->attach, verb, line))
+        return true;
     if (strcmp(verb, "listen") == 0) {
         if (fake_reidd_listen(reidd, &err) != REID_OK)
             return false;

@@ -64,14 +64,20 @@ static void job_free(fake_job *of)
         reid__v1__metric_row__free_unpacked(of->rows.items[i], NULL);
     for (size_t i = 0; i < of->logs.count; i++)
         reid_str_fini(&of->logs.items[i].text);
+    for (size_t i = 0; i < of->events.count; i++)
+        reid__v1__job_event__free_unpacked(of->events.items[i], NULL);
+    for (size_t i = 0; i < of->hooks.count; i++)
+        reid__v1__hook__free_unpacked(of->hooks.items[i], NULL);
     reid_vec_fini(&of->rows);
     reid_vec_fini(&of->logs);
+    reid_vec_fini(&of->events);
+    reid_vec_fini(&of->hooks);
     free(of);
 }
 
 /* ---- streams ---- */
 
-static ProtobufCMessage *copy_message(const ProtobufCMessage *message)
+ProtobufCMessage *fake_reidd_copy(const ProtobufCMessage *message)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
     uint8_t *bytes = reid_xmalloc(size + 1);
@@ -157,6 +163,18 @@ static void send_logs(fake_stream *s, const Reid__V1__LogsRequest *request)
     }
 }
 
+static void send_events(fake_stream *s, const Reid__V1__EventsRequest *request)
+{
+    for (; s->sent_events < s->of->events.count; s->sent_events++) {
+        Reid__V1__EventsChunk chunk = REID__V1__EVENTS_CHUNK__INIT;
+        if (s->of->events.items[s->sent_events]->number <= request->after)
+            continue;
+        chunk.events = &s->of->events.items[s->sent_events];
+        chunk.n_events = 1;
+        reid_rpc_call_send(s->call, &chunk.base);
+    }
+}
+
 /* Sends what is new, and ends the call when nothing can come any more. */
 static void tell(fake_stream *s)
 {
@@ -164,6 +182,8 @@ static void tell(fake_stream *s)
         send_rows(s, (const Reid__V1__MetricsRequest *)s->request);
     if (s->request->descriptor == &reid__v1__logs_request__descriptor)
         send_logs(s, (const Reid__V1__LogsRequest *)s->request);
+    if (s->request->descriptor == &reid__v1__events_request__descriptor)
+        send_events(s, (const Reid__V1__EventsRequest *)s->request);
     if (!s->follow || is_final(s->of->job))
         reid_rpc_call_finish(s->call, REID_OK, NULL);
 }
@@ -212,12 +232,12 @@ static void stream_closed(reid_rpc_call *call)
 
 /* Fails the call when the script or a missing job wants it so; otherwise the job, or NULL when the
  * request has no id. */
-static bool begin(reid_rpc_call *call, fake_reidd *reidd, const ProtobufCMessage *message,
-                  const char *id, fake_job **ret_of)
+bool fake_reidd_begin(reid_rpc_call *call, fake_reidd *reidd, const ProtobufCMessage *message,
+                      const char *id, fake_job **ret_of)
 {
     if (reidd->last_request != NULL)
         protobuf_c_message_free_unpacked(reidd->last_request, NULL);
-    reidd->last_request = copy_message(message);
+    reidd->last_request = fake_reidd_copy(message);
     if (reidd->failing_path != NULL &&
         strcmp(reidd->failing_path, reid_rpc_call_method(call)->path) == 0) {
         reid_rpc_call_finish(call, reidd->failure, reidd->sentence);
@@ -239,7 +259,7 @@ static void on_submit(reid_rpc_call *call, const ProtobufCMessage *message, void
     const Reid__V1__SubmitRequest *request = (const Reid__V1__SubmitRequest *)message;
     Reid__V1__Job job = REID__V1__JOB__INIT;
     char id[16];
-    if (!begin(call, reidd, message, NULL, NULL))
+    if (!fake_reidd_begin(call, reidd, message, NULL, NULL))
         return;
     snprintf(id, sizeof id, "j%07zu", reidd->jobs.count + 1);
     job.id = id;
@@ -248,7 +268,7 @@ static void on_submit(reid_rpc_call *call, const ProtobufCMessage *message, void
     job.config_yaml = request->config_yaml;
     job.state = REID__V1__JOB_STATE__JOB_STATE_PENDING;
     job.submitted_ms = reid_clock_wall_ms();
-    fake_reidd_put_job(reidd, (Reid__V1__Job *)copy_message(&job.base));
+    fake_reidd_put_job(reidd, (Reid__V1__Job *)fake_reidd_copy(&job.base));
     reid_rpc_call_reply(call, &job.base);
 }
 
@@ -257,7 +277,7 @@ static void on_list(reid_rpc_call *call, const ProtobufCMessage *message, void *
     fake_reidd *reidd = service;
     const Reid__V1__ListJobsRequest *request = (const Reid__V1__ListJobsRequest *)message;
     Reid__V1__ListJobsResponse list = REID__V1__LIST_JOBS_RESPONSE__INIT;
-    if (!begin(call, reidd, message, NULL, NULL))
+    if (!fake_reidd_begin(call, reidd, message, NULL, NULL))
         return;
     list.jobs = reid_xcalloc(reidd->jobs.count + 1, sizeof *list.jobs);
     size_t limit = request->limit > 0 ? (size_t)request->limit : 1000;
@@ -275,14 +295,16 @@ static void on_list(reid_rpc_call *call, const ProtobufCMessage *message, void *
 static void on_get(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
 {
     fake_job *of;
-    if (begin(call, service, message, ((const Reid__V1__GetJobRequest *)message)->id, &of))
+    if (fake_reidd_begin(call, service, message, ((const Reid__V1__GetJobRequest *)message)->id,
+                         &of))
         reid_rpc_call_reply(call, &of->job->base);
 }
 
 static void on_cancel(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
 {
     fake_job *of;
-    if (!begin(call, service, message, ((const Reid__V1__CancelJobRequest *)message)->id, &of))
+    if (!fake_reidd_begin(call, service, message, ((const Reid__V1__CancelJobRequest *)message)->id,
+                          &of))
         return;
     reid_rpc_call_reply(call, &of->job->base);
 }
@@ -291,12 +313,12 @@ static void open_stream(reid_rpc_call *call, const ProtobufCMessage *message, fa
                         const char *id, bool follow)
 {
     fake_job *of;
-    if (!begin(call, reidd, message, id, &of))
+    if (!fake_reidd_begin(call, reidd, message, id, &of))
         return;
     fake_stream *s = reid_xcalloc(1, sizeof *s);
     s->call = call;
     s->of = of;
-    s->request = copy_message(message);
+    s->request = fake_reidd_copy(message);
     s->follow = follow;
     reid_rpc_call_set_user(call, reidd);
     reid_rpc_call_on_close(call, stream_closed);
@@ -323,12 +345,18 @@ static void on_logs(reid_rpc_call *call, const ProtobufCMessage *message, void *
     open_stream(call, message, service, request->id, request->follow);
 }
 
+static void on_events(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    const Reid__V1__EventsRequest *request = (const Reid__V1__EventsRequest *)message;
+    open_stream(call, message, service, request->id, request->follow);
+}
+
 static void on_info(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
 {
     Reid__V1__InfoResponse info = REID__V1__INFO_RESPONSE__INIT;
     static char version[] = "9.8.7", revision[] = "abcdef", node[] = "here", feature[] = "fake";
     char *features[] = {feature};
-    if (!begin(call, service, message, NULL, NULL))
+    if (!fake_reidd_begin(call, service, message, NULL, NULL))
         return;
     info.version = version;
     info.revision = revision;
@@ -361,6 +389,7 @@ static const reid_rpc_method methods[] = {
     STREAM("JobService/Watch", on_watch, watch_job_request, job),
     STREAM("JobService/Metrics", on_metrics, metrics_request, metrics_chunk),
     STREAM("JobService/Logs", on_logs, logs_request, log_chunk),
+    STREAM("JobService/Events", on_events, events_request, events_chunk),
     UNARY("SystemService/Info", on_info, info_request, info_response),
 };
 
@@ -373,6 +402,7 @@ reid_status fake_reidd_listen(fake_reidd *reidd, reid_error *err)
         return REID_OK;
     REID_TRY(reid_rpc_server_new(reidd->loop, &limits, &reidd->server, err));
     reid_rpc_server_add_service(reidd->server, methods, REID_COUNT_OF(methods), reidd);
+    reid_rpc_server_add_service(reidd->server, fake_hook_methods, fake_hook_method_count, reidd);
     return reid_rpc_server_listen_unix(reidd->server, reidd->path, 0600, err);
 }
 
@@ -391,6 +421,7 @@ void fake_reidd_fini(fake_reidd *reidd)
     reid_vec_fini(&reidd->streams);
     if (reidd->last_request != NULL)
         protobuf_c_message_free_unpacked(reidd->last_request, NULL);
+    fake_attach_fini(&reidd->attach);
     free(reidd->failing_path);
     free(reidd->sentence);
 }
