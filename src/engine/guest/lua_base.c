@@ -97,6 +97,7 @@ static int base_setmetatable(lua_State *L)
     }
     lua_setfield(L, 3, "__metatable");
     lua_setmetatable(L, 1);
+    lua_settop(L, 1);
     return 1;
 }
 

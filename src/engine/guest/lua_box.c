@@ -12,9 +12,6 @@
 
 /* An allocation from 1 KiB on costs an instruction for so many bytes: making and copying it. */
 #define BYTES_AN_INSTRUCTION 64
-/* Each refusal makes Lua collect all garbage, which is slow: a script that lives at its limit is
- * over it. */
-#define REFUSALS_MAX 16
 #define LOOK_EVERY_NS 100000000
 #define TRACE_LEVELS 12
 
@@ -43,9 +40,11 @@ static void *allocate(void *user, void *memory, size_t old_bytes, size_t bytes)
         return NULL;
     }
     if (bytes > old_bytes) {
-        if (box->refusals >= REFUSALS_MAX ||
-            bytes - old_bytes > REID_LUA_MEMORY_BYTES - box->memory_bytes) {
-            box->refusals++;
+        bool over = bytes - old_bytes > REID_LUA_MEMORY_BYTES - box->memory_bytes;
+        if (over || (box->refused && box->left < 0)) {
+            /* Lua now collects all garbage and asks again: slow work, and charged. */
+            box->left -= (int64_t)(box->memory_bytes / BYTES_AN_INSTRUCTION);
+            box->refused = true;
             return NULL;
         }
         if (bytes >= 1024)
@@ -208,7 +207,7 @@ reid_status reid_lua_box_run(reid_lua_box *box, lua_CFunction fn, void *user, re
     box->left = REID_LUA_INSTRUCTIONS;
     box->cpu_start_ns = thread_cpu_ns();
     box->next_look_ns = reid_clock_mono_ns() + LOOK_EVERY_NS;
-    box->refusals = 0;
+    box->refused = false;
     box->breach = REID_LUA_WITHIN;
     box->lines = 0;
     box->trace[0] = '\0';

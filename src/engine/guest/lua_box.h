@@ -60,7 +60,7 @@ typedef struct reid_lua_box {
     /* of this call */
     int64_t left; /* instructions */
     int64_t cpu_start_ns, next_look_ns;
-    int refusals; /* by the allocator */
+    bool refused; /* by the allocator */
     reid_lua_breach breach;
     size_t lines;
     char trace[400];

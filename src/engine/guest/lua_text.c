@@ -224,7 +224,7 @@ static const char *captured_again(matcher *m, const char *s, int digit)
         luaL_error(m->L, "invalid capture index %%%d in the pattern", i + 1);
     ptrdiff_t length = m->captures[i].length;
     if (length == LENGTH_POSITION)
-        length = 0;
+        return NULL; /* a number is not in the text */
     step(m, length / 16);
     if (m->subject_end - s < length || memcmp(m->captures[i].start, s, (size_t)length) != 0)
         return NULL;
@@ -580,7 +580,7 @@ static int text_rep(lua_State *L)
     if ((lua_Unsigned)count > REID_LUA_MEMORY_BYTES / (length + between_length))
         return luaL_error(L, "resulting string too large");
     size_t total = length * (size_t)count + between_length * (size_t)(count - 1);
-    reid_lua_charge(L, count);
+    reid_lua_charge(L, count / 8);
     luaL_Buffer out;
     char *at = luaL_buffinitsize(L, &out, total);
     while (count-- > 0) {
