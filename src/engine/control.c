@@ -306,21 +306,41 @@ reid_control_outcome reid_control_outcome_of(const reid_control *control)
 
 /* ---- resuming ---- */
 
-static reid_status move_aside(const reid_control *control, reid_error *err)
+reid_status reid_control_move_journal_aside(const char *journal_path, reid_error *err)
 {
-    if (!reid_path_exists(control->journal_path))
+    if (!reid_path_exists(journal_path))
         return REID_OK;
-    REID_AUTOFREE char *folder = reid_path_dir(control->journal_path);
+    REID_AUTOFREE char *folder = reid_path_dir(journal_path);
     for (int i = 1; i < OLD_JOURNALS_MAX; i++) {
         REID_AUTOFREE char *path = reid_xasprintf("%s/journal.%d.jsonl", folder, i);
         if (reid_path_exists(path))
             continue;
-        if (rename(control->journal_path, path) != 0)
-            return reid_fail(err, REID_ERR_IO, "cannot move '%s' aside", control->journal_path);
+        if (rename(journal_path, path) != 0)
+            return reid_fail(err, REID_ERR_IO, "cannot move '%s' aside", journal_path);
         reid_log_info("the journal of a former run is now %s", path);
         return REID_OK;
     }
     return reid_fail(err, REID_ERR_EXHAUSTED, "'%s' has too many old journals", folder);
+}
+
+bool reid_control_is_history(const reid_journal_entry *entry, int64_t iteration)
+{
+    bool wished_after = reid_str_starts(entry->id, "hook-") && strstr(entry->id, "-after_");
+    return entry->iteration < iteration || (entry->iteration == iteration && wished_after);
+}
+
+/* For each entry the iteration before which it counts: that of the forks behind it. Caller frees.
+ */
+static int64_t *fork_limits(const reid_journal_entries *known)
+{
+    int64_t *limits = reid_xcalloc(known->list.count + 1, sizeof *limits), limit = INT64_MAX;
+    for (size_t i = known->list.count; i-- > 0;) {
+        const reid_journal_entry *entry = &known->list.items[i];
+        limits[i] = limit;
+        if (strcmp(entry->kind, "fork") == 0)
+            limit = REID_MIN(limit, entry->iteration);
+    }
+    return limits;
 }
 
 /* A stop or pause has been obeyed: whoever resumes wants to go on. A remote hook must come again.
@@ -335,13 +355,16 @@ static bool is_replayed(const reid_control *control, const reid_journal_entry *e
 static reid_status read_old(reid_control *control, bool resumed, reid_error *err)
 {
     if (!resumed)
-        return move_aside(control, err);
+        return reid_control_move_journal_aside(control->journal_path, err);
     if (!reid_path_exists(control->journal_path))
         return REID_OK;
     reid_journal_entries known;
     REID_TRY(reid_journal_open(control->journal_path, &control->journal, &known, err));
+    REID_AUTOFREE int64_t *limits = fork_limits(&known);
     size_t count = 0;
     for (size_t i = 0; i < known.list.count; i++) {
+        if (!reid_control_is_history(&known.list.items[i], limits[i]))
+            continue;
         reid_guest_host_knows_wish(control->options.guests, &known.list.items[i]);
         if (!is_replayed(control, &known.list.items[i]))
             continue;

@@ -97,6 +97,13 @@ typedef struct reid_control_options {
 /* *ret_hook is the control as a hook, for reid_trainer_add_hook, which owns it. */
 reid_control *reid_control_new(const reid_control_options *options, reid_hook **ret_hook);
 
+/* Whether an entry belongs to what was before `iteration`: it takes effect before it, or a hook
+ * wished it after the iteration before. A journal that was copied for a fork (an entry of kind
+ * "fork") counts up to the fork's iteration; what it holds of later words is void. */
+bool reid_control_is_history(const reid_journal_entry *entry, int64_t iteration);
+/* A journal that is in the way is renamed to journal.1.jsonl, … */
+reid_status reid_control_move_journal_aside(const char *path, reid_error *err);
+
 /* Collective, before the training. `resumed`: goes on with the journal that is there, and replays
  * what the loaded state does not have yet. Otherwise an old journal is moved aside
  * (journal.1.jsonl, …). CORRUPT when the journal was tampered with. */

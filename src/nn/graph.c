@@ -388,3 +388,52 @@ void reid_graph_output(reid_graph *g, reid_value value, const char *name)
     reid_graph_output_row row = {value, reid_xstrdup(name)};
     reid_vec_push(&g->outputs, row);
 }
+
+/* ---- comparing ---- */
+
+static const reid_graph_node *find_layer(const reid_graph *g, const char *name)
+{
+    for (size_t i = 0; i < g->nodes.count; i++)
+        if (g->nodes.items[i].param_count > 0 && strcmp(g->nodes.items[i].name, name) == 0)
+            return &g->nodes.items[i];
+    return NULL;
+}
+
+static reid_status same_layer(const reid_graph_node *x, const reid_graph_node *y, reid_error *err)
+{
+    char one[96], other[96];
+    for (int k = 0; k < x->param_count; k++) {
+        const reid_graph_param *p = &x->param[k], *q = &y->param[k];
+        if (k >= y->param_count || strcmp(p->suffix, q->suffix) != 0)
+            return reid_fail(err, REID_ERR_INVALID, "it has no '%s.%s'", x->name, p->suffix);
+        if (!reid_shape_equal(&p->shape, &q->shape))
+            return reid_fail(err, REID_ERR_INVALID, "its '%s.%s' is %s, not %s", x->name, p->suffix,
+                             reid_shape_text(other, &q->shape), reid_shape_text(one, &p->shape));
+        if (p->trainable != q->trainable)
+            return reid_fail(err, REID_ERR_INVALID, "its '%s.%s' is %s", x->name, p->suffix,
+                             q->trainable ? "trained, not frozen" : "frozen, not trained");
+    }
+    return REID_OK;
+}
+
+reid_status reid_graph_same_params(const reid_graph *a, const reid_graph *b, reid_error *err)
+{
+    for (size_t i = 0; i < a->nodes.count; i++) {
+        const reid_graph_node *x = &a->nodes.items[i];
+        const reid_graph_node *y = find_layer(b, x->name);
+        if (x->param_count == 0)
+            continue;
+        if (!y)
+            return reid_fail(err, REID_ERR_INVALID, "it has no '%s.%s'", x->name,
+                             x->param[0].suffix);
+        REID_TRY(same_layer(x, y, err));
+    }
+    for (size_t i = 0; i < b->nodes.count; i++) {
+        const reid_graph_node *y = &b->nodes.items[i];
+        const reid_graph_node *x = find_layer(a, y->name);
+        if (y->param_count > 0 && (!x || x->param_count < y->param_count))
+            return reid_fail(err, REID_ERR_INVALID, "it has '%s.%s', too", y->name,
+                             y->param[x ? x->param_count : 0].suffix);
+    }
+    return REID_OK;
+}

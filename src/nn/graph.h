@@ -70,6 +70,10 @@ void reid_graph_metric(reid_graph *g, reid_value scalar, const char *name); /* r
 void reid_graph_output(reid_graph *g, reid_value value,
                        const char *name); /* readable after forward */
 
+/* Whether both have the same parameters, trained and frozen alike, so that one's state fits the
+ * other. INVALID with the first difference: "it has no 'x.weight'", seen from `b`. */
+reid_status reid_graph_same_params(const reid_graph *a, const reid_graph *b, reid_error *err);
+
 /* Shape of a value ([N,C,H,W] …); the value must exist. */
 reid_shape reid_graph_shape(const reid_graph *g, reid_value value);
 

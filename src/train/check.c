@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
+#include "train/fork.h"
 #include "train/session.h"
 
 /* The nearest folder on the way to `path` that exists must be writable. */
@@ -73,6 +74,8 @@ static reid_status check_data(const reid_train_options *options, reid_config *co
         status = reid_train_loader_check(config, train, options->world, err);
     if (status == REID_OK)
         status = reid_session_set_classes(config, train, err);
+    if (status == REID_OK && options->fork_from != NULL)
+        status = reid_fork_check(options, config, train, err);
     for (size_t i = 0; i < reid_config_count(config, "DATASETS.TESTS") && status == REID_OK; i++) {
         reid_dataset *query = NULL, *gallery = NULL;
         status = reid_dataset_open_test(config, reid_config_string_at(config, "DATASETS.TESTS", i),
@@ -104,7 +107,7 @@ reid_status reid_session_check(const reid_train_options *options, reid_error *er
         status = check_output(config, err);
     if (status == REID_OK)
         status = check_weights(config, err);
-    if (status == REID_OK && options->resume)
+    if (status == REID_OK && options->resume && options->fork_from == NULL)
         status = check_resume(config, err);
     reid_config_free(config);
     return status;

@@ -13,6 +13,16 @@ const char reid_train_usage[] =
     "  --resume             go on from the last checkpoint in OUTPUT_DIR\n"
     "  --eval-only          evaluate MODEL.WEIGHTS (or, with --resume, the last checkpoint) and "
     "end\n"
+    "  --fork-from DIR      begin with the state of the run in DIR, which is left as it is, in "
+    "another\n"
+    "                       OUTPUT_DIR; its config.yaml is the configuration unless "
+    "--config-file is\n"
+    "                       given. With --resume: go on with the fork if it has begun\n"
+    "  --fork-iter N        before iteration N, with the control words of the run up to there; "
+    "where\n"
+    "                       there is no checkpoint of N, the run is followed from the one before. "
+    "-1,\n"
+    "                       the default: the newest checkpoint\n"
     "  --check-only         say whether the job can run, and end; with --world N for N ranks\n"
     "  --version, --help\n"
     "  KEY VALUE            overrides, such as SOLVER.MAX_EPOCH 60 DATASETS.ROOT /data\n"
@@ -52,10 +62,31 @@ static const char *option_value(int argc, char *const *argv, int *index, const c
     return argv[++*index];
 }
 
+static reid_status parse_number(const char *option, const char *what, const char *text,
+                                int64_t least, int64_t most, int64_t *ret_value, reid_error *err)
+{
+    int64_t value = 0;
+    if (reid_parse_int64(text, &value) != REID_OK || value < least || value > most)
+        return reid_fail(err, REID_ERR_INVALID, "%s needs %s from %lld to %lld, not '%s'", option,
+                         what, (long long)least, (long long)most, text);
+    *ret_value = value;
+    return REID_OK;
+}
+
+static reid_status check_together(const reid_train_options *options, reid_error *err)
+{
+    if (options->fork_from == NULL && options->fork_iter >= 0)
+        return reid_fail(err, REID_ERR_INVALID, "--fork-iter needs --fork-from");
+    if (options->fork_from != NULL && options->eval_only)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "--fork-from trains; to evaluate that run use MODEL.WEIGHTS");
+    return REID_OK;
+}
+
 reid_status reid_train_options_parse(int argc, char *const *argv, reid_train_options *ret_options,
                                      reid_error *err)
 {
-    reid_train_options options = {.world = 1};
+    reid_train_options options = {.world = 1, .fork_iter = -1};
     int i = 1;
     for (; i < argc && argv[i][0] == '-'; i++) {
         const char *value;
@@ -75,11 +106,15 @@ reid_status reid_train_options_parse(int argc, char *const *argv, reid_train_opt
             options.config_file = value;
         } else if ((value = option_value(argc, argv, &i, "--world")) != NULL) {
             int64_t world = 0;
-            if (reid_parse_int64(value, &world) != REID_OK || world < 1 || world > 65536)
-                return reid_fail(err, REID_ERR_INVALID,
-                                 "--world needs a number of ranks from 1 to 65536, not '%s'",
-                                 value);
+            REID_TRY(parse_number("--world", "a number of ranks", value, 1, 65536, &world, err));
             options.world = (int)world;
+        } else if ((value = option_value(argc, argv, &i, "--fork-from")) != NULL) {
+            if (*value == '\0')
+                return reid_fail(err, REID_ERR_INVALID, "--fork-from needs a folder");
+            options.fork_from = value;
+        } else if ((value = option_value(argc, argv, &i, "--fork-iter")) != NULL) {
+            REID_TRY(parse_number("--fork-iter", "an iteration", value, -1, INT64_MAX / 2,
+                                  &options.fork_iter, err));
         } else {
             return refuse(argv[i], err);
         }
@@ -91,6 +126,7 @@ reid_status reid_train_options_parse(int argc, char *const *argv, reid_train_opt
             return reid_fail(err, REID_ERR_INVALID,
                              "option '%s' stands after the first KEY VALUE; put options first",
                              argv[i]);
+    REID_TRY(check_together(&options, err));
     *ret_options = options;
     return REID_OK;
 }

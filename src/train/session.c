@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "engine/plan_step.h"
+#include "train/fork.h"
 #include "train/state.h"
 
 #define LINK_SECONDS 2.0
@@ -28,14 +29,20 @@ reid_status reid_session_load_config(const reid_train_options *options, int worl
 {
     reid_config *config = reid_config_new();
     reid_status status = REID_OK;
-    if (options->config_file != NULL)
-        status = reid_config_load_file(config, options->config_file, err);
+    REID_AUTOFREE char *file = options->config_file ? reid_xstrdup(options->config_file)
+                               : options->fork_from
+                                   ? reid_path_join(options->fork_from, REID_CONFIG_FILE)
+                                   : NULL;
+    if (file != NULL)
+        status = reid_config_load_file(config, file, err);
     if (status == REID_OK)
         status = reid_config_merge_list(config, options->override_count, options->overrides, err);
     if (status == REID_OK)
         status = reid_config_check(config, err);
     if (status == REID_OK && !options->eval_only)
         status = reid_config_check_world(config, world, err);
+    if (status == REID_OK && options->fork_from != NULL)
+        status = reid_fork_check_folder(options->fork_from, config, err);
     if (status != REID_OK) {
         reid_config_free(config);
         return status;
@@ -321,7 +328,7 @@ static reid_status make_trainer(reid_session *session, reid_state_reader *reader
     session->trainer.base.stop_signal = session->stop_signal;
     REID_TRY(reid_session_add_hooks(session, err));
     REID_TRY(reid_state_load_trainer(session, reader, &session->start_iter, err));
-    REID_TRY(reid_control_replay(session->control, reader != NULL, err));
+    REID_TRY(reid_control_replay(session->control, reader != NULL || session->host != NULL, err));
     if (session->link != NULL && session->comm->rank == 0)
         reid_event_storage_on_row(session->trainer.base.storage, stream_row, session->link);
     return REID_OK;
@@ -343,31 +350,11 @@ static reid_status make_training(reid_session *session, reid_state_reader *reade
 
 /* ---- life ---- */
 
-reid_status reid_session_open(reid_session *session, const reid_train_options *options,
-                              const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
-                              reid_error *err)
+/* Network, state and, where there is something to train, the trainer. */
+static reid_status open_training(reid_session *session, reid_error *err)
 {
-    *session =
-        (reid_session){.options = options, .env = *env, .stop_signal = stop_signal, .lock_fd = -1};
-    reid_comm_launch launch;
-    reid_comm_launch_detect(&launch);
-    REID_TRY(reid_session_load_config(options, launch.size > 0 ? launch.size : 1, &session->config,
-                                      err));
-    REID_TRY(open_comm(session, err));
-    REID_TRY(prepare_output(session, err));
-    if (env->managed && session->comm->rank == 0 && !options->eval_only)
-        session->queue = reid_control_queue_new();
-    REID_TRY(reid_link_open(env, session->comm->rank, session->comm->size, session->queue,
-                            &session->link, err));
-    reid_session_set_phase(session, REID_LINK_LOADING);
-    if (session->comm->rank == 0)
-        log_remarks(session->config);
-    REID_TRY(open_data(session, err));
-    REID_TRY(reid_session_set_classes(session->config, session->dataset, err));
-    REID_TRY(write_config(session, err));
     REID_TRY(make_network(session, err));
     reid_comm_set_phase(session->comm, "start-up", 0);
-
     reid_state_reader *reader = NULL;
     reid_resume_point point;
     reid_status status = reid_state_open(session, &reader, &point, err);
@@ -376,10 +363,68 @@ reid_status reid_session_open(reid_session *session, const reid_train_options *o
     if (status == REID_OK)
         reid_model_init_params(session->model, session->params, session->seed);
     if (status == REID_OK)
-        status = options->eval_only ? reid_state_load_network(session, reader, err)
-                                    : make_training(session, reader, &point, err);
+        status = session->options->eval_only ? reid_state_load_network(session, reader, err)
+                                             : make_training(session, reader, &point, err);
     reid_state_close(reader);
     return status;
+}
+
+static reid_status open_ranks(reid_session *session, reid_error *err)
+{
+    const reid_job_env *env = &session->env;
+    REID_TRY(open_comm(session, err));
+    REID_TRY(prepare_output(session, err));
+    if (env->managed && session->comm->rank == 0 && !session->options->eval_only)
+        session->queue = reid_control_queue_new();
+    return reid_link_open(env, session->comm->rank, session->comm->size, session->queue,
+                          &session->link, err);
+}
+
+reid_status reid_session_open(reid_session *session, const reid_train_options *options,
+                              const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
+                              reid_error *err)
+{
+    *session = (reid_session){.options = options,
+                              .env = *env,
+                              .stop_signal = stop_signal,
+                              .goes_on = options->resume,
+                              .lock_fd = -1};
+    reid_comm_launch launch;
+    reid_comm_launch_detect(&launch);
+    REID_TRY(reid_session_load_config(options, launch.size > 0 ? launch.size : 1, &session->config,
+                                      err));
+    REID_TRY(open_ranks(session, err));
+    reid_session_set_phase(session, REID_LINK_LOADING);
+    if (session->comm->rank == 0)
+        log_remarks(session->config);
+    REID_TRY(open_data(session, err));
+    REID_TRY(reid_session_set_classes(session->config, session->dataset, err));
+    if (options->fork_from != NULL)
+        REID_TRY(reid_fork_begin(session, err));
+    REID_TRY(write_config(session, err));
+    REID_TRY(open_training(session, err));
+    return options->fork_from != NULL ? reid_fork_save(session, err) : REID_OK;
+}
+
+reid_status reid_session_open_leg(reid_session *leg, const reid_session *host,
+                                  reid_config *own_config, const char *output_dir,
+                                  const char *start_path, bool goes_on, int64_t until,
+                                  reid_error *err)
+{
+    *leg = (reid_session){.options = host->options,
+                          .host = host,
+                          .until = until,
+                          .goes_on = goes_on,
+                          .start_path = start_path ? reid_xstrdup(start_path) : NULL,
+                          .env = {.hook_dir = host->env.hook_dir},
+                          .stop_signal = host->stop_signal,
+                          .config = own_config,
+                          .output_dir = reid_xstrdup(output_dir),
+                          .comm = host->comm,
+                          .lock_fd = -1};
+    REID_TRY(open_data(leg, err));
+    REID_TRY(reid_session_set_classes(leg->config, leg->dataset, err));
+    return open_training(leg, err);
 }
 
 /* A run that was stopped can be resumed at the very iteration. */
@@ -465,11 +510,13 @@ void reid_session_close(reid_session *session)
     reid_backend_free(session->backend);
     reid_model_free(session->model);
     reid_dataset_free(session->dataset);
-    reid_comm_free(session->comm);
+    if (session->host == NULL)
+        reid_comm_free(session->comm);
     reid_link_close(session->link, 2.0);
     reid_control_queue_free(session->queue);
     reid_config_free(session->config);
     free(session->output_dir);
+    free(session->start_path);
     if (session->lock_fd >= 0)
         close(session->lock_fd);
     *session = (reid_session){.lock_fd = -1};

@@ -34,6 +34,13 @@
 
 typedef struct reid_session {
     const reid_train_options *options;
+    /* Of a leg, which follows the run that a fork begins with: whose ranks and daemon it uses; it
+     * ends before iteration `until` and saves no checkpoint. NULL elsewhere. */
+    const struct reid_session *host;
+    int64_t until;
+    bool goes_on;     /* from a checkpoint */
+    bool forks;       /* it begins a fork */
+    char *start_path; /* rank 0: that one; NULL: the last one in output_dir */
     reid_job_env env;
     const volatile sig_atomic_t *stop_signal;
     reid_config *config;
@@ -44,7 +51,7 @@ typedef struct reid_session {
     reid_link *link;           /* NULL without a daemon */
     reid_link_phase phase;
     uint64_t seed;
-    int64_t start_iter; /* iterations done by the run that is resumed */
+    int64_t start_iter; /* iterations done by the run that it goes on with */
 
     reid_dataset *dataset; /* training set */
     reid_backend *backend;
@@ -69,6 +76,11 @@ typedef struct reid_session {
 reid_status reid_session_open(reid_session *session, const reid_train_options *options,
                               const reid_job_env *env, const volatile sig_atomic_t *stop_signal,
                               reid_error *err);
+/* A session beside `host`, which is open as far as its ranks. Its folder is there. */
+reid_status reid_session_open_leg(reid_session *leg, const reid_session *host,
+                                  reid_config *own_config, const char *output_dir,
+                                  const char *start_path, bool goes_on, int64_t until,
+                                  reid_error *err);
 /* REID_ERR_CANCELLED after a stop signal; the state is saved then. After a control word to stop or
  * pause the state is saved, too, and it is REID_OK. */
 reid_status reid_session_train(reid_session *session, reid_error *err);

@@ -9,6 +9,7 @@
 #include "engine/hooks/periodic_checkpointer.h"
 #include "engine/hooks/periodic_writer.h"
 #include "events/writer.h"
+#include "train/fork.h"
 #include "train/progress_hook.h"
 #include "train/session.h"
 #include "train/state.h"
@@ -29,7 +30,8 @@ static reid_status evaluate(void *user, reid_eval_results *results, reid_error *
 
 static reid_status save(void *user, const reid_checkpoint_request *request, reid_error *err)
 {
-    return reid_state_save(user, request->name, !request->best, err);
+    const reid_session *session = user;
+    return session->host ? REID_OK : reid_state_save(user, request->name, !request->best, err);
 }
 
 /* Writers of rank 0: console, metrics.json, TensorBoard. */
@@ -57,7 +59,7 @@ reid_status reid_session_save_iteration(reid_session *session, reid_error *err)
 
 static reid_status checkpoint_now(void *user, reid_error *err)
 {
-    return reid_session_save_iteration(user, err);
+    return ((reid_session *)user)->host ? REID_OK : reid_session_save_iteration(user, err);
 }
 
 static reid_status profile(void *user, int64_t steps, reid_error *err)
@@ -184,6 +186,7 @@ reid_status reid_session_add_hooks(reid_session *session, reid_error *err)
     char *metric =
         tests > 1 ? reid_xasprintf("%s/metric", reid_config_string_at(config, "DATASETS.TESTS", 0))
                   : NULL;
+    reid_link *link = session->host ? session->host->link : session->link;
     const reid_iteration_timer_options timer = {.warmup_iters = 3};
     const reid_eval_hook_options eval = {.period = reid_config_int(config, "TEST.EVAL_PERIOD"),
                                          .evaluate = evaluate,
@@ -194,6 +197,8 @@ reid_status reid_session_add_hooks(reid_session *session, reid_error *err)
         .metric = metric,
         .save = save,
         .user = session};
+    if (session->host)
+        reid_trainer_add_hook(trainer, reid_fork_end_hook_new(session->until));
     reid_trainer_add_hook(trainer, reid_iteration_timer_new(&timer));
     reid_trainer_add_hook(trainer,
                           reid_lr_scheduler_hook_new(session->schedule, session->optimizer));
@@ -205,8 +210,7 @@ reid_status reid_session_add_hooks(reid_session *session, reid_error *err)
     reid_trainer_add_hook(trainer,
                           reid_periodic_writer_new(REID_PERIODIC_WRITER_PERIOD, writers, 3));
     reid_trainer_add_hook(
-        trainer,
-        reid_progress_hook_new(session->link, reid_config_int(config, "SOLVER.IMS_PER_BATCH")));
+        trainer, reid_progress_hook_new(link, reid_config_int(config, "SOLVER.IMS_PER_BATCH")));
     /* Last: what the others did in after_epoch is in the checkpoint. */
     reid_trainer_add_hook(trainer, saver);
     add_profiler(session); /* it only looks */

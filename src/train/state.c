@@ -13,10 +13,7 @@
 
 #define MODEL_FILE "model.safetensors"
 #define OPTIMIZER_FILE "optimizer.safetensors"
-#define STATE_FILE "state.json"
-#define TRAINER_FILE "trainer.json"
 #define EVENTS_FILE "events.bin"
-#define CONFIG_FILE "config.yaml"
 #define STATE_VERSION 1
 
 struct reid_state_reader {
@@ -109,12 +106,13 @@ static reid_status add_texts(reid_session *session, reid_checkpoint_writer *writ
     reid_json_int(&w, reid_optimizer_step_count(session->optimizer));
     reid_json_end_object(&w);
     reid_status status =
-        reid_checkpoint_writer_add_text(writer, STATE_FILE, text.data, text.length, err);
+        reid_checkpoint_writer_add_text(writer, REID_STATE_FILE, text.data, text.length, err);
 
     reid_str_clear(&text);
     reid_trainer_save_state(&session->trainer.base, &text);
     if (status == REID_OK)
-        status = reid_checkpoint_writer_add_text(writer, TRAINER_FILE, text.data, text.length, err);
+        status =
+            reid_checkpoint_writer_add_text(writer, REID_TRAINER_FILE, text.data, text.length, err);
 
     reid_str_clear(&text);
     reid_event_storage_save(session->trainer.base.storage, &text);
@@ -124,7 +122,7 @@ static reid_status add_texts(reid_session *session, reid_checkpoint_writer *writ
 
     char *yaml = reid_config_dump(session->config);
     if (status == REID_OK)
-        status = reid_checkpoint_writer_add_text(writer, CONFIG_FILE, yaml, strlen(yaml), err);
+        status = reid_checkpoint_writer_add_text(writer, REID_CONFIG_FILE, yaml, strlen(yaml), err);
     free(yaml);
     return status;
 }
@@ -178,8 +176,11 @@ reid_status reid_state_save(reid_session *session, const char *name, bool last, 
 static reid_status open_on_rank0(reid_session *session, reid_state_reader *reader,
                                  reid_resume_point *ret_point, reid_error *err)
 {
-    reid_status status = reid_checkpoint_latest(session->output_dir, &reader->checkpoint, err);
-    if (status == REID_ERR_NOT_FOUND) {
+    reid_status status =
+        session->start_path
+            ? reid_checkpoint_open(session->start_path, true, &reader->checkpoint, err)
+            : reid_checkpoint_latest(session->output_dir, &reader->checkpoint, err);
+    if (status == REID_ERR_NOT_FOUND && !session->start_path) {
         reid_error_clear(err);
         return reid_fail(err, REID_ERR_PRECONDITION,
                          "--resume: there is no checkpoint in '%s'; start without --resume, or set "
@@ -191,7 +192,7 @@ static reid_status open_on_rank0(reid_session *session, reid_state_reader *reade
     char *text = NULL;
     size_t size = 0;
     reid_json *root = NULL;
-    REID_TRY(reid_checkpoint_text(reader->checkpoint, STATE_FILE, &text, &size, err));
+    REID_TRY(reid_checkpoint_text(reader->checkpoint, REID_STATE_FILE, &text, &size, err));
     status = reid_json_parse(text, size, &root, err);
     free(text);
     if (status == REID_OK && reid_json_as_int(reid_json_get(root, "version"), 0) != STATE_VERSION)
@@ -227,7 +228,7 @@ reid_status reid_state_open(reid_session *session, reid_state_reader **ret_reade
 {
     *ret_point = (reid_resume_point){0};
     *ret_reader = NULL;
-    if (!session->options->resume)
+    if (!session->goes_on)
         return REID_OK;
     reid_state_reader *reader = reid_xcalloc(1, sizeof *reader);
     *ret_reader = reader;
@@ -469,7 +470,7 @@ reid_status reid_state_load_trainer(reid_session *session, reid_state_reader *re
         return REID_OK;
     char *text = NULL;
     size_t size = 0;
-    REID_TRY(share_text(session, reader, TRAINER_FILE, &text, &size, err));
+    REID_TRY(share_text(session, reader, REID_TRAINER_FILE, &text, &size, err));
     reid_status status =
         reid_trainer_load_state(&session->trainer.base, text, size, ret_iteration, err);
     free(text);

@@ -16,6 +16,10 @@
 
 #include "train/session.h"
 
+#define REID_STATE_FILE "state.json"
+#define REID_TRAINER_FILE "trainer.json"
+#define REID_CONFIG_FILE "config.yaml"
+
 /* Collective in nothing: does its work on rank 0. `last`: the checkpoint to resume from. */
 reid_status reid_state_save(reid_session *session, const char *name, bool last, reid_error *err);
 
@@ -30,7 +34,8 @@ typedef struct reid_resume_point {
 typedef struct reid_state_reader
     reid_state_reader; /* the checkpoint being read; NULL where there is none */
 
-/* Collective. With --resume opens OUTPUT_DIR's last checkpoint; PRECONDITION when there is none. */
+/* Collective. For a session that goes on from a checkpoint opens its start_path, else OUTPUT_DIR's
+ * last one; PRECONDITION when there is none. */
 reid_status reid_state_open(reid_session *session, reid_state_reader **ret_reader,
                             reid_resume_point *ret_point, reid_error *err);
 /* Collective. Parameters, statistics and optimizer state: from the checkpoint, else from
