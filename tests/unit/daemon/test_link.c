@@ -16,54 +16,9 @@
 #include "harness/harness.h"
 #include "reid/v1/control.pb-c.h"
 #include "reid/v1/link.pb-c.h"
-#include "support/reidd.h"
+#include "support/rank.h"
 
 #define STATE(name) REID__V1__JOB_STATE__JOB_STATE_##name
-
-typedef struct rank_link {
-    reid_rpc_client *client;
-    reid_rpc_client_stream *stream;
-    reid_error end; /* how it ended */
-} rank_link;
-
-static rank_link open_link(test_reidd *t)
-{
-    rank_link l = {0};
-    reid_error err = {0};
-    char *address = reid_xasprintf("unix:%s/link.sock", t->folder);
-    reid_assert_ok(reid_rpc_client_connect(address, 5000, &l.client, &err), &err);
-    reid_assert_ok(reid_rpc_client_open(l.client, "/reid.v1.RankService/Link",
-                                        &reid__v1__link_down__descriptor, &l.stream, &err),
-                   &err);
-    free(address);
-    return l;
-}
-
-static void close_link(rank_link *l)
-{
-    reid_rpc_client_free(l->client);
-    *l = (rank_link){0};
-}
-
-static void send_up(rank_link *l, Reid__V1__LinkUp *up)
-{
-    reid_rpc_client_send(l->stream, &up->base, 5000, NULL);
-}
-
-static void send_hello(rank_link *l, const char *id, int attempt, const char *ticket, int rank,
-                       int world)
-{
-    Reid__V1__LinkHello hello = REID__V1__LINK_HELLO__INIT;
-    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
-    hello.job_id = (char *)id;
-    hello.attempt = attempt;
-    hello.ticket = (char *)ticket;
-    hello.rank = rank;
-    hello.world = world;
-    up.kind_case = REID__V1__LINK_UP__KIND_HELLO;
-    up.hello = &hello;
-    send_up(l, &up);
-}
 
 static void send_row(rank_link *l, int64_t seq, const char *name)
 {
@@ -79,43 +34,14 @@ static void send_row(rank_link *l, int64_t seq, const char *name)
     row.scalars = scalars;
     up.kind_case = REID__V1__LINK_UP__KIND_ROW;
     up.row = &row;
-    send_up(l, &up);
-}
-
-/* The next answer, or NULL at the end of the link (then `end` says why). */
-static Reid__V1__LinkDown *next(rank_link *l)
-{
-    Reid__V1__LinkDown *down = NULL;
-    reid_error_clear(&l->end);
-    reid_rpc_client_next(l->stream, 10000, (ProtobufCMessage **)&down, &l->end);
-    return down;
-}
-
-static void expect_end(rank_link *l, reid_status code, const char *said)
-{
-    Reid__V1__LinkDown *down = NULL;
-    while ((down = next(l)) != NULL)
-        reid__v1__link_down__free_unpacked(down, NULL);
-    if (l->end.code != code || !strstr(l->end.text, said))
-        fail_msg("%s: %s", reid_status_name(l->end.code), l->end.text);
-    close_link(l);
-}
-
-static void expect_accept(rank_link *l, int64_t seq)
-{
-    Reid__V1__LinkDown *down = next(l);
-    if (!down)
-        fail_msg("%s", l->end.text);
-    assert_int_equal(down->kind_case, REID__V1__LINK_DOWN__KIND_ACCEPT);
-    assert_int_equal(down->accept->stored_seq, seq);
-    reid__v1__link_down__free_unpacked(down, NULL);
+    rank_send(l, &up);
 }
 
 static void expect_stored(rank_link *l, int64_t seq)
 {
     int64_t stored = 0;
     while (stored < seq) {
-        Reid__V1__LinkDown *down = next(l);
+        Reid__V1__LinkDown *down = rank_next(l);
         if (!down)
             fail_msg("%s", l->end.text);
         assert_int_equal(down->kind_case, REID__V1__LINK_DOWN__KIND_STORED);
@@ -125,31 +51,12 @@ static void expect_stored(rank_link *l, int64_t seq)
     assert_int_equal(stored, seq);
 }
 
-/* A job whose rank waits, and the ticket from its environment. */
-static char *start_job(test_reidd *t, char ticket[64])
-{
-    char *id = test_submit(t, "x", 1, "on-term 143\nmark up\nwait never\n");
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/environ", (int)test_wait_mark(t, t->jobs, "up"));
-    char *data = NULL;
-    size_t size = 0;
-    reid_error err = {0};
-    reid_assert_ok(reid_file_read(path, 1 << 20, &data, &size, &err), &err);
-    ticket[0] = '\0';
-    for (size_t i = 0; i < size; i += strlen(data + i) + 1)
-        if (strncmp(data + i, "REIDD_TICKET=", 13) == 0)
-            snprintf(ticket, 64, "%s", data + i + 13);
-    free(data);
-    assert_int_equal(strlen(ticket), 32);
-    return id;
-}
-
 static void test_who_may_speak(void **state)
 {
     test_reidd *t = *state;
     char ticket[64];
     test_reidd_start(t);
-    char *id = start_job(t, ticket);
+    char *id = rank_start_job(t, ticket);
     struct stat info;
     char *path = reid_path_join(t->folder, "link.sock");
     assert_int_equal(stat(path, &info), 0);
@@ -173,21 +80,21 @@ static void test_who_may_speak(void **state)
         {"nobody", ticket, 1, 0, 1, REID_ERR_PRECONDITION, "nobody"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        rank_link l = open_link(t);
-        send_hello(&l, rows[i].id, rows[i].attempt, rows[i].ticket, rows[i].rank, rows[i].world);
-        expect_end(&l, rows[i].code, rows[i].said);
+        rank_link l = rank_open(t);
+        rank_hello(&l, rows[i].id, rows[i].attempt, rows[i].ticket, rows[i].rank, rows[i].world);
+        rank_expect_end(&l, rows[i].code, rows[i].said);
     }
     Reid__V1__Job *job = test_get(t, id);
     assert_int_equal(job->state, STATE(STARTING)); /* none of them counted */
     reid__v1__job__free_unpacked(job, NULL);
-    rank_link l = open_link(t);
+    rank_link l = rank_open(t);
     send_row(&l, 1, "loss");
-    expect_end(&l, REID_ERR_PRECONDITION, "hello");
-    l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 0);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_end(&l, REID_ERR_PRECONDITION, "only once");
+    rank_expect_end(&l, REID_ERR_PRECONDITION, "hello");
+    l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 0);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_end(&l, REID_ERR_PRECONDITION, "only once");
     test_expect_state(t, id, STATE(RUNNING));
     free(id);
 }
@@ -197,24 +104,24 @@ static void test_rows_are_taken_once_and_in_order(void **state)
     test_reidd *t = *state;
     char ticket[64];
     test_reidd_start(t);
-    char *id = start_job(t, ticket);
-    rank_link l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 0);
+    char *id = rank_start_job(t, ticket);
+    rank_link l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 0);
     for (int64_t seq = 1; seq <= 1200; seq++) /* more than one batch */
         send_row(&l, seq, "loss");
     expect_stored(&l, 1200);
     send_row(&l, 1200, "again");
     send_row(&l, 1, "again");
     send_row(&l, 1202, "too early");
-    expect_end(&l, REID_ERR_PRECONDITION, "row 1202 came after row 1200");
-    l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 1200); /* go on from here */
+    rank_expect_end(&l, REID_ERR_PRECONDITION, "row 1202 came after row 1200");
+    l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 1200); /* go on from here */
     send_row(&l, 1201, "loss");
     expect_stored(&l, 1201);
     send_row(&l, 1202, "");
-    expect_end(&l, REID_ERR_INVALID, "name");
+    rank_expect_end(&l, REID_ERR_INVALID, "name");
     char *rows = test_metrics(t, id, 0, 0, NULL), *expected = test_rows_expected(1, 1, 1201);
     assert_string_equal(rows, expected);
     free(rows);
@@ -229,31 +136,20 @@ static void test_links_end_with_the_job(void **state)
     reid_error err = {0};
     char ticket[64];
     test_reidd_start(t);
-    char *id = start_job(t, ticket);
-    rank_link l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 0);
+    char *id = rank_start_job(t, ticket);
+    rank_link l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 0);
     reid_assert_ok(test_cancel(t, id, 5, "", &err), &err);
-    expect_end(&l, REID_ERR_PRECONDITION, "over");
-    l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_end(&l, REID_ERR_PRECONDITION, "does not run");
+    rank_expect_end(&l, REID_ERR_PRECONDITION, "over");
+    l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_end(&l, REID_ERR_PRECONDITION, "does not run");
     test_expect_state(t, id, STATE(CANCELLED));
     free(id);
 }
 
 /* ---- control words ---- */
-
-/* The blocking client works only while somebody waits: a whole call sends what is queued. */
-static void let_it_send(reid_rpc_client *client)
-{
-    Reid__V1__InfoRequest request = REID__V1__INFO_REQUEST__INIT;
-    ProtobufCMessage *answer = NULL;
-    if (reid_rpc_client_unary(client, "/reid.v1.SystemService/Info", &request.base,
-                              &reid__v1__info_response__descriptor, 10000, &answer,
-                              NULL) == REID_OK) /* the private socket has no such method */
-        protobuf_c_message_free_unpacked(answer, NULL);
-}
 
 static reid_rpc_client_stream *ask(test_reidd *t, const char *id, const char *knob, int64_t at_iter)
 {
@@ -271,14 +167,14 @@ static reid_rpc_client_stream *ask(test_reidd *t, const char *id, const char *kn
     reid_assert_ok(reid_rpc_client_start(t->client, "/reid.v1.ControlService/Set", &request.base,
                                          &reid__v1__control_response__descriptor, &stream, &err),
                    &err);
-    let_it_send(t->client);
+    test_let_it_send(t->client);
     return stream;
 }
 
 /* The next word for rank 0; its id (caller frees). */
 static char *expect_control(rank_link *l, const char *knob, int64_t at_iter)
 {
-    Reid__V1__LinkDown *down = next(l);
+    Reid__V1__LinkDown *down = rank_next(l);
     if (!down)
         fail_msg("%s", l->end.text);
     assert_int_equal(down->kind_case, REID__V1__LINK_DOWN__KIND_CONTROL);
@@ -293,43 +189,6 @@ static char *expect_control(rank_link *l, const char *knob, int64_t at_iter)
     char *id = reid_xstrdup(control->id);
     reid__v1__link_down__free_unpacked(down, NULL);
     return id;
-}
-
-/* Writes the journal as rank 0 does, and tells. */
-static void send_agreed(rank_link *l, const char *folder, const char *word, int64_t iteration)
-{
-    char *path = reid_path_join(folder, REID_JOURNAL_FILE);
-    reid_journal *journal = NULL;
-    reid_journal_entries known;
-    reid_error err = {0};
-    reid_assert_ok(reid_journal_open(path, &journal, &known, &err), &err);
-    reid_journal_entry entry = {
-        .wall_ms = 1,
-        .iteration = iteration,
-        .id = reid_xstrdup(word),
-        .who = reid_xstrdup("me"),
-        .kind = reid_xstrdup("set"),
-        .name = reid_xstrdup("lr"),
-        .old_value = reid_xstrdup("1"),
-        .new_value = reid_xstrdup("0.0001"),
-        .reason = reid_xstrdup(""),
-    };
-    reid_assert_ok(reid_journal_append(journal, &entry, 1, &err), &err);
-    Reid__V1__LinkAgreed agreed = REID__V1__LINK_AGREED__INIT;
-    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
-    agreed.id = (char *)word;
-    agreed.iteration = iteration;
-    agreed.first_seq = entry.seq;
-    agreed.n_lines = 1;
-    agreed.lines = &entry.line;
-    up.kind_case = REID__V1__LINK_UP__KIND_AGREED;
-    up.agreed = &agreed;
-    send_up(l, &up);
-    let_it_send(l->client);
-    reid_journal_entry_fini(&entry);
-    reid_journal_entries_fini(&known);
-    reid_journal_close(journal);
-    free(path);
 }
 
 static void expect_agreed(reid_rpc_client_stream *stream, int64_t iteration, int64_t seq)
@@ -377,34 +236,26 @@ static void test_words_reach_rank_0_and_are_kept(void **state)
     test_reidd *t = *state;
     char ticket[64];
     test_reidd_start(t);
-    char *id = start_job(t, ticket), *folder = test_job_folder(t, 1);
+    char *id = rank_start_job(t, ticket), *folder = test_job_folder(t, 1);
     reid_rpc_client_stream *early = ask(t, id, "lr", 7); /* before there is a link */
-    rank_link l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 0);
+    rank_link l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 0);
     char *word = expect_control(&l, "lr", 7);
-    close_link(&l); /* the answer gets lost */
-    l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 0);
+    rank_close(&l); /* the answer gets lost */
+    l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 0);
     char *again = expect_control(&l, "lr", 7);
     assert_string_equal(again, word);
-    send_agreed(&l, folder, word, 7);
+    rank_agree(&l, folder, word, "set", "lr", "1", "0.0001", 7, "");
     expect_agreed(early, 7, 1);
     reid_rpc_client_stream *bad = ask(t, id, "rate", 0);
     char *second = expect_control(&l, "rate", 0);
     assert_string_not_equal(second, word);
-    Reid__V1__LinkRefused refused = REID__V1__LINK_REFUSED__INIT;
-    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
-    refused.id = second;
-    refused.code = 3; /* INVALID_ARGUMENT */
-    refused.sentence = (char *)"there is no knob 'rate'";
-    up.kind_case = REID__V1__LINK_UP__KIND_REFUSED;
-    up.refused = &refused;
-    send_up(&l, &up);
-    let_it_send(l.client);
+    rank_refuse(&l, second, 3, "there is no knob 'rate'"); /* INVALID_ARGUMENT */
     expect_refused(bad, REID_ERR_INVALID, "no knob 'rate'");
-    close_link(&l);
+    rank_close(&l);
     test_reidd_kill(t);
     test_reidd_start(t);
     Reid__V1__AuditResponse *a = audit(t, id);
@@ -431,19 +282,19 @@ static void test_words_end_with_the_job(void **state)
     reid_error err = {0};
     char ticket[64];
     test_reidd_start(t);
-    char *id = start_job(t, ticket);
-    rank_link l = open_link(t);
-    send_hello(&l, id, 1, ticket, 0, 1);
-    expect_accept(&l, 0);
+    char *id = rank_start_job(t, ticket);
+    rank_link l = rank_open(t);
+    rank_hello(&l, id, 1, ticket, 0, 1);
+    rank_expect_accept(&l, 0);
     reid_rpc_client_stream *waiting = ask(t, id, "lr", 0);
     reid_rpc_client_stream *left = ask(t, id, "lr", 0);
     free(expect_control(&l, "lr", 0));
     reid_rpc_client_stop(left); /* nobody waits for it any more */
-    let_it_send(t->client);
+    test_let_it_send(t->client);
     reid_assert_ok(test_cancel(t, id, 5, "", &err), &err);
     expect_refused(ask(t, id, "lr", 0), REID_ERR_PRECONDITION, "cancel");
     expect_refused(waiting, REID_ERR_PRECONDITION, "ended before its ranks agreed");
-    close_link(&l);
+    rank_close(&l);
     test_expect_state(t, id, STATE(CANCELLED));
     expect_refused(ask(t, id, "lr", 0), REID_ERR_PRECONDITION, "already ended");
     expect_refused(ask(t, "nobody", "lr", 0), REID_ERR_NOT_FOUND, "no job");
@@ -462,7 +313,7 @@ static void test_public_socket_has_no_link(void **state)
     reid_assert_ok(reid_rpc_client_open(l.client, "/reid.v1.RankService/Link",
                                         &reid__v1__link_down__descriptor, &l.stream, &err),
                    &err);
-    expect_end(&l, REID_ERR_UNSUPPORTED, "");
+    rank_expect_end(&l, REID_ERR_UNSUPPORTED, "");
 }
 
 int main(void)
