@@ -121,13 +121,15 @@ class EventStorage:
     def histories(self) -> dict[str, HistoryBuffer]:
         return dict(self._histories)
 
-    def put_scalar(self, name: str, value: float) -> None:
-        """Into the job's metrics, at this iteration."""
+    def put_scalar(self, name: str, value: float, smoothing_hint: bool = False) -> None:
+        """Into the job's metrics, at this iteration. Metrics of hooks are shown as they are, never smoothed."""
+        if smoothing_hint:
+            raise InvalidArgument(f"metric {name!r}: what a hook puts is not smoothed")
         self._trainer._act(put_scalar=pb.Scalar(name=_text("a metric's name", name), value=float(value)))
 
-    def put_scalars(self, **scalars: float) -> None:
+    def put_scalars(self, *, smoothing_hint: bool = False, **scalars: float) -> None:
         for name, value in scalars.items():
-            self.put_scalar(name, value)
+            self.put_scalar(name, value, smoothing_hint)
 
     def __getattr__(self, name: str) -> Any:
         if name == "latest_with_smoothing_hint":

@@ -132,7 +132,6 @@ class Job:
         succeeded. A reidd that goes away is looked for during `patience` seconds."""
         for _ in self.watch(timeout=timeout, patience=patience):
             pass
-        self.refresh()
         if check and self.state != JobState.SUCCEEDED:
             cause = f": {self.failure.sentence}" if self.failure else ""
             raise JobFailed(f"job {self.id} ({self.name}) is {self.state}{cause}")
@@ -271,10 +270,10 @@ class Job:
         """A shared object in reidd's hook folder, such as 'example.so'."""
         return self._add_hook(name, every, when, on_error, at_iter, reason, options, native=file)
 
-    def add_builtin(self, builtin: str, *, name: str = "", every: int = 1, when: str = "", on_error: str = "disable",
-                    at_iter: int = 0, reason: str = "", **options: Any) -> Change:
-        """A hook of the training, such as 'MemoryStats'."""
-        return self._add_hook(name, every, when, on_error, at_iter, reason, options, builtin=builtin)
+    def add_builtin(self, builtin: str, *, name: str = "", every: int = 1, when: str = "", at_iter: int = 0,
+                    reason: str = "", **options: Any) -> Change:
+        """A hook of the training, such as 'PeriodicCheckpointer'. It runs on all ranks; where it fails, the job fails."""
+        return self._add_hook(name, every, when, "fail", at_iter, reason, options, builtin=builtin)
 
     def _change_hook(self, method: str, hook: HookId, at_iter: int, reason: str) -> Change:
         request = pb.HookRequest(job=self.id, at_iter=at_iter, reason=reason)
@@ -296,9 +295,9 @@ class Job:
 
 
 def _free_folder(folder: str) -> str:
-    """The first of folder, folder-2, … that is not there."""
+    """The first of folder, folder.2, … that is not there, as reidctl does."""
     for i in range(1, 1000):
-        name = folder if i == 1 else f"{folder}-{i}"
+        name = folder if i == 1 else f"{folder}.{i}"
         if not os.path.exists(name):
             return name
     raise FailedPrecondition(f"{folder} is taken; give an OUTPUT_DIR")

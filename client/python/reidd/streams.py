@@ -82,7 +82,7 @@ class Stream(Iterator[T], Generic[T]):
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded(f"job {self._job} has not ended in time")
+            raise DeadlineExceeded(f"job {self._job} has not ended in time") from None
         return left
 
     def _step(self) -> None:

@@ -160,14 +160,14 @@ class Calls(Case):
         job.remove_hook('warm')
         self.assertEqual((daemon.asked[-1].hook, daemon.asked[-1].name), (0, 'warm'))
         with self.assertRaises(reidd.InvalidArgument):
-            job.add_builtin('X', on_error='explode')
+            job.add_native('X', on_error='explode')
         with self.assertRaises(reidd.InvalidArgument):
             job.add_lua('nowhere.lua')
         (self.folder / 'out-fork-3').mkdir()
         job.fork(3, {'SOLVER.BASE_LR': 1})
         asked = daemon.asked[-1]
         self.assertEqual((asked.fork.job, asked.fork.at_iter, asked.ranks), ('j1', 3, 2))
-        self.assertEqual(json.loads(asked.config_yaml)['OUTPUT_DIR'], str(self.folder / 'out-fork-3-2'))
+        self.assertEqual(json.loads(asked.config_yaml)['OUTPUT_DIR'], str(self.folder / 'out-fork-3.2'))
         self.assertEqual(connection.jobs('RUNNING')[0].state, 'UNSPECIFIED')  # a state that is not known here
         self.assertEqual(list(daemon.asked[-1].states), [3])
         with self.assertRaises(reidd.InvalidArgument):
