@@ -144,10 +144,10 @@ static void test_memory(void **unused)
     guest_lua_fails("local t = {} for i = 1, 1e9 do t[i] = i end", MEMORY);
     guest_lua_fails("local t = {} while true do t = {t} end", MEMORY);
     guest_lua_fails("return ('x'):rep(1e9)", "resulting string too large");
-    guest_lua_fails("return ('x'):rep(1 << 40, ('y'):rep(1 << 10))", "string too large");
-    guest_lua_fails("return ('x'):rep(12 << 10):upper()", MEMORY);
-    guest_lua_fails("while true do pcall(string.rep, 'x', 15 << 10) end", MEMORY);
-    guest_lua_fails("while true do pcall(string.rep, 'x', 7 << 10) end", "the ");
+    guest_lua_fails("return ('x'):rep(1 << 40, ('y'):rep(1 << 20))", "string too large");
+    guest_lua_fails("return ('x'):rep(12 << 20):upper()", MEMORY);
+    guest_lua_fails("while true do pcall(string.rep, 'x', 15 << 20) end", MEMORY);
+    guest_lua_fails("while true do pcall(string.rep, 'x', 7 << 20) end", "the ");
     guest_lua_fails("local t = {} for i = 1, 15e4 do t[i] = {i} end while true do t[#t] = {} end",
                     "the ");
     guest_lua_fails("local a = {} while true do pcall(function() a[#a+1] = ('x'):rep(1e6) .. #a "
@@ -156,8 +156,8 @@ static void test_memory(void **unused)
     guest_lua_fails("local t = {} for i = 1, 200 do t[i] = ('x'):rep(1e5) .. i end\n"
                     "return table.concat(t)",
                     MEMORY);
-    guest_lua_works("assert(#('x'):rep(4 << 10) == 4 << 10)\n"
-                    "for i = 1, 20 do local s = ('x'):rep(1 << 10) .. i end");
+    guest_lua_works("assert(#('x'):rep(4 << 20) == 4 << 20)\n"
+                    "for i = 1, 20 do local s = ('x'):rep(1 << 20) .. i end");
     guest_lua_works("assert(collectgarbage('count') < 1000)");
     guest_lua_fails("collectgarbage()", "only 'count' is there for hooks, not 'collect'");
     /* The next call has its memory again. */
@@ -190,7 +190,7 @@ static void test_functions_that_loop(void **unused)
         "return ('a'):rep(5000):match(('.*'):rep(20) .. 'b')",
         "for m in ('a'):rep(5000):gmatch(('.*'):rep(20) .. 'b') do end",
         "return ('a'):rep(5000):gsub(('.-'):rep(20) .. 'b', '')",
-        "return ('a'):rep(1 << 10):find('[' .. ('b'):rep(1 << 10) .. ']')",
+        "return ('a'):rep(1 << 20):find('[' .. ('b'):rep(1 << 20) .. ']')",
         "return ('('):rep(1 << 15):gsub('%b()', '')",
         "return ('a'):rep(1 << 22):find('%f[%A]') and ('a'):rep(5000):find('(.*)(.*)(.*)%1%2%3b')",
         "local t = setmetatable({}, {__len = function() return (1 << 31) - 2 end})\n"
@@ -205,8 +205,8 @@ static void test_functions_that_loop(void **unused)
         "local t = {} for i = 1, 1e4 do t[i] = -i end for i = 1, 1e3 do table.sort(t) end",
         "local t = {} for i = 1, 1e5 do t[i] = i end for i = 1, 1e3 do for k in pairs(t) do break "
         "end end",
-        "for i = 1, 1e7 do local s = ('x'):rep(1 << 10) end",
-        "local s = ('x'):rep(1 << 10) for i = 1, 1e7 do print(s) end",
+        "for i = 1, 1e7 do local s = ('x'):rep(1 << 20) end",
+        "local s = ('x'):rep(1 << 20) for i = 1, 1e7 do print(s) end",
     };
     for (size_t i = 0; i < sizeof BODIES / sizeof BODIES[0]; i++) {
         double start_s = cpu_seconds();
@@ -219,7 +219,7 @@ static void test_functions_that_loop(void **unused)
             assert_int_equal(status, REID_ERR_EXHAUSTED);
     }
     guest_lua_works("assert(#(''):rep(1 << 62) == 0 and (''):rep(1 << 62, '') == '')");
-    guest_lua_works("assert(('a'):rep(1 << 10):find(('a'):rep(1 << 19) .. 'b', 1, true) == nil)");
+    guest_lua_works("assert(('a'):rep(1 << 20):find(('a'):rep(1 << 19) .. 'b', 1, true) == nil)");
     guest_lua_fails("table.unpack({}, 1, 1e8)", "too many results to unpack");
     guest_lua_fails("table.insert(setmetatable({}, {__len = function() return -5 end}), 1)",
                     "its length is out of bounds");
