@@ -12,7 +12,6 @@
 #include "base/file.h"
 #include "base/journal.h"
 #include "base/log.h"
-#include "checkpoint/checkpoint.h"
 #include "engine/trainer.h"
 #include "train/fork_source.h"
 #include "train/state.h"
@@ -49,14 +48,11 @@ static bool journal_has_fork(const char *output_dir)
     return found;
 }
 
-/* --resume, and this fork has its first checkpoint. */
+/* --resume, and this fork has its first checkpoint: only then its scratch folder goes. */
 static bool has_begun(const reid_train_options *options, const char *output_dir)
 {
-    reid_checkpoint *checkpoint = NULL;
-    bool begun = options->resume && journal_has_fork(output_dir) &&
-                 reid_checkpoint_latest(output_dir, &checkpoint, NULL) == REID_OK;
-    reid_checkpoint_free(checkpoint);
-    return begun;
+    REID_AUTOFREE char *scratch = reid_path_join(output_dir, SCRATCH);
+    return options->resume && journal_has_fork(output_dir) && !reid_path_exists(scratch);
 }
 
 static reid_status open_source(const reid_train_options *options, const reid_config *config,

@@ -79,7 +79,7 @@ class Fork(common.Case):
         rows = [json.loads(line) for line in (self.folder / 'mid/metrics.json').read_text().splitlines()]
         self.assertTrue(rows and min(r['iteration'] for r in rows) >= 15, rows)  # 15: what the state still held
         # It needs its source no more: killed after its first checkpoint it is resumed.
-        for name in ('model_0003', 'model_final'):
+        for name in ('model_0003', 'model_final', 'model_best'):
             shutil.rmtree(self.folder / 'mid' / name)
         text = self.fork('mid', at=16, source=self.folder / 'gone', flags=['--resume'])
         self.assertIn('model_iter_0000016', text)
