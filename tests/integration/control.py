@@ -107,6 +107,41 @@ class Control(common.Case):
         common.wait_for(lambda: 'mAP' in self.daemon.job(job)['latest'], 30, 'evaluated')
         self.assertEqual(self.daemon.job(job)['state'], 'RUNNING')
 
+    def check_profile(self, rank):
+        trace = json.loads((self.folder / f'profile/profile_iter_0000009.rank{rank}.json').read_text())
+        spans = [e for e in trace['traceEvents'] if e['ph'] == 'X']
+        self.assertEqual({(e['pid'], trace['otherData']['steps']) for e in spans}, {(rank, 5)})
+        self.assertEqual([e['name'] for e in spans if e['cat'] == 'iteration'],
+                         [f'iteration {i}' for i in range(9, 14)])
+
+        def total(begin, end, *categories, name=None):
+            return sum(e['dur'] for e in spans if e['cat'] in categories and begin <= e['ts'] < end and
+                       name in (None, e['name']))
+
+        for step in (e for e in spans if e['name'] == 'step'):
+            begin, end = step['ts'], step['ts'] + step['dur']
+            parts = sum(total(begin, end, 'step', name=n) for n in ('data', 'forward', 'backward', 'metrics', 'update'))
+            passes = sum(total(begin, end, 'step', name=n) for n in ('forward', 'backward'))
+            operations = total(begin, end, 'forward', 'backward')
+            self.assertTrue(0.9 * step['dur'] < parts <= step['dur'] + 1, (parts, step))
+            self.assertTrue(0.2 * passes < operations <= passes + 1, (operations, passes))  # the rest: input, waiting
+            self.assertGreater(total(begin, end, 'all_reduce'), 0)
+        names = {e['name'] for e in spans}
+        self.assertTrue({'evaluation', 'checkpoint', 'EvalHook.after_epoch', 'IterationTimer.after_step'} <=
+                        names | ({'checkpoint'} if rank else set()), names)
+
+    def test_profile_of_the_next_steps_changes_nothing(self):
+        options = [*QUIET, 'SOLVER.MAX_EPOCH', '3', 'SOLVER.CHECKPOINT_PERIOD', '1', 'TEST.EVAL_PERIOD', '2']
+        job = self.submit('profile', *options)
+        entry, = self.ask('profile', job, '--steps', '5', '--at-iter', '9')
+        self.assertEqual((entry['kind'], entry['name'], entry['new'], entry['iteration']), ('profile', 'steps', '5', 9))
+        self.refused(2, '10000', 'profile', job, '--steps', '100000')
+        self.daemon.wait_state(job, ('SUCCEEDED',), 60)
+        for rank in range(2):
+            self.check_profile(rank)
+        self.train('unprofiled', *options, ranks=2)
+        self.assertEqual(common.bits(self.folder / 'profile/model_final'), common.bits(self.folder / 'unprofiled/model_final'))
+
     def test_same_bits_after_pause_and_after_kill(self):
         whole = self.submit('whole', *BITS)
         self.set_bits_words(whole)
