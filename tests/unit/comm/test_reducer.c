@@ -106,6 +106,9 @@ static void test_a_bucket_starts_with_its_last_gradient(void **state)
     reid_assert_close(stats.total_s, 4.0, 1e-12, 0);
     reid_assert_close(stats.others_s, 1.0, 1e-12, 0);
     assert_true(stats.exposed_s >= 0 && stats.exposed_s < 1);
+    reid_reducer_bucket third = reid_reducer_last_bucket(reducer, 2);
+    assert_int_equal(third.bytes, 100);
+    assert_true(third.started_s == 1.0 && third.arrived_s == 1.25 && third.done_s == 2.0);
     reid_reducer_free(reducer);
 }
 

@@ -217,8 +217,8 @@ static void words_take_effect_before_the_same_iteration(void **state)
     test_run_ranks(RANKS, run_rank, &all);
     for (int i = 0; i < RANKS; i++)
         assert_int_equal(all.status[i], REID_OK);
-    expect_trace(&all, "0:p20 1:p5 2:p5 3:p5 4:p6 5:p6 6:p6 7:p6 8:p6 9:p7 10:p7 11:p7 ");
-    assert_string_equal(reid_str_text(&all.events), "ok:late@9x1 ok:soon@1x1 ok:mid@4x1 ");
+    expect_trace(&all, "0:p5 1:p5 2:p5 3:p5 4:p6 5:p6 6:p6 7:p6 8:p6 9:p7 10:p7 11:p7 ");
+    assert_string_equal(reid_str_text(&all.events), "ok:late@9x1 ok:soon@0x1 ok:mid@4x1 ");
     char *path = reid_path_join(*state, REID_JOURNAL_FILE);
     reid_journal_entries entries;
     reid_journal_fault fault;
@@ -343,6 +343,51 @@ static void a_killed_run_replays_from_its_checkpoint(void **state)
     run_fini(&first);
 }
 
+static void append(const char *folder, const char *id, const char *kind, int64_t iteration,
+                   const char *value)
+{
+    reid_journal *journal = NULL;
+    reid_journal_entries known;
+    reid_error err = {0};
+    REID_AUTOFREE char *path = reid_path_join(folder, REID_JOURNAL_FILE);
+    reid_assert_ok(reid_journal_open(path, &journal, &known, &err), &err);
+    reid_journal_entry entry = {
+        .iteration = iteration,
+        .id = reid_xstrdup(id),
+        .who = reid_xstrdup("alice"),
+        .kind = reid_xstrdup(kind),
+        .name = reid_xstrdup(*value ? "checkpoint_period" : ""),
+        .old_value = reid_xstrdup(""),
+        .new_value = reid_xstrdup(value),
+        .reason = reid_xstrdup(""),
+    };
+    reid_assert_ok(reid_journal_append(journal, &entry, 1, &err), &err);
+    reid_journal_entry_fini(&entry);
+    reid_journal_entries_fini(&known);
+    reid_journal_close(journal);
+}
+
+/* What was copied of the other run counts up to the fork's iteration; but what a hook wished after
+ * the iteration before belongs to it. Words behind the fork's entry are the fork's own. */
+static void words_of_a_copied_journal_count_up_to_the_fork(void **state)
+{
+    append(*state, "a", "set", 8, "2"); /* for later, by a person */
+    append(*state, "b", "set", 6, "3");
+    append(*state, "c", "set", 4, "4");
+    append(*state, "hook-1-6-after_step-0", "set", 6, "5");
+    append(*state, "hook-1-6-before_step-0", "set", 6, "6"); /* wished again by the fork's hook */
+    append(*state, "f", "fork", 6, "");
+    append(*state, "g", "set", 9, "7");
+    run all = {.folder = *state, .queue = reid_control_queue_new()};
+    for (int i = 0; i < RANKS; i++)
+        all.state[i] = "{\"version\":1,\"iteration\":3,\"iters_per_epoch\":4,"
+                       "\"epoch_open\":false,\"hooks\":[]}";
+    test_run_ranks(RANKS, run_rank, &all);
+    assert_int_equal(all.status[0], REID_OK);
+    expect_trace(&all, "3:p20 4:p4 5:p4 6:p5 7:p5 8:p5 9:p7 10:p7 11:p7 ");
+    run_fini(&all);
+}
+
 static void a_new_run_moves_the_old_journal_aside(void **state)
 {
     free(reid_test_write_text(*state, REID_JOURNAL_FILE, "of a former run\n"));
@@ -384,6 +429,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_resumed_run_replays_what_is_to_come, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_run_replays_from_its_checkpoint, setup, teardown),
+        cmocka_unit_test_setup_teardown(words_of_a_copied_journal_count_up_to_the_fork, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_new_run_moves_the_old_journal_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(a_changed_journal_cannot_be_resumed, setup, teardown),
     };

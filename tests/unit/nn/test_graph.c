@@ -142,12 +142,47 @@ static void only_scalars_with_gradients_are_losses(void **state)
     reid_graph_free(NULL);
 }
 
+static reid_graph *pair(int channels, bool bias, bool more)
+{
+    reid_graph *g = reid_graph_new();
+    reid_value x = reid_graph_images(g, 2, 3, 8, 8);
+    x = reid_graph_conv2d(g, x, "conv", (reid_conv2d){channels, 3, 1, 1, false});
+    x = reid_graph_relu(g, reid_graph_batch_norm(g, x, "bn", (reid_batch_norm){0}));
+    x = reid_graph_linear(g, reid_graph_global_avg_pool(g, x), "head", 5, bias, 1.0);
+    if (more)
+        reid_graph_linear(g, x, "more", 2, false, 1.0);
+    return g;
+}
+
+static void expect_difference(const reid_graph *a, reid_graph *own_b, const char *sentence)
+{
+    reid_error err = {0};
+    assert_int_equal(reid_graph_same_params(a, own_b, &err), REID_ERR_INVALID);
+    assert_string_equal(err.text, sentence);
+    reid_graph_free(own_b);
+}
+
+static void parameters_are_compared_by_name_and_shape(void **state)
+{
+    reid_graph *a = pair(4, false, false), *same = pair(4, false, false), *b = pair(4, true, true);
+    assert_int_equal(reid_graph_same_params(a, same, NULL), REID_OK);
+    expect_difference(a, pair(6, false, false), "its 'conv.weight' is [6,3,3,3], not [4,3,3,3]");
+    expect_difference(a, pair(4, true, false), "it has 'head.bias', too");
+    expect_difference(a, pair(4, false, true), "it has 'more.weight', too");
+    expect_difference(b, pair(4, false, true), "it has no 'head.bias'");
+    expect_difference(b, pair(4, true, false), "it has no 'more.weight'");
+    reid_graph_free(a);
+    reid_graph_free(b);
+    reid_graph_free(same);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_follow_pytorch),
         cmocka_unit_test(a_pooling_window_starts_inside),
         cmocka_unit_test(faults_name_the_layer_and_its_shapes),
+        cmocka_unit_test(parameters_are_compared_by_name_and_shape),
         cmocka_unit_test(only_scalars_with_gradients_are_losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
