@@ -264,11 +264,11 @@ class Streams(Case):
             yield pb.Job(id='j1', state=fake.RUNNING)
             if not hurry.wait(20):
                 return
-            yield pb.Job(id='j1', state=5)
+            yield pb.Job(id='j1', state=5, failure=pb.Failure(sentence='rank 1 has died', rank=1))
 
         hurry = threading.Event()
-        daemon, connection = self.play(JobService__Watch=watch, JobService__Get=lambda r, c: pb.Job(
-            id='j1', state=5 if hurry.is_set() else 3, failure=pb.Failure(sentence='rank 1 has died', rank=1) if hurry.is_set() else None))
+        daemon, connection = self.play(JobService__Watch=watch,
+                                       JobService__Get=lambda r, c: pb.Job(id='j1', state=5 if hurry.is_set() else fake.RUNNING))
         job = connection.job('j1')
         with self.assertRaises(TimeoutError):
             job.wait(0.2)
