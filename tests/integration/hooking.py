@@ -191,7 +191,14 @@ class HookCase(common.Case):
         return {h.id: h for h in self.hooks.List(hook_pb2.ListHooksRequest(job=job), timeout=20).hooks if h.id != 0}
 
     def wait_listed(self, job, condition, what):
-        return common.wait_for(lambda: (lambda hooks: hooks if condition(hooks) else None)(self.list(job)), 20, what)
+        """The list once the condition holds. The newest hook is in it from the iteration on that it was added before."""
+        def look():
+            hooks = self.list(job)
+            try:
+                return (hooks,) if condition(hooks) else None
+            except KeyError:
+                return None
+        return common.wait_for(look, 20, what)[0]
 
     def audit(self, job):
         entries, more = [], True
