@@ -12,6 +12,17 @@ OPTIONS = ['SOLVER.MAX_EPOCH', '5', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WAR
 EARLY = (['lr=1e-4', '--at-iter', '8'], ['flip_prob=0.9', 'weight_decay=0.01', '--at-iter', '14'])
 LATE = ['lr_factor=3', 'rea_prob=0', '--at-iter', '22']
 RANKS = common.RANKS
+# Wishes that belong to what was before 16 (of after_step 15), and one that is wished again there.
+SCRIPT = """
+state.steps = 0
+function before_step(trainer)
+    if trainer.iter % 8 == 0 then trainer:set{weight_decay = 0.001 * state.steps} end
+end
+function after_step(trainer)
+    state.steps = state.steps + 1
+    if trainer.iter % 4 == 3 then trainer:set{lr_factor = 1 + state.steps / 100} end
+end
+"""
 
 
 def check_chain(text):
@@ -47,14 +58,19 @@ class Fork(common.Case):
                 done = cls.daemon.ctl('set', name, *word)
                 assert done.returncode == 0, done.stderr
             cls.daemon.wait_state(name, ('SUCCEEDED',), 120)
-        cls.daemon.stop()
         cls.source = cls.folder / 'source'
         cls.before = tree(cls.source)
 
     @classmethod
     def tearDownClass(cls):
+        cls.daemon.stop()
         assert tree(cls.source) == cls.before, 'a fork has written into its source'
         super().tearDownClass()
+
+    def ctl(self, *words):
+        done = self.daemon.ctl(*words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
 
     def fork(self, out, *more, at=None, source=None, ranks=RANKS, flags=(), **kwargs):
         words = ['--fork-from', str(source or self.source), *(['--fork-iter', str(at)] if at is not None else []), *flags]
@@ -109,6 +125,25 @@ class Fork(common.Case):
         self.fork('zero', at=0)
         self.train('new', *OPTIONS, ranks=RANKS)
         self.assertEqual(self.final('zero'), self.final('new'))
+
+    def test_reidctl_forks_a_job_with_its_hooks(self):
+        script = self.folder / 'steps.lua'
+        script.write_text(SCRIPT)
+        self.ctl('submit', '--name', 'hooked', '-n', RANKS, common.CONFIG, *self.overrides('hooked', *OPTIONS))
+        self.ctl('hook', 'add', 'hooked', script)
+        for word in EARLY:
+            self.ctl('set', 'hooked', *word)
+        self.daemon.wait_state('hooked', ('SUCCEEDED',), 120)
+        before = tree(self.folder / 'hooked')
+        for out, at in (('after_15', 16), ('after_23', 24)):
+            job = self.ctl('fork', 'hooked', '--at-iter', at, '--name', out, '-n', RANKS, 'OUTPUT_DIR', self.folder / out)
+            self.daemon.wait_state(job, ('SUCCEEDED',), 120)
+            self.assertEqual(self.final(out), self.final('hooked'), out)
+        self.ctl('audit', 'after_15', '--verify')
+        wishes = [(e['iteration'], e['name'], e['new']) for e in self.entries('after_15') if e['kind'] == 'set']
+        self.assertEqual(wishes[-4:], [e for e in wishes if e[0] >= 20])
+        self.assertEqual([n for i, n, _ in wishes if i == 16], ['lr_factor', 'weight_decay'])
+        self.assertEqual(tree(self.folder / 'hooked'), before)
 
     def test_of_the_newest_with_more_epochs_and_other_ranks(self):
         text = self.fork('on', 'SOLVER.MAX_EPOCH', '6', ranks=1)
