@@ -9,17 +9,16 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/rng.h"
-#include "base/str.h"
 #include "modeling/model.h"
 #include "nn/plan.h"
+#include "options.h"
 #include "solver/optimizer.h"
 
 #define IDENTITIES 751 /* of Market-1501 */
 #define INSTANCES 4
 
 typedef struct bench {
-    const char *depth;
-    int64_t height, width, batch, steps, warmup, threads, direct, summary;
+    bench_options options;
     reid_config *config;
     reid_model *model;
     reid_backend *backend;
@@ -28,43 +27,18 @@ typedef struct bench {
     reid_optimizer *optimizer;
 } bench;
 
-static reid_status parse(int argc, char **argv, bench *b, reid_error *err)
-{
-    struct {
-        const char *name;
-        int64_t *value;
-    } const rows[] = {
-        {"--height", &b->height}, {"--width", &b->width},     {"--batch", &b->batch},
-        {"--steps", &b->steps},   {"--warmup", &b->warmup},   {"--threads", &b->threads},
-        {"--direct", &b->direct}, {"--summary", &b->summary},
-    };
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--depth") == 0) {
-            b->depth = argv[i + 1];
-            continue;
-        }
-        size_t r = 0;
-        while (r < sizeof rows / sizeof rows[0] && strcmp(rows[r].name, argv[i]) != 0)
-            r++;
-        if (r == sizeof rows / sizeof rows[0])
-            return reid_fail(err, REID_ERR_INVALID, "unknown option '%s'", argv[i]);
-        if (reid_parse_int64(argv[i + 1], rows[r].value) != REID_OK)
-            return reid_fail(err, REID_ERR_INVALID, "%s needs a number", argv[i]);
-    }
-    return REID_OK;
-}
-
 static reid_status configure(bench *b, reid_error *err)
 {
+    const bench_options *o = &b->options;
     char size[64], batch[32];
-    snprintf(size, sizeof size, "[%lld, %lld]", (long long)b->height, (long long)b->width);
-    snprintf(batch, sizeof batch, "%lld", (long long)b->batch);
+    snprintf(size, sizeof size, "[%lld, %lld]", (long long)o->height, (long long)o->width);
+    snprintf(batch, sizeof batch, "%lld", (long long)o->batch);
     const char *const values[][2] = {
         {"MODEL.BACKBONE.NAME", "build_resnet_backbone"},
-        {"MODEL.BACKBONE.DEPTH", b->depth},
+        {"MODEL.BACKBONE.DEPTH", o->depth},
         {"MODEL.BACKBONE.LAST_STRIDE", "1"},
         {"MODEL.BACKBONE.PRETRAIN", "False"},
-        {"MODEL.BACKBONE.FEAT_DIM", strncmp(b->depth, "18", 2) == 0 ? "512" : "2048"},
+        {"MODEL.BACKBONE.FEAT_DIM", strncmp(o->depth, "18", 2) == 0 ? "512" : "2048"},
         {"MODEL.HEADS.NAME", "EmbeddingHead"},
         {"MODEL.HEADS.WITH_BNNECK", "True"},
         {"MODEL.LOSSES.NAME", "(\"CrossEntropyLoss\", \"TripletLoss\")"},
@@ -84,15 +58,16 @@ static reid_status configure(bench *b, reid_error *err)
 
 static reid_status build(bench *b, reid_error *err)
 {
-    const reid_params_options layout = {.compute = REID_F32,
-                                        .convolution = b->direct ? REID_CONVOLUTION_DIRECT
+    const bench_options *o = &b->options;
+    const reid_params_options layout = {.compute = o->bf16 ? REID_BF16 : REID_F32,
+                                        .convolution = o->direct ? REID_CONVOLUTION_DIRECT
                                                                  : REID_CONVOLUTION_AUTO};
     const reid_plan_options plan = {.training = true,
                                     .compute = layout.compute,
                                     .convolution = layout.convolution,
-                                    .profile = b->summary != 0};
-    REID_TRY(reid_model_build(b->config, IDENTITIES, (int)b->batch, 1, &b->model, err));
-    REID_TRY(reid_backend_open("cpu", (int)b->threads, &b->backend, err));
+                                    .profile = o->summary != 0};
+    REID_TRY(reid_model_build(b->config, IDENTITIES, (int)o->batch, 1, &b->model, err));
+    REID_TRY(reid_backend_open("cpu", (int)o->threads, &b->backend, err));
     REID_TRY(reid_params_new(b->model->train, b->backend, &layout, &b->params, err));
     reid_model_init_params(b->model, b->params, 1);
     REID_TRY(reid_plan_new(b->model->train, b->backend, b->params, &plan, &b->plan, err));
@@ -101,19 +76,20 @@ static reid_status build(bench *b, reid_error *err)
 
 static reid_status upload(bench *b, reid_error *err)
 {
-    size_t floats = (size_t)(b->batch * 3 * b->height * b->width);
+    const bench_options *o = &b->options;
+    size_t floats = (size_t)(o->batch * 3 * o->height * o->width);
     float *images = reid_xmalloc(floats * sizeof *images);
-    int32_t *labels = reid_xmalloc((size_t)b->batch * sizeof *labels);
+    int32_t *labels = reid_xmalloc((size_t)o->batch * sizeof *labels);
     reid_rng rng = reid_rng_stream(1, REID_RNG_TEST, 0, 0);
     for (size_t i = 0; i < floats; i++)
         images[i] = (float)reid_rng_normal(&rng);
-    for (int64_t i = 0; i < b->batch; i++)
+    for (int64_t i = 0; i < o->batch; i++)
         labels[i] = (int32_t)(i / INSTANCES % IDENTITIES);
     reid_status status =
         reid_plan_upload(b->plan, b->model->train_images, images, floats * sizeof *images, err);
     if (status == REID_OK)
         status = reid_plan_upload(b->plan, b->model->train_labels, labels,
-                                  (size_t)b->batch * sizeof *labels, err);
+                                  (size_t)o->batch * sizeof *labels, err);
     free(images);
     free(labels);
     return status;
@@ -121,23 +97,24 @@ static reid_status upload(bench *b, reid_error *err)
 
 static reid_status run(bench *b, reid_error *err)
 {
+    const bench_options *o = &b->options;
     REID_TRY(configure(b, err));
     REID_TRY(build(b, err));
     REID_TRY(upload(b, err));
     printf("{\"seconds\": [");
-    for (int64_t i = 0; i < b->warmup + b->steps; i++) {
+    for (int64_t i = 0; i < o->warmup + o->steps; i++) {
         double start = reid_clock_seconds();
         REID_TRY(reid_plan_forward(b->plan, err));
         REID_TRY(reid_plan_backward(b->plan, NULL, NULL, err));
         reid_optimizer_step(b->optimizer);
-        if (i >= b->warmup)
-            printf("%s%.4f", i > b->warmup ? ", " : "", reid_clock_seconds() - start);
+        if (i >= o->warmup)
+            printf("%s%.4f", i > o->warmup ? ", " : "", reid_clock_seconds() - start);
     }
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     printf("], \"peak_mib\": %ld, \"arena_mib\": %zu, \"loss\": %.6f}\n", usage.ru_maxrss / 1024,
            reid_plan_get_stats(b->plan).arena_bytes >> 20, reid_plan_scalar(b->plan, 0));
-    if (b->summary) {
+    if (o->summary) {
         char *text = reid_plan_summary(b->plan);
         fputs(text, stderr);
         free(text);
@@ -147,9 +124,9 @@ static reid_status run(bench *b, reid_error *err)
 
 int main(int argc, char **argv)
 {
-    bench b = {.depth = "50x", .height = 256, .width = 128, .batch = 32, .steps = 3, .warmup = 1};
+    bench b = {.options = BENCH_OPTIONS_DEFAULT};
     reid_error err = {0};
-    reid_status status = parse(argc, argv, &b, &err);
+    reid_status status = bench_options_parse(argc, argv, &b.options, &err);
     if (status == REID_OK)
         status = run(&b, &err);
     if (status != REID_OK)
