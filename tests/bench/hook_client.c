@@ -83,7 +83,7 @@ static void register_hook(client *c, char *job, bool asynchronous)
     hook.points = &point;
     hook.asynchronous = asynchronous;
     hook.deadline_seconds = 10;
-    up.kind_case = REID__V1__HOOK_UP__KIND_REGISTER_;
+    up.kind_case = REID__V1__HOOK_UP__KIND_REGISTER;
     up.register_ = &hook;
     reid_rpc_stream_send(c->stream, &up.base);
 }
