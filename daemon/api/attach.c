@@ -157,13 +157,18 @@ static void on_removed(const reid_error *result, int64_t iteration, char *const 
     reid_rpc_call_finish(a->call, REID_OK, NULL);
 }
 
-/* Nobody will answer: the training shall not wait until the removal is agreed on. */
-static void answer_for(reidd_attach *a, int64_t event)
+/* Nobody will answer: the training shall not wait until the removal has taken effect. */
+static void answer_for_nobody(reidd_api *api, const char *job_id, int64_t hook, int64_t event)
 {
     Reid__V1__HookVerdict verdict = REID__V1__HOOK_VERDICT__INIT;
     verdict.event = event;
+    reidd_route_verdict(api, job_id, hook, &verdict);
+}
+
+static void answer_for(reidd_attach *a, int64_t event)
+{
     a->answered = event;
-    reidd_route_verdict(a->api, job_of(a), a->hook, &verdict);
+    answer_for_nobody(a->api, job_of(a), a->hook, event);
 }
 
 static void leave(reidd_attach *a)
@@ -205,15 +210,16 @@ void reidd_api_attach_half_close(reid_rpc_call *call, void *service)
 
 /* ---- events ---- */
 
+static bool is_removed(const reidd_api *api, const char *job_id, int64_t hook)
+{
+    const reidd_hook_word *word = reidd_manager_hook_word(api->manager, job_id, hook);
+    return word && word->removed;
+}
+
 static void pass_event(reidd_attach *a, const Reid__V1__HookEvent *event)
 {
     if (event->number <= a->sent)
         return; /* a link that repeats itself */
-    if (a->stage == LEAVING) {
-        a->sent = event->number;
-        answer_for(a, event->number);
-        return;
-    }
     Reid__V1__HookDown down = REID__V1__HOOK_DOWN__INIT;
     down.kind_case = REID__V1__HOOK_DOWN__KIND_EVENT;
     down.event = (Reid__V1__HookEvent *)event;
@@ -222,14 +228,20 @@ static void pass_event(reidd_attach *a, const Reid__V1__HookEvent *event)
         a->missed++;
     else
         a->sent = event->number;
+    if (a->stage == LEAVING) /* it sees the last ones, but cannot answer */
+        answer_for(a, event->number);
 }
 
 void reidd_route_event(reidd_api *api, const char *job_id, const Reid__V1__LinkHookEvent *event)
 {
     reidd_attach *a = find(api, job_id, event->hook);
-    if (a && event->event)
+    if (!event->event)
+        return;
+    if (a)
         pass_event(a, event->event);
-    else if (!a)
+    else if (is_removed(api, job_id, event->hook)) /* agreed on, but not in effect yet */
+        answer_for_nobody(api, job_id, event->hook, event->event->number);
+    else
         reidd_route_gone(api, job_id, event->hook, "its client has gone");
 }
 
@@ -259,8 +271,7 @@ void reidd_route_check(reidd_api *api, const char *job_id)
         return;
     for (size_t i = 0; i < list->hooks.count; i++) {
         const reidd_hook *hook = &list->hooks.items[i];
-        const reidd_hook_word *word = reidd_manager_hook_word(api->manager, job_id, hook->id);
-        if (strcmp(hook->kind, "remote") == 0 && !(word && word->removed) &&
+        if (strcmp(hook->kind, "remote") == 0 && !is_removed(api, job_id, hook->id) &&
             !find(api, job_id, hook->id))
             reidd_route_gone(api, job_id, hook->id, "its client has gone");
     }

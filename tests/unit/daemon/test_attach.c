@@ -258,11 +258,14 @@ static void test_leaving(void **state)
     assert_string_equal(down->control->settings[0]->name, number);
     rank_send_event(&l, hook, 2, 0);
     free_down(rank_expect_verdict(&l, hook, 2)); /* nor now */
+    hook_expect_event(&h, 2);                    /* no point is missed */
     rank_agree(&l, folder, down->control->id, "hook_remove", "watch", number, "", 6, "");
     free_down(down);
     hook_expect_end(&h, REID_OK, "");
     const rank_hook hooks[] = {{hook, "watch", "remote", true, NULL}};
     rank_send_hooks(&l, 6, hooks, 1); /* made before: it has left, and is not lost */
+    rank_send_event(&l, hook, 3, 0);
+    free_down(rank_expect_verdict(&l, hook, 3)); /* not in effect yet; not lost either */
     h = hook_connect(t);
     hook_register(&h, id, false);
     down = rank_expect_word(&l, "hook_add"); /* leaves between the word and its agreement */
