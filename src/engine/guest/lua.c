@@ -97,8 +97,9 @@ static int open_script(lua_State *L)
     lua_setglobal(L, "state");
     load_source(L, o->spec);
     lua_call(L, 0, 0);
-    o->spec->points = find_points(L, o->spec->points);
+    unsigned points = find_points(L, o->spec->points);
     note_state(L, o->guest);
+    o->spec->points = points;
     return 0;
 }
 

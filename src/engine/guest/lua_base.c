@@ -170,7 +170,10 @@ lua_Integer reid_lua_push_sorted_keys(lua_State *L, int index)
         lua_pushvalue(L, -2);
         lua_rawseti(L, found, ++count);
     }
-    sort_key *keys = lua_newuserdatauv(L, (size_t)count * sizeof *keys + 1, 0);
+    /* Lua aligns for double, not for long double. */
+    uintptr_t memory = (uintptr_t)lua_newuserdatauv(L, ((size_t)count + 1) * sizeof(sort_key), 0);
+    sort_key *keys =
+        (sort_key *)((memory + _Alignof(sort_key) - 1) / _Alignof(sort_key) * _Alignof(sort_key));
     for (lua_Integer i = 0; i < count; i++) {
         lua_rawgeti(L, found, i + 1);
         keys[i] = sort_key_of(L, -1, i + 1);
@@ -354,14 +357,13 @@ static void open_string(lua_State *L)
                                         "reverse", "sub",  "upper",  NULL};
     open_library(L, luaopen_string, NAMES);
     reid_lua_open_text(L);
-    lua_pushliteral(L, ""); /* "text":find() and its like */
-    lua_newtable(L);
+    lua_pushliteral(L, "");
+    lua_getmetatable(L, -1); /* has arithmetic with numbers in texts, and gets "text":find() */
     lua_pushvalue(L, -3);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, false);
     lua_setfield(L, -2, "__metatable");
-    lua_setmetatable(L, -2);
-    lua_pop(L, 1);
+    lua_pop(L, 2);
 }
 
 void reid_lua_open_base(lua_State *L)

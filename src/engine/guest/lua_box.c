@@ -27,69 +27,46 @@ static int64_t thread_cpu_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* ---- memory ---- */
-
-static void *allocate(void *user, void *memory, size_t old_bytes, size_t bytes)
-{
-    reid_lua_box *box = user;
-    if (!memory)
-        old_bytes = 0; /* it is the kind of object then */
-    if (bytes == 0) {
-        free(memory);
-        box->memory_bytes -= old_bytes;
-        return NULL;
-    }
-    if (bytes > old_bytes) {
-        bool over = bytes - old_bytes > REID_LUA_MEMORY_BYTES - box->memory_bytes;
-        if (over || (box->refused && box->left < 0)) {
-            /* Lua now collects all garbage and asks again: slow work, and charged. */
-            box->left -= (int64_t)(box->memory_bytes / BYTES_AN_INSTRUCTION);
-            box->refused = true;
-            return NULL;
-        }
-        if (bytes >= 1024)
-            box->left -= (int64_t)(bytes / BYTES_AN_INSTRUCTION);
-    }
-    void *result = realloc(memory, bytes);
-    if (!result && bytes > old_bytes)
-        return NULL;
-    box->memory_bytes += bytes - old_bytes;
-    return result ? result : memory; /* Lua relies on shrinking */
-}
-
 /* ---- instructions and time ---- */
 
-static const char *breach_text(reid_lua_breach breach, char *buffer, size_t size)
-{
-    switch (breach) {
-    case REID_LUA_OVER_INSTRUCTIONS:
-        snprintf(buffer, size, "the budget of %d instructions for one call is used up",
-                 REID_LUA_INSTRUCTIONS);
-        break;
-    case REID_LUA_OVER_CPU:
-        snprintf(buffer, size, "the budget of %d s of processor time for one call is used up",
-                 REID_LUA_CPU_S);
-        break;
-    default:
-        snprintf(buffer, size, "the script needs more than its %zu MiB of memory",
-                 REID_LUA_MEMORY_BYTES >> 20);
-    }
-    return buffer;
-}
+static void on_count(lua_State *L, lua_Debug *running);
 
 /* The first breach of a call stays its cause. */
-static void raise_breach(lua_State *L, reid_lua_breach breach, lua_Debug *running)
+static void note_breach(reid_lua_box *box, reid_lua_breach breach, const lua_Debug *at)
+{
+    char place[LUA_IDSIZE + 20] = "";
+    if (box->breach != REID_LUA_WITHIN)
+        return;
+    box->breach = breach;
+    if (at && at->currentline > 0)
+        snprintf(place, sizeof place, "%s:%d: ", at->short_src, at->currentline);
+    if (breach == REID_LUA_OVER_MEMORY)
+        snprintf(box->cause, sizeof box->cause,
+                 "%sthe script needs more than its %zu MiB of memory", place,
+                 REID_LUA_MEMORY_BYTES >> 20);
+    else if (breach == REID_LUA_OVER_CPU)
+        snprintf(box->cause, sizeof box->cause,
+                 "%sthe budget of %d s of processor time for one call is used up", place,
+                 REID_LUA_CPU_S);
+    else
+        snprintf(box->cause, sizeof box->cause,
+                 "%sthe budget of %d instructions for one call is used up", place,
+                 REID_LUA_INSTRUCTIONS);
+}
+
+/* From now on every instruction is looked at and nothing is allocated: there may be thousands of
+ * __close on the way out. `at`: the running function; NULL: the caller of this library function. */
+static void raise_breach(lua_State *L, reid_lua_breach breach, lua_Debug *at)
 {
     reid_lua_box *box = reid_lua_box_of(L);
-    if (box->breach == REID_LUA_WITHIN)
-        box->breach = breach;
-    if (running && lua_getinfo(L, "Sl", running) != 0 && running->currentline > 0)
-        lua_pushfstring(L, "%s:%d: ", running->short_src, running->currentline);
-    else
-        luaL_where(L, 1);
-    char text[100];
-    lua_pushstring(L, breach_text(box->breach, text, sizeof text));
-    lua_concat(L, 2);
+    lua_Debug caller;
+    if (!at && lua_getstack(L, 1, &caller))
+        at = &caller;
+    if (at)
+        lua_getinfo(L, "Sl", at);
+    note_breach(box, breach, at);
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    lua_pushnil(L);
     lua_error(L);
 }
 
@@ -121,10 +98,42 @@ void reid_lua_charge(lua_State *L, int64_t instructions)
 void reid_lua_pass_breach(lua_State *L, int status)
 {
     reid_lua_box *box = reid_lua_box_of(L);
-    if (status == LUA_ERRMEM && box->breach == REID_LUA_WITHIN)
-        box->breach = REID_LUA_OVER_MEMORY;
+    if (status == LUA_ERRMEM)
+        note_breach(box, REID_LUA_OVER_MEMORY, NULL);
     if (box->breach != REID_LUA_WITHIN)
         lua_error(L);
+}
+
+/* ---- memory ---- */
+
+static void *allocate(void *user, void *memory, size_t old_bytes, size_t bytes)
+{
+    reid_lua_box *box = user;
+    if (!memory)
+        old_bytes = 0; /* it is the kind of object then */
+    if (bytes == 0) {
+        free(memory);
+        box->memory_bytes -= old_bytes;
+        return NULL;
+    }
+    if (bytes > old_bytes) {
+        bool over = bytes - old_bytes > REID_LUA_MEMORY_BYTES - box->memory_bytes;
+        if (over || (box->refused && box->left < 0)) {
+            /* Lua now collects all garbage and asks again: slow work, and charged. */
+            box->left -= (int64_t)(box->memory_bytes / BYTES_AN_INSTRUCTION);
+            box->refused = true;
+            if (box->left < 0 && box->L) /* may be set from anywhere, as a signal handler would */
+                lua_sethook(box->L, on_count, LUA_MASKCOUNT, 1);
+            return NULL;
+        }
+        if (bytes >= 1024)
+            box->left -= (int64_t)(bytes / BYTES_AN_INSTRUCTION);
+    }
+    void *result = realloc(memory, bytes);
+    if (!result && bytes > old_bytes)
+        return NULL;
+    box->memory_bytes += bytes - old_bytes;
+    return result ? result : memory; /* Lua relies on shrinking */
 }
 
 /* ---- errors ---- */
@@ -158,6 +167,8 @@ void reid_lua_clean(char *out, size_t size, const char *text, size_t length)
 static int on_error(lua_State *L)
 {
     reid_lua_box *box = reid_lua_box_of(L);
+    if (box->trace[0])
+        return 1; /* of a later error on the way out */
     size_t used = 0;
     lua_Debug at;
     for (int level = 1; level <= TRACE_LEVELS && lua_getstack(L, level, &at); level++) {
@@ -178,18 +189,18 @@ static int on_error(lua_State *L)
 static reid_status failure(reid_lua_box *box, int status, reid_error *err)
 {
     char text[500];
-    if (status == LUA_ERRMEM && box->breach == REID_LUA_WITHIN)
-        box->breach = REID_LUA_OVER_MEMORY;
     size_t length;
-    const char *message =
-        lua_type(box->L, -1) == LUA_TSTRING ? lua_tolstring(box->L, -1, &length) : NULL;
-    if (box->breach != REID_LUA_WITHIN && (status == LUA_ERRMEM || !message))
-        breach_text(box->breach, text, sizeof text);
-    else if (message)
+    if (status == LUA_ERRMEM)
+        note_breach(box, REID_LUA_OVER_MEMORY, NULL);
+    if (box->breach != REID_LUA_WITHIN) {
+        snprintf(text, sizeof text, "%s", box->cause);
+    } else if (lua_type(box->L, -1) == LUA_TSTRING) {
+        const char *message = lua_tolstring(box->L, -1, &length);
         reid_lua_clean(text, sizeof text, message, length);
-    else
+    } else {
         snprintf(text, sizeof text, "an error was raised with a %s instead of a message",
                  luaL_typename(box->L, -1));
+    }
     if (strncmp(text, box->failure, sizeof box->failure - 1) != 0) {
         snprintf(box->failure, sizeof box->failure, "%.255s", text);
         reid_log_warn("hook '%s': %s%s%s", box->name, text,
@@ -211,6 +222,7 @@ reid_status reid_lua_box_run(reid_lua_box *box, lua_CFunction fn, void *user, re
     box->breach = REID_LUA_WITHIN;
     box->lines = 0;
     box->trace[0] = '\0';
+    lua_sethook(L, on_count, LUA_MASKCOUNT, REID_LUA_STRIDE);
     lua_settop(L, 0);
     lua_pushcfunction(L, on_error);
     lua_pushcfunction(L, fn);
@@ -240,9 +252,7 @@ reid_status reid_lua_box_init(reid_lua_box *box, const char *name, reid_error *e
     if (!box->L)
         return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for the hook '%s'", name);
     *(reid_lua_box **)lua_getextraspace(box->L) = box;
-    REID_TRY(reid_lua_box_run(box, open_libraries, NULL, err));
-    lua_sethook(box->L, on_count, LUA_MASKCOUNT, REID_LUA_STRIDE);
-    return REID_OK;
+    return reid_lua_box_run(box, open_libraries, NULL, err);
 }
 
 void reid_lua_box_fini(reid_lua_box *box)

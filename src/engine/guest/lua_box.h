@@ -62,6 +62,7 @@ typedef struct reid_lua_box {
     int64_t cpu_start_ns, next_look_ns;
     bool refused; /* by the allocator */
     reid_lua_breach breach;
+    char cause[200]; /* the sentence of the breach */
     size_t lines;
     char trace[400];
     const reid_moment *moment; /* NULL: none of the six points is called */

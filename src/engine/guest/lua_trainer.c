@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "engine/guest/lua_box.h"
 
 #define TRAINER "trainer"
 #define STORAGE "storage"
 #define REASON_BYTES 200
+#define KNOB_BYTES 64
 
 static const reid_moment *moment_of(lua_State *L, const char *what)
 {
@@ -16,6 +18,11 @@ static const reid_moment *moment_of(lua_State *L, const char *what)
     if (!moment)
         luaL_error(L, "%s is only there while one of the hook's points is called", what);
     return moment;
+}
+
+static bool is_text(const char *text, size_t length)
+{
+    return strlen(text) == length && reid_utf8_is_valid(text);
 }
 
 static void wish(lua_State *L, reid_wish_kind kind, const char *name, const char *value,
@@ -66,8 +73,8 @@ static int storage_put(lua_State *L)
     size_t length;
     const char *name = luaL_checklstring(L, 2, &length);
     luaL_checktype(L, 3, LUA_TNUMBER);
-    luaL_argcheck(L, length > 0 && length <= REID_EVENT_NAME_BYTES_MAX && strlen(name) == length, 2,
-                  "a name has 1 to 200 bytes");
+    luaL_argcheck(L, length > 0 && length <= REID_EVENT_NAME_BYTES_MAX && is_text(name, length), 2,
+                  "a name has 1 to 200 bytes of UTF-8");
     moment_of(L, "trainer.storage");
     wish(L, REID_WISH_PUT_SCALAR, name, NULL, lua_tonumber(L, 3));
     return 0;
@@ -99,11 +106,15 @@ static int trainer_set(lua_State *L)
     lua_settop(L, 2);
     lua_Integer count = reid_lua_push_sorted_keys(L, 2);
     for (lua_Integer i = 1; i <= count; i++) {
-        if (lua_rawgeti(L, 3, i) != LUA_TSTRING)
+        size_t length = 0;
+        const char *name = NULL;
+        if (lua_rawgeti(L, 3, i) == LUA_TSTRING)
+            name = lua_tolstring(L, -1, &length);
+        if (!name || length > KNOB_BYTES || !is_text(name, length))
             return luaL_error(L, "trainer:set wants names, as in trainer:set{lr = 0.1}");
         lua_pushvalue(L, -1);
         lua_rawget(L, 2);
-        wish_set(L, lua_tostring(L, -2), lua_gettop(L));
+        wish_set(L, name, lua_gettop(L));
         lua_settop(L, 3);
     }
     return 0;

@@ -135,6 +135,7 @@ static void test_storage(void **unused)
     guest_fixture_fini(&f);
     guest_lua_fails("trainer.storage:put('', 1)", "a name has 1 to 200 bytes");
     guest_lua_fails("trainer.storage:put('a\\0b', 1)", "a name has 1 to 200 bytes");
+    guest_lua_fails("trainer.storage:put('\\xff', 1)", "a name has 1 to 200 bytes of UTF-8");
     guest_lua_fails("trainer.storage:put('a', '1')", "number expected, got string");
     guest_lua_fails("trainer.storage.put('a', 1)", "storage expected, got string");
 }
@@ -159,6 +160,8 @@ static void test_wishes(void **unused)
     guest_lua_fails("trainer.lr = 1/0", "lr cannot be set to inf");
     guest_lua_fails("trainer.lr = '0.1'", "lr must be set to a number, not to a string");
     guest_lua_fails("trainer:set{0.1}", "trainer:set wants names");
+    guest_lua_fails("trainer:set{[('x'):rep(1e6)] = 1}", "trainer:set wants names");
+    guest_lua_fails("trainer:set{['lr\\0'] = 1}", "trainer:set wants names");
     guest_lua_fails("trainer:set(0.1)", "table expected, got number");
     guest_lua_fails("trainer.stop('now')", "trainer expected, got string");
     guest_lua_fails("for i = 1, 100 do trainer:checkpoint() end", "at most 64");
