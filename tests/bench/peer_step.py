@@ -14,7 +14,8 @@ import network  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument('--depth', default='50x')
-for name, value in [('height', 256), ('width', 128), ('batch', 32), ('steps', 3), ('warmup', 1), ('threads', 2)]:
+for name, value in [('height', 256), ('width', 128), ('batch', 32), ('steps', 3), ('warmup', 1), ('threads', 2),
+                    ('bf16', 0)]:
     parser.add_argument('--' + name, type=int, default=value)
 parser.add_argument('--channels-last', action='store_true')
 args = parser.parse_args()
@@ -31,7 +32,9 @@ optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad],
 seconds = []
 for i in range(args.warmup + args.steps):
     start = time.perf_counter()
-    logits, features = model(images)
+    with torch.autocast('cpu', torch.bfloat16, enabled=args.bf16 == 1):
+        logits, features = model(images)
+    logits, features = logits.float(), features.float()
     loss = network.cross_entropy(logits, labels, 0.1) + network.triplet(features, labels, 0.3)
     optimizer.zero_grad()
     loss.backward()

@@ -3,8 +3,10 @@
 
     tests/bench/run.sh [NAME ...] [--rounds N] [--json FILE]
 
-NAME: step50 (ResNet-50 256x128 batch 32), step18 (ResNet-18 128x64 batch 64), step18small (a quick look).
-Peers: PyTorch as it runs by default, and tuned (channels_last, malloc on huge pages).
+NAME: step50 (ResNet-50 256x128 batch 32), step18 (ResNet-18 128x64 batch 64), step18small (a quick look);
+step50bf16, step18bf16: activations in bfloat16.
+Peers: PyTorch as it runs by default, and tuned (channels_last, malloc on huge pages). Limit: bench_floor, the same
+convolutions, batch norms, additions and Adam called back to back through oneDNN.
 """
 import argparse
 import json
@@ -18,13 +20,17 @@ HERE = pathlib.Path(__file__).parent
 BUILD = pathlib.Path(os.environ.get('REID_BUILD_DIR', HERE.parents[1] / 'build/release'))
 TUNED = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:'
                            'glibc.malloc.trim_threshold=34359738368'}
+# As reid-train sets it for itself; for all alike.
+SPIN = {} if 'OMP_WAIT_POLICY' in os.environ else {'GOMP_SPINCOUNT': os.environ.get('GOMP_SPINCOUNT', '1000')}
 CASES = {
     'step50': ['--depth', '50x', '--height', '256', '--width', '128', '--batch', '32', '--steps', '2'],
     'step18': ['--depth', '18x', '--height', '128', '--width', '64', '--batch', '64', '--steps', '4'],
     'step18small': ['--depth', '18x', '--height', '64', '--width', '64', '--batch', '32', '--steps', '6'],
 }
+CASES |= {name + 'bf16': CASES[name] + ['--bf16', '1'] for name in ('step50', 'step18')}
 RUNNERS = {
     'reidd': ([str(BUILD / 'tests/bench_step')], {}),
+    'floor': ([str(BUILD / 'tests/bench_floor')], {}),
     'PyTorch default': (['/usr/bin/python3', str(HERE / 'peer_step.py')], {}),
     'PyTorch tuned': (['/usr/bin/python3', str(HERE / 'peer_step.py'), '--channels-last'], TUNED),
 }
@@ -33,7 +39,7 @@ RUNNERS = {
 def run(runner, case, threads):
     command, env = RUNNERS[runner]
     out = subprocess.run(command + case + ['--threads', str(threads)], check=True, capture_output=True, text=True,
-                         env={**os.environ, 'OMP_NUM_THREADS': str(threads), **env})
+                         env={**os.environ, **SPIN, 'OMP_NUM_THREADS': str(threads), **env})
     return json.loads(out.stdout.splitlines()[-1])
 
 
@@ -65,6 +71,8 @@ def main():
                   f'{median / ours:10.2f} x')
             results[name][runner] = {'median_s': median, 'min_s': min(samples[runner]), 'peak_mib': peak[runner],
                                      'ratio': median / ours}
+        floor = statistics.median(samples['floor'])
+        print(f'reidd / floor: {ours / floor:.3f} by medians, {min(samples["reidd"]) / min(samples["floor"]):.3f} by minima')
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + '\n')
 
