@@ -87,6 +87,13 @@ static size_t count_clients(const reidd_api *api, const char *job_id)
     return count;
 }
 
+/* Agreed on, if not in effect yet. */
+static bool is_removed(const reidd_api *api, const char *job_id, int64_t hook)
+{
+    const reidd_hook_word *word = reidd_manager_hook_word(api->manager, job_id, hook);
+    return word && word->removed;
+}
+
 /* ---- the end ---- */
 
 /* on_close tells rank 0. */
@@ -136,7 +143,8 @@ static void on_close(reid_rpc_call *call)
     reidd_hub_remove(&a->listener);
     if (a->word)
         reidd_word_cancel(a->word);
-    if (a->stage == ATTACHED || a->stage == LEAVING)
+    bool removed = is_removed(a->api, job_of(a), a->hook);
+    if (a->stage == ATTACHED || (a->stage == LEAVING && !removed))
         reidd_route_gone(a->api, job_of(a), a->hook, a->lost ? a->lost : why_lost(a));
     list_remove(a);
     free(a->lost);
@@ -151,8 +159,8 @@ static void on_removed(const reid_error *result, int64_t iteration, char *const 
 {
     reidd_attach *a = user;
     a->word = NULL;
-    if (a->stage == OVER)
-        return;
+    if (a->stage == OVER || result->code == REID_OK)
+        return;      /* events come until it is in effect; then the list of hooks is without it */
     a->stage = OVER; /* a refusal means that it is not there any more, or that the job ends */
     reid_rpc_call_finish(a->call, REID_OK, NULL);
 }
@@ -210,12 +218,6 @@ void reidd_api_attach_half_close(reid_rpc_call *call, void *service)
 
 /* ---- events ---- */
 
-static bool is_removed(const reidd_api *api, const char *job_id, int64_t hook)
-{
-    const reidd_hook_word *word = reidd_manager_hook_word(api->manager, job_id, hook);
-    return word && word->removed;
-}
-
 static void pass_event(reidd_attach *a, const Reid__V1__HookEvent *event)
 {
     if (event->number <= a->sent)
@@ -239,7 +241,7 @@ void reidd_route_event(reidd_api *api, const char *job_id, const Reid__V1__LinkH
         return;
     if (a)
         pass_event(a, event->event);
-    else if (is_removed(api, job_id, event->hook)) /* agreed on, but not in effect yet */
+    else if (is_removed(api, job_id, event->hook))
         answer_for_nobody(api, job_id, event->hook, event->event->number);
     else
         reidd_route_gone(api, job_id, event->hook, "its client has gone");

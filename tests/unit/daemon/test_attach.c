@@ -261,11 +261,17 @@ static void test_leaving(void **state)
     hook_expect_event(&h, 2);                    /* no point is missed */
     rank_agree(&l, folder, down->control->id, "hook_remove", "watch", number, "", 6, "");
     free_down(down);
-    hook_expect_end(&h, REID_OK, "");
     const rank_hook hooks[] = {{hook, "watch", "remote", true, NULL}};
-    rank_send_hooks(&l, 6, hooks, 1); /* made before: it has left, and is not lost */
+    rank_send_hooks(&l, 6, hooks, 1); /* agreed on, not in effect */
     rank_send_event(&l, hook, 3, 0);
-    free_down(rank_expect_verdict(&l, hook, 3)); /* not in effect yet; not lost either */
+    free_down(rank_expect_verdict(&l, hook, 3));
+    hook_expect_event(&h, 3);
+    rank_send_hooks(&l, 6, NULL, 0);
+    hook_expect_notice(&h, HOOK(REMOVED), "removed by me");
+    hook_expect_end(&h, REID_OK, "");
+    rank_send_hooks(&l, 6, hooks, 1); /* it has left, and is not lost */
+    rank_send_event(&l, hook, 4, 0);
+    free_down(rank_expect_verdict(&l, hook, 4));
     h = hook_connect(t);
     hook_register(&h, id, false);
     down = rank_expect_word(&l, "hook_add"); /* leaves between the word and its agreement */
