@@ -38,12 +38,12 @@ typedef struct attach {
     attach_phase phase;
     int code;
     bool attached, interrupted, finished;
-    bool greeted; /* "attached" was answered */
+    bool greeted; /* one line more was answered than there were events: "attached" */
     bool settled; /* what the end of the program means has been seen to */
     /* Events that the program has not answered: a ring. */
     int64_t waiting[EVENTS_WAITING];
     size_t first, count;
-    int64_t missed;
+    int64_t seen, missed;
     reidctl_verdict verdict; /* of the first of them, as far as it goes */
     reid_error failure;      /* of the program */
 } attach;
@@ -144,10 +144,14 @@ static reid_status take_line(attach *a, const char *line, size_t length, reid_er
                                  reidctl_program_name(a->program));
     if (a->count > 0) {
         answer(a);
-    } else {
-        a->greeted = true;
-        let_events_in(a);
+        return REID_OK;
     }
+    a->greeted = true;
+    let_events_in(a);
+    if (a->verdict.error != NULL)
+        return reid_fail(err, REID_ERR_INTERNAL, "%s", a->verdict.error);
+    if (a->seen == 0)
+        reidctl_verdict_fini(&a->verdict);
     return REID_OK;
 }
 
@@ -241,6 +245,7 @@ static void take_event(attach *a, const Reid__V1__HookEvent *event)
         a->missed++;
         return;
     }
+    a->seen++;
     a->waiting[(a->first + a->count++) % EVENTS_WAITING] = event->number;
     if (a->phase == FAILING) {
         leave_with_error(a);

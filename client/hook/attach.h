@@ -1,9 +1,10 @@
 /* A hook that is a program on this side: HookService.Attach between reidd and its pipes.
  *
  * Events become lines (hook/lines.h), its lines become verdicts (hook/verdict.h), in their order.
- * The line "attached" may be answered, too: then the answer counts for the first event. A program
- * that is slow misses events: at most 64 wait for its answer, and at most 256 KiB of them for its
- * reading.
+ * The line "attached" may be answered, too; whatever that asks for does not count. (When it comes
+ * so late that the first event has been written, it is taken for that one's, and the next for the
+ * next one's, until one is left over.) A program that is slow misses events: at most 64 wait for
+ * its answer, and at most 256 KiB of them for its reading.
  *
  * The end, and the exit status:
  *   the program ends with 0        what is unanswered is continued, the hook is removed       0
