@@ -12,7 +12,7 @@ static const char head[] =
     "_reidctl_names() {\n"
     "    local id name rest\n"
     "    \"$@\" --no-headers 2>/dev/null | while read -r id name rest; do\n"
-    "        [[ $id$name =~ ^[A-Za-z0-9._-]+$ ]] && printf '%s %s ' \"$id\" \"$name\"\n"
+    "        [[ $id != - && $id$name =~ ^[A-Za-z0-9._-]+$ ]] && printf '%s %s ' \"$id\" \"$name\"\n"
     "    done\n"
     "}\n"
     "_reidctl() {\n"

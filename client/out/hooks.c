@@ -8,6 +8,8 @@
 #include "out/style.h"
 #include "out/table.h"
 
+#define ALL_POINTS 6
+
 static const char *state_name(Reid__V1__HookState state)
 {
     static const char *const names[] = {
@@ -29,6 +31,10 @@ static void add_points(reidctl_table *table, const Reid__V1__Hook *hook)
     reid_str text = REID_STR_INIT;
     for (size_t i = 0; i < hook->n_points; i++)
         reid_str_addf(&text, "%s%s", i > 0 ? "," : "", reidctl_point_name(hook->points[i]));
+    if (hook->n_points == ALL_POINTS) {
+        reid_str_clear(&text);
+        reid_str_add(&text, "all");
+    }
     reidctl_table_add(table, reid_str_text(&text), "");
     reid_str_fini(&text);
 }

@@ -1,5 +1,5 @@
 -- Stops the training when a metric has not become better for some epochs.
---     reidctl hook add JOB early_stop.lua --option metric=total_loss --option patience=5
+--     reidctl hook add JOB early_stop.lua metric=total_loss patience=5
 -- Further options: mode=min or max (min), min_delta=0.
 
 local metric = options.metric or "total_loss"

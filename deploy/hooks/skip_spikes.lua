@@ -1,6 +1,6 @@
 -- After a step whose loss was far above the usual, or not finite, drops the batch that follows: one bad step is not built on
 -- at once.
---     reidctl hook add JOB skip_spikes.lua --option factor=3
+--     reidctl hook add JOB skip_spikes.lua factor=3
 -- Further options: metric=total_loss, warmup=20 (iterations without interference).
 
 local metric = options.metric or "total_loss"

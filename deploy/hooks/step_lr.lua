@@ -1,5 +1,5 @@
 -- Multiplies the learning rate by gamma before each of the given iterations.
---     reidctl hook add JOB step_lr.lua --option milestones=4000,9000 --option gamma=0.1
+--     reidctl hook add JOB step_lr.lua milestones=4000,9000 gamma=0.1
 
 local gamma = assert(tonumber(options.gamma or 0.1), "gamma must be a number")
 local milestones = {}

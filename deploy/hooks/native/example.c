@@ -1,6 +1,6 @@
 /* A native hook: the exponential moving average of a metric, as a metric of its own.
  *
- *     reidctl hook add JOB example.so --option metric=total_loss --option decay=0.9
+ *     reidctl hook add JOB example.so metric=total_loss decay=0.9
  *
  * puts total_loss_ema after each step. Build it without reidd's tree with
  *

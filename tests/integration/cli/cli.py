@@ -1088,6 +1088,7 @@ class Completion(Case):
         self.assertEqual(self.complete('fork', 'ended', 'SOLVER.WARMUP_I'), ['SOLVER.WARMUP_ITERS'])
         self.assertEqual(self.complete('submit', '--config-file', 'x.yml', 'SOLVER.WARMUP_I'), ['SOLVER.WARMUP_ITERS'])
         self.fake.do('hook', id='aaa11111', hook=3, name='decay', kind='lua', state=1)
+        self.fake.do('hook', id='aaa11111', hook=0, name='EvalHook', kind='builtin', state=1)
         self.assertEqual(self.complete('hook', 'rm', 'running', ''), ['3', 'decay'])
         self.assertFalse((self.folder / 'x').exists())
 

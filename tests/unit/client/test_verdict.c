@@ -87,7 +87,8 @@ static void lines_are_understood(void **state)
         {"stop  it is  enough ", "stop(it is  enough)"},
         {"{\"stop\": true}", "stop()"},
         {"{\"stop\": \"gr\\u00fcn\"}", "stop(gr\303\274n)"},
-        {"stop \377\033", "stop(?" "?)"},
+        {"stop \377\033", "stop(?"
+                          "?)"},
         {"checkpoint", "checkpoint"},
         {"evaluate", "evaluate"},
         {"skip_step", "skip_step"},
