@@ -4,12 +4,9 @@
  *     12                      integer
  *     "text"                  string
  *     {"bytes": "00ff"}       string that is no UTF-8 text, in hexadecimal
- *     {"float": "0.1"}        float, as the shortest text that reads back the same; -0, inf, -inf
- *     {"nan": "7ff8…"}        NaN, by its 64 bits
+ *     {"float": "3fb9…"}      float, by its 64 bits in hexadecimal: made after each call, so quick
  *     {"table": [[key, value], …]}   keys in order
  */
-#include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,19 +58,32 @@ static void encode_number(encoder *e, int index)
         return;
     }
     double number = lua_tonumber(e->L, index);
-    char text[32];
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    char text[17];
+    for (int i = 15; i >= 0; i--, bits >>= 4)
+        text[i] = "0123456789abcdef"[bits & 15];
+    text[16] = '\0';
     reid_json_object(&e->json);
-    if (isnan(number)) {
-        uint64_t bits;
-        memcpy(&bits, &number, sizeof bits);
-        snprintf(text, sizeof text, "%016" PRIx64, bits);
-        reid_json_key(&e->json, "nan");
-    } else {
-        reid_format_double(text, number);
-        reid_json_key(&e->json, "float");
-    }
+    reid_json_key(&e->json, "float");
     reid_json_string(&e->json, text);
     reid_json_end_object(&e->json);
+}
+
+/* Whether the keys are 1 … n, which need no sorting. */
+static bool is_sequence(lua_State *L, int index)
+{
+    lua_Unsigned length = lua_rawlen(L, index), count = 0;
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        reid_lua_charge(L, 1);
+        lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+        if (key < 1 || (lua_Unsigned)key > length) {
+            lua_pop(L, 2);
+            return false;
+        }
+        count++;
+    }
+    return count == length;
 }
 
 /* Adds ".name" or "[key]" for the key on top of the stack; returns the length before. */
@@ -111,14 +121,22 @@ static void encode_table(encoder *e, int index, int depth)
     lua_pushvalue(L, index);
     lua_pushboolean(L, true);
     lua_rawset(L, e->seen);
-    lua_Integer count = reid_lua_push_sorted_keys(L, index);
+    bool sequence = is_sequence(L, index);
+    lua_Integer count = (lua_Integer)lua_rawlen(L, index);
+    if (sequence)
+        lua_pushnil(L);
+    else
+        count = reid_lua_push_sorted_keys(L, index);
     int keys = lua_gettop(L);
     reid_json_object(&e->json);
     reid_json_key(&e->json, "table");
     reid_json_array(&e->json);
     for (lua_Integer i = 1; i <= count; i++) {
         check_size(e, 0);
-        lua_rawgeti(L, keys, i);
+        if (sequence)
+            lua_pushinteger(L, i);
+        else
+            lua_rawgeti(L, keys, i);
         size_t before = path_push(e);
         reid_json_array(&e->json);
         if (lua_type(L, -1) == LUA_TTABLE)
@@ -194,15 +212,13 @@ static void decode_bytes(lua_State *L, const char *text)
     luaL_pushresultsize(&out, length / 2);
 }
 
-static void decode_nan(lua_State *L, const char *text)
+static void decode_float(lua_State *L, const char *text)
 {
     if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
-        damaged(L, "no NaN");
+        damaged(L, "a float that is not 64 bits");
     uint64_t bits = strtoull(text, NULL, 16);
     double number;
     memcpy(&number, &bits, sizeof number);
-    if (!isnan(number))
-        damaged(L, "no NaN");
     lua_pushnumber(L, number);
 }
 
@@ -233,15 +249,12 @@ static void decode_object(lua_State *L, const reid_json *json, int depth)
         return;
     }
     const char *text = strcmp(kind, "") == 0 ? NULL : reid_json_as_string(value, NULL);
-    double number;
     if (!text)
         damaged(L, "an object of no known kind");
     else if (strcmp(kind, "bytes") == 0)
         decode_bytes(L, text);
-    else if (strcmp(kind, "nan") == 0)
-        decode_nan(L, text);
-    else if (strcmp(kind, "float") == 0 && reid_parse_double(text, &number) == REID_OK)
-        lua_pushnumber(L, number);
+    else if (strcmp(kind, "float") == 0)
+        decode_float(L, text);
     else
         damaged(L, "an object of no known kind");
 }

@@ -345,10 +345,10 @@ static void test_bad_saved_states(void **unused)
         {STATE("3"), "damaged: it is no table"},
         {STATE("null"), "damaged"},
         {STATE("{\"table\":[[1]]}"), "no pair"},
-        {STATE("{\"table\":[[1,{\"float\":\"x\"}]]}"), "no known kind"},
+        {STATE("{\"table\":[[1,{\"real\":\"x\"}]]}"), "no known kind"},
         {STATE("{\"table\":[[1,{\"bytes\":\"abc\"}]]}"), "hexadecimal"},
-        {STATE("{\"table\":[[{\"nan\":\"7ff8000000000000\"},1]]}"), "NaN as a key"},
-        {STATE("{\"table\":[[1,{\"nan\":\"3ff8000000000000\"}]]}"), "no NaN"},
+        {STATE("{\"table\":[[{\"float\":\"7ff8000000000000\"},1]]}"), "NaN as a key"},
+        {STATE("{\"table\":[[1,{\"float\":\"3ff8\"}]]}"), "not 64 bits"},
         {STATE("{\"table\":[[1,{}]]}"), "no known kind"},
         {STATE("{\"table\":[[1,{\"table\":[],\"float\":\"1\"}]]}"), "no known kind"},
     };

@@ -368,7 +368,7 @@ static void test_patterns_are_those_of_lua(void **unused)
     reid_str s = REID_STR_INIT, p = REID_STR_INIT, r = REID_STR_INIT;
     reid_str expected = REID_STR_INIT, actual = REID_STR_INIT;
     size_t matched = 0, errors = 0;
-    for (unsigned round = 0; round < 20000; round++) {
+    for (unsigned round = 0; round < 6000; round++) {
         reid_rng rng = reid_rng_stream(1, REID_RNG_TEST, round, 0);
         random_text(&rng, SUBJECT, 10, 8, &s);
         random_text(&rng, PATTERN, sizeof PATTERN / sizeof PATTERN[0], 5, &p);
@@ -386,7 +386,7 @@ static void test_patterns_are_those_of_lua(void **unused)
         errors += strcmp(expected.data, "error") == 0;
         matched += strcmp(expected.data, "error") != 0 && strcmp(expected.data, "true;nil") != 0;
     }
-    assert_true(matched > 3000 && errors > 1000); /* both have been looked at */
+    assert_true(matched > 900 && errors > 300); /* both have been looked at */
     lua_close(oracle);
     reid_lua_box_fini(&box);
     reid_str_fini(&s);
