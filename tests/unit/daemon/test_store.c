@@ -69,6 +69,8 @@ static reidd_job make_job(const char *id, const char *name)
     job.name = reid_xstrdup(name);
     job.user = reid_xstrdup("ada");
     job.output_dir = reid_xstrdup("/data/out");
+    job.fork_from = reid_xstrdup("/data/before");
+    job.fork_iter = 40;
     return job;
 }
 
@@ -107,6 +109,8 @@ static void test_job_comes_back_whole(void **state)
     assert_int_equal(back.ranks, 2);
     assert_true(back.resume);
     assert_false(back.eval_only);
+    assert_string_equal(back.fork_from, "/data/before");
+    assert_int_equal(back.fork_iter, 40);
     assert_int_equal(back.state, REIDD_FAILED);
     assert_int_equal(back.phase, REIDD_TRAINING);
     assert_int_equal(back.attempt, 3);
@@ -365,6 +369,74 @@ static void run_sql(const char *path, const char *sql)
     sqlite3_close(db);
 }
 
+/* A file of the first version, with a job in it. */
+static void test_older_file_is_brought_up_to_date(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    reidd_job job = make_job("00000001", "x"), back = {0};
+    reid_assert_ok(reidd_store_job_add(f->store, &job, &err), &err);
+    reidd_store_close(f->store);
+    run_sql(f->path, "ALTER TABLE jobs DROP COLUMN fork_from; ALTER TABLE jobs DROP COLUMN "
+                     "fork_iter; PRAGMA user_version=1");
+    reid_assert_ok(reidd_store_open(f->path, &f->store, &err), &err);
+    reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
+    assert_string_equal(back.name, "x");
+    assert_null(back.fork_from);
+    assert_int_equal(back.fork_iter, 0);
+    reidd_job_fini(&back);
+    job.resume = false; /* a paused job that is resumed goes on after a restart, too */
+    reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
+    reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
+    assert_false(back.resume);
+    reidd_job_fini(&back);
+    reidd_job_fini(&job);
+}
+
+typedef struct event_list {
+    int64_t last;
+    int count, limit;
+    char kinds[64];
+} event_list;
+
+static bool take_event(const reidd_event *event, void *user)
+{
+    event_list *list = user;
+    if (list->count == list->limit)
+        return false;
+    assert_true(event->number > list->last);
+    list->last = event->number;
+    list->count++;
+    strcat(strcat(list->kinds, event->kind), " ");
+    return true;
+}
+
+static void test_events_from_a_cursor(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    static const char *const kinds[] = {"a", "b", "c", "d"};
+    add(f, "00000001", "x");
+    add(f, "00000002", "y");
+    for (int i = 0; i < 4; i++)
+        for (int k = 1; k <= 2; k++)
+            reid_assert_ok(reidd_store_event_add(f->store, k == 1 ? "00000001" : "00000002", 1, 5,
+                                                 kinds[i], "", &err),
+                           &err);
+    event_list first = {.limit = 2}, rest = {.limit = 9}, none = {.limit = 9};
+    reid_assert_ok(reidd_store_event_each(f->store, "00000001", 0, take_event, &first, &err), &err);
+    assert_string_equal(first.kinds, "a b ");
+    reopen(f); /* numbers stay */
+    rest.last = first.last;
+    reid_assert_ok(
+        reidd_store_event_each(f->store, "00000001", first.last, take_event, &rest, &err), &err);
+    assert_string_equal(rest.kinds, "c d ");
+    reid_assert_ok(reidd_store_event_each(f->store, "00000001", rest.last, take_event, &none, &err),
+                   &err);
+    reid_assert_ok(reidd_store_event_each(f->store, "nobody", 0, take_event, &none, &err), &err);
+    assert_int_equal(none.count, 0);
+}
+
 static void test_newer_file_is_refused(void **state)
 {
     fixture *f = *state;
@@ -497,6 +569,8 @@ int main(void)
         CASE(test_latest),
         CASE(test_rollback),
         CASE(test_reopen_after_kill),
+        CASE(test_older_file_is_brought_up_to_date),
+        CASE(test_events_from_a_cursor),
         CASE(test_newer_file_is_refused),
         CASE(test_foreign_files_are_refused),
         CASE(test_full_disk_loses_nothing),
