@@ -48,11 +48,12 @@ static void symbols_lead_to_their_files(void **state)
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++)
         assert_int_equal(reid_rpc_descriptors_find_symbol(d, absent[i]), REID_RPC_NO_FILE);
     int link = reid_rpc_descriptors_find_file(d, "reid/v1/link.proto");
-    assert_int_equal(reid_rpc_descriptors_import(d, link, 0),
-                     reid_rpc_descriptors_find_file(d, "reid/v1/control.proto"));
-    assert_int_equal(reid_rpc_descriptors_import(d, link, 1),
-                     reid_rpc_descriptors_find_file(d, "reid/v1/job.proto"));
-    assert_int_equal(reid_rpc_descriptors_import(d, link, 2), REID_RPC_NO_FILE);
+    static const char *const imports[] = {"reid/v1/control.proto", "reid/v1/hook.proto",
+                                          "reid/v1/job.proto"};
+    for (size_t i = 0; i < sizeof imports / sizeof imports[0]; i++)
+        assert_int_equal(reid_rpc_descriptors_import(d, link, i),
+                         reid_rpc_descriptors_find_file(d, imports[i]));
+    assert_int_equal(reid_rpc_descriptors_import(d, link, 3), REID_RPC_NO_FILE);
     reid_rpc_descriptors_free(d);
 }
 
