@@ -3,8 +3,8 @@
 
     tests/bench/run.sh [NAME ...] [--rounds N] [--json FILE]
 
-NAME: step50 (ResNet-50 256x128 batch 32), step18 (ResNet-18 128x64 batch 64), step18small (a quick look);
-step50bf16, step18bf16: activations in bfloat16.
+NAME: step50 (ResNet-50 256x128 batch 32), step18 (ResNet-18 128x64 batch 64), step18small (a quick look),
+step50bf16, step18bf16 (activations in bfloat16), eval, evalsmall (evaluation of Market-1501's size, eval_run.py).
 Peers: PyTorch as it runs by default, and tuned (channels_last, malloc on huge pages). Limit: bench_floor, the same
 convolutions, batch norms, additions and Adam called back to back through oneDNN.
 """
@@ -15,6 +15,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
+
+import eval_run
 
 HERE = pathlib.Path(__file__).parent
 BUILD = pathlib.Path(os.environ.get('REID_BUILD_DIR', HERE.parents[1] / 'build/release'))
@@ -34,6 +36,7 @@ RUNNERS = {
     'PyTorch default': (['/usr/bin/python3', str(HERE / 'peer_step.py')], {}),
     'PyTorch tuned': (['/usr/bin/python3', str(HERE / 'peer_step.py'), '--channels-last'], TUNED),
 }
+OTHERS = {'eval': eval_run.run, 'evalsmall': eval_run.run}
 
 
 def run(runner, case, threads):
@@ -52,8 +55,11 @@ def main():
     args = parser.parse_args()
     results = {}
     for name in args.names:
+        if name in OTHERS:
+            results[name] = OTHERS[name](name, BUILD, args.rounds, args.threads)
+            continue
         if name not in CASES:
-            sys.exit(f"there is no benchmark '{name}'; known: {', '.join(CASES)}")
+            sys.exit(f"there is no benchmark '{name}'; known: {', '.join([*CASES, *OTHERS])}")
         samples = {runner: [] for runner in RUNNERS}
         peak = {}
         for _ in range(args.rounds):
