@@ -124,6 +124,12 @@ class Garbage(hooking.HookCase):
         self.before = usage(self.daemon.process.pid)
 
     def tearDown(self):
+        try:
+            self.check_unhurt()
+        finally:
+            super().tearDown()
+
+    def check_unhurt(self):
         self.further(self.job)
         steps = self.good.steps()
         self.assertEqual(steps, [('after_step', i) for i in range(steps[0][1], steps[0][1] + len(steps))])
@@ -134,7 +140,6 @@ class Garbage(hooking.HookCase):
         self.assertIsNone(self.daemon.process.poll())
         common.wait_for(lambda: usage(self.daemon.process.pid)[1] <= self.before[1], 10, 'no descriptor is left')
         self.assertLess(usage(self.daemon.process.pid)[0], self.before[0] + 8192)
-        super().tearDown()
 
     def bare(self, *messages):
         """A client that sends these messages (or bytes) and looks at what comes. Its stream."""
