@@ -159,11 +159,11 @@ class Fork(common.Case):
         check = ['--check-only', '--world', str(RANKS)]
 
         def refused(text, *more, code=2, **kwargs):
-            out = self.fork('x', *more, code=code, flags=check, ranks=1, **kwargs)
+            out = self.fork('never', *more, code=code, flags=check, ranks=1, **kwargs)
             self.assertEqual(len(out.splitlines()), 1, out)
             self.assertIn(text, out)
 
-        self.assertEqual(self.fork('x', at=16, flags=check, ranks=1), '')
+        self.assertEqual(self.fork('never', at=16, flags=check, ranks=1), '')
         refused('does not come to iteration 31', 'SOLVER.MAX_EPOCH', '9', at=31)
         refused('raise SOLVER.MAX_EPOCH', 'SOLVER.MAX_EPOCH', '3', at=24)
         refused('iterations per epoch', 'SOLVER.IMS_PER_BATCH', '16', at=24)
@@ -174,7 +174,7 @@ class Fork(common.Case):
         refused('not the OUTPUT_DIR', at=3, source=self.data)
         refused('a fork needs another', 'OUTPUT_DIR', str(self.source))
         refused('an iteration from -1', at='soon')
-        self.assertFalse((self.folder / 'x').exists())
+        self.assertFalse((self.folder / 'never').exists())
         broken = self.folder / 'broken'
         shutil.copytree(self.source, broken)
         victim = broken / 'model_0003/model.safetensors'
@@ -188,7 +188,7 @@ class Fork(common.Case):
         (broken / 'journal.jsonl').write_text(lines.replace('0.9', '0.8'))
         refused('cannot be relied on', at=16, source=broken)
         (broken / 'journal.jsonl').write_text(lines + '{"seq":')  # being written
-        self.assertNotIn('relied', self.fork('x', at=16, source=broken, flags=check, ranks=1))
+        self.assertNotIn('relied', self.fork('never', at=16, source=broken, flags=check, ranks=1))
 
 
 if __name__ == '__main__':

@@ -93,9 +93,16 @@ static reid_status step_forward(reid_step *base, reid_error *err)
     return REID_OK;
 }
 
+/* The end of backward is the wait for what the overlap did not hide. */
 static void add_buckets(reid_profiler *profiler)
 {
     const reid_reducer *reducer = profiler->options.reducer;
+    reid_reducer_stats stats = {0};
+    if (reducer)
+        reid_reducer_last_stats(reducer, &stats);
+    if (stats.buckets > 0)
+        add_span(profiler, REID_PROFILE_STEP, "wait for gradients",
+                 profiler->backward_end_s - stats.exposed_s, profiler->backward_end_s);
     for (size_t i = 0; reducer && i < reid_reducer_bucket_count(reducer); i++) {
         reid_reducer_bucket bucket = reid_reducer_last_bucket(reducer, i);
         if (bucket.done_s == 0)
@@ -120,8 +127,8 @@ static reid_status step_backward(reid_step *base, reid_error *err)
     double start_s = reid_profiler_clock(profiler);
     REID_TRY(inner->impl->backward(inner, err));
     if (profiler) {
-        reid_profiler_span(profiler, "backward", start_s);
         profiler->backward_end_s = reid_clock_seconds();
+        add_span(profiler, REID_PROFILE_STEP, "backward", start_s, profiler->backward_end_s);
         add_buckets(profiler);
     }
     return REID_OK;

@@ -5,8 +5,9 @@
  * Chrome's Trace Event Format: complete events (ph "X", µs of the node's monotonic clock, so that
  * files of ranks on one node can be laid over each other). The stepping thread's track holds
  * iterations and, inside of them, hooks (one span per hook and point), data, forward and backward
- * with one span per operation of the backend, the exchange of metrics, update, evaluations and
- * checkpoints; the other track holds the all-reduce of each gradient bucket.
+ * with one span per operation of the backend (and the wait for gradients of others), the exchange
+ * of metrics, update, evaluations and checkpoints; the other track holds the all-reduce of each
+ * gradient bucket.
  *
  * The file is written by a thread of its own, atomically, after the last of the steps or, when the
  * training ends before, then. There is a limit of spans; what is beyond is counted, and told in the
