@@ -1,5 +1,6 @@
 """The benchmark `eval`: evaluation of Market-1501's size, bench_eval against fast-reid's way (eval_peer.py) on the same
 features. `evalsmall`: a quarter of the queries."""
+import os
 import pathlib
 import tempfile
 
@@ -18,6 +19,7 @@ def compare(ours, theirs):
 
 def run(name, build, rounds, threads):
     figures = {}
+    os.environ['OMP_NUM_THREADS'] = str(threads)
     shared = pathlib.Path('/dev/shm')
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
         data = pathlib.Path(folder) / 'features'
