@@ -70,7 +70,8 @@ class HookHandle:
         points = overridden_points(hook)
         if not points:
             raise InvalidArgument(f"{type(hook).__name__} has none of the six methods of a hook")
-        if isinstance(getattr(hook, "trainer", None), Trainer):
+        before = getattr(hook, "trainer", None)
+        if isinstance(before, Trainer) and not before._over:
             raise InvalidArgument("this hook object is registered already; make another one")
         self.name = registration.name
         self._hook = hook
@@ -189,6 +190,7 @@ class HookHandle:
             self._break(Internal(f"hook {self.name}: {_sentence(error)}"))
         finally:
             self._state = HookState.REMOVED
+            self._hook.trainer._over = True
             self._done.set()
             self._attached.set()
             self._sent.set()

@@ -159,13 +159,14 @@ class Trainer:
     sees. point: the name of the method that runs.
     """
 
-    __slots__ = ("_event", "_actions", "_lr", "point", "_start_iter", "storage")
+    __slots__ = ("_event", "_actions", "_lr", "point", "_start_iter", "_over", "storage")
 
     def __init__(self) -> None:
         self._event: Any = pb.HookEvent()
         self._actions: Optional[list[Any]] = None
         self._lr = 0.0
         self._start_iter = 0
+        self._over = False
         self.point = ""
         self.storage = EventStorage(self)
 

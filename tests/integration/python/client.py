@@ -497,6 +497,8 @@ class Hooks(Case):
         training, handle = self.attach(hook)
         with self.assertRaises(reidd.InvalidArgument):
             handle._job.register_hook(hook)
+        handle.remove()
+        handle._job.register_hook(hook).remove()  # once it has ended, again
 
     def test_registrations_keep_their_order(self):
         names, lock = [], threading.Lock()

@@ -87,7 +87,7 @@ class Jobs(Case):
         self.assertEqual(self.connection.info().slots, 2)
 
     def test_metrics_go_on_when_reidd_is_killed(self):
-        job = self.submit('kept', {'SOLVER.MAX_EPOCH': 25})
+        job = self.submit('kept', {'SOLVER.MAX_EPOCH': 25}, ranks=1)
         rows = []
 
         def follow():
@@ -132,7 +132,7 @@ class Jobs(Case):
         self.assertTrue(job.audit().sound)
 
     def test_fork(self):
-        job = self.submit('parent', {'SOLVER.MAX_EPOCH': 4, 'SOLVER.CHECKPOINT_PERIOD': 1})
+        job = self.submit('parent', {'SOLVER.MAX_EPOCH': 4, 'SOLVER.CHECKPOINT_PERIOD': 1}, ranks=1)
         job.wait(SECONDS, check=True)
         child = job.fork(9, {'SOLVER.BASE_LR': 1e-5}, name='child')
         child.wait(SECONDS, check=True)
@@ -237,7 +237,7 @@ class Hooks(Case):
         self.assertIn('mAP=', output)
 
     def test_an_exception_is_ignored(self):
-        job = self.submit('ignored', ENDLESS)
+        job = self.submit('ignored', ENDLESS, ranks=1)
         hook = Steps(boom)
         handle = job.register_hook(hook, on_error='ignore')
         self.until(lambda: len(hook.iterations) >= 5, 'it is called on')
@@ -248,7 +248,7 @@ class Hooks(Case):
         self.assertFalse(job.refresh().ended)
 
     def test_an_exception_disables(self):
-        job = self.submit('disabled', ENDLESS)
+        job = self.submit('disabled', ENDLESS, ranks=1)
         hook = Steps(boom)
         handle = job.register_hook(hook, every=2)
         self.until(lambda: handle.notice, 'it is told')
@@ -266,7 +266,7 @@ class Hooks(Case):
         self.assertNotIn(handle.id, [h.id for h in job.hooks() if h.state != 'REMOVED'])
 
     def test_an_exception_fails_the_job(self):
-        job = self.submit('failed', ENDLESS)
+        job = self.submit('failed', ENDLESS, ranks=1)
         handle = job.register_hook(Steps(boom), name='strict', on_error='fail')
         self.assertEqual(job.wait(SECONDS).state, 'FAILED')
         self.assertIn('strict', job.failure.sentence)
@@ -274,7 +274,7 @@ class Hooks(Case):
         self.assertTrue(handle.wait(SECONDS))
 
     def test_a_late_hook(self):
-        job = self.submit('late', ENDLESS)
+        job = self.submit('late', ENDLESS, ranks=1)
         slow = Steps(lambda trainer: time.sleep(1))
         handle = job.register_hook(slow, deadline=0.1, on_late='disable')
         self.until(lambda: handle.notice and not handle.enabled, 'it is disabled')
@@ -282,7 +282,7 @@ class Hooks(Case):
         self.assertFalse(job.refresh().ended)
 
     def test_asynchronous(self):
-        job = self.submit('async', ENDLESS)
+        job = self.submit('async', ENDLESS, ranks=1)
         hook = Steps(lambda trainer: (time.sleep(0.05), trainer.set(weight_decay=0.001) if len(hook.iterations) == 3 else None))
         handle = job.register_hook(hook, asynchronous=True, every=5, scalars=['total_*'])
         self.until(lambda: len(hook.iterations) >= 6, 'it is called')
@@ -293,7 +293,7 @@ class Hooks(Case):
         handle.remove()
 
     def test_put_scalar_and_a_predicate(self):
-        job = self.submit('put', {'SOLVER.MAX_EPOCH': 20})
+        job = self.submit('put', {'SOLVER.MAX_EPOCH': 20}, ranks=1)
 
         def act(trainer):
             trainer.storage.put_scalar('twice', 2 * trainer.storage.history('total_loss').latest())
@@ -336,7 +336,7 @@ class Hooks(Case):
                          [('skip_step', base + 2), ('set', base + 4), ('checkpoint', base + 9), ('stop', base + 13)])
 
     def test_hooks_of_all_kinds(self):
-        job = self.submit('kinds', ENDLESS)
+        job = self.submit('kinds', ENDLESS, ranks=1)
         lua = job.add_lua('function after_step()\n  trainer.storage:put("from_lua", trainer.iter)\nend\n', name='counter')
         with self.assertRaises(reidd.InvalidArgument):
             job.add_lua('function after_step(\n')
@@ -354,8 +354,28 @@ class Hooks(Case):
         with self.assertRaises(reidd.NotFound):
             job.remove_hook(lua.hook)
 
+    def test_a_pause_ends_a_hook_and_it_comes_again(self):
+        job = self.submit('paused', ENDLESS, ranks=1)
+        hook = Steps(lambda trainer: None)
+        handle = job.register_hook(hook)
+        handle.id
+        job.pause()
+        self.assertTrue(handle.wait(SECONDS))
+        self.assertIn('PAUSED', handle.notice)
+        self.until(lambda: job.refresh().state == 'PAUSED', 'it pauses')
+        with self.assertRaises(reidd.FailedPrecondition):
+            job.register_hook(hook)
+        seen = len(hook.iterations)
+        job.resume()
+        again = job.register_hook(hook)
+        again.wait_attached(SECONDS)
+        self.until(lambda: len(hook.iterations) > seen + 3, 'it is called')
+        first = next(e.iteration for e in job.audit() if e.kind == 'pause')
+        self.assertEqual(hook.iterations[seen:seen + 3], [first + i for i in range(3)])
+        again.remove()
+
     def test_a_killed_reidd_loses_hooks_and_says_so(self):
-        job = self.submit('lost', ENDLESS)
+        job = self.submit('lost', ENDLESS, ranks=1)
         handle = job.register_hook(Steps(lambda trainer: None))
         handle.id
         self.daemon.kill()
