@@ -87,6 +87,11 @@ const char *reid_backend_name(const reid_backend *backend)
     return backend->impl->name;
 }
 
+const char *reid_backend_version(const reid_backend *backend)
+{
+    return backend->impl->version(backend);
+}
+
 int reid_backend_threads(const reid_backend *backend)
 {
     return backend->threads;

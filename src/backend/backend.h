@@ -37,6 +37,8 @@ reid_status reid_backend_open(const char *name, int threads, reid_backend **ret_
                               reid_error *err);
 void reid_backend_free(reid_backend *backend);
 const char *reid_backend_name(const reid_backend *backend);
+/* Libraries and instruction set, such as "oneDNN 2.6.3 isa 0xe7". */
+const char *reid_backend_version(const reid_backend *backend);
 int reid_backend_threads(const reid_backend *backend);
 bool reid_backend_is_host(const reid_backend *backend);
 bool reid_backend_supports(const reid_backend *backend, reid_dtype compute);

@@ -34,13 +34,29 @@ const char *reid_op_kind_name(reid_op_kind kind); /* "conv2d" … */
 #define REID_OP_STATES 3
 #define REID_OP_GRAD_PARTS 2
 
+/* Parts of an operation that may be computed in different ways. */
+typedef enum reid_op_pass {
+    REID_PASS_FORWARD,
+    REID_PASS_PARAMS, /* gradients of parameters */
+    REID_PASS_INPUTS, /* gradients of inputs */
+    REID_OP_PASSES
+} reid_op_pass;
+
+typedef enum reid_algorithm {
+    REID_ALGORITHM_RULE, /* the backend decides by the shapes */
+    REID_ALGORITHM_DIRECT,
+    REID_ALGORITHM_WINOGRAD, /* direct where there is none */
+    REID_ALGORITHMS
+} reid_algorithm;
+
 typedef struct reid_op_desc {
     reid_op_kind kind;
     const char *name; /* of the layer, for sentences; borrowed until op_new returns */
     bool training; /* batch norm: batch statistics; also: backward will be called when a gradient is
                       wanted */
-    bool direct;   /* convolution: no Winograd */
-    bool relu;     /* BATCH_NORM, ADD: ReLU on the result */
+    bool direct;   /* convolution: no Winograd, whatever `algorithm` says */
+    reid_algorithm algorithm[REID_OP_PASSES]; /* convolution */
+    bool relu;                                /* BATCH_NORM, ADD: ReLU on the result */
     reid_dtype compute;
     int input_count, param_count;
     const reid_layout *input[REID_OP_INPUTS];
@@ -116,7 +132,7 @@ typedef enum reid_role {
     REID_ROLE_IMAGES, /* a graph input that only convolutions read */
 } reid_role;
 
-#define REID_BACKEND_ABI 1u
+#define REID_BACKEND_ABI 2u
 
 typedef struct reid_backend_impl {
     uint32_t abi; /* REID_BACKEND_ABI; a module of another ABI is refused */
@@ -148,6 +164,12 @@ typedef struct reid_backend_impl {
                      float *ret_plain);
     reid_status (*op_new)(reid_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                           reid_error *err);
+    /* Measures the passes of a convolution that can be computed in several ways, where no rule of
+     * shapes makes it plain which is faster; RULE for all others, and where the rule is right.
+     * Takes milliseconds. desc as for op_new, its `algorithm` is not looked at. NULL: there is
+     * never anything to choose. */
+    reid_status (*tune)(reid_backend *backend, const reid_op_desc *desc,
+                        reid_algorithm ret_algorithm[REID_OP_PASSES], reid_error *err);
     void (*accumulate)(reid_backend *backend, const reid_layout *layout, void *sum,
                        const void *addend);
     void (*adam)(reid_backend *backend, const reid_adam *args, float *value, const float *grad,

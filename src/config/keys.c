@@ -45,6 +45,9 @@ static const reid_config_row ROWS[] = {
         "fast-reid's device. No effect here: MODEL.BACKEND says what computes.", ONE_OF("cuda cpu", "")),
     ROW("MODEL.BACKEND", STRING, "cpu",
         "What computes: cpu (oneDNN), or ref (plain loops: slow, for tests).", ONE_OF("cpu ref", "cuda")),
+    ROW("MODEL.CONVOLUTION", STRING, "auto",
+        "How 3x3 convolutions are computed: auto (direct or Winograd, as measured once on this machine), rule "
+        "(Winograd by a rule of shapes) or direct.", ONE_OF("auto rule direct", "")),
     ROW("MODEL.META_ARCHITECTURE", STRING, "Baseline",
         "The whole network: backbone, head and losses put together.", ONE_OF("Baseline", "MGN MoCo Distiller")),
     ROW("MODEL.FREEZE_LAYERS", STRING_LIST, "[]",

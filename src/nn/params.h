@@ -59,9 +59,9 @@ typedef struct reid_params {
  */
 typedef enum reid_convolution { REID_CONVOLUTION_AUTO, REID_CONVOLUTION_DIRECT } reid_convolution;
 typedef struct reid_params_options {
-    reid_dtype compute; /* REID_F32 (or REID_BF16 where the backend has it) */
-    reid_convolution
-        convolution; /* AUTO: Winograd where it pays, by a fixed rule of shapes; DIRECT: never */
+    reid_dtype compute;           /* REID_F32 (or REID_BF16 where the backend has it) */
+    reid_convolution convolution; /* AUTO: Winograd where it pays, by a fixed rule of shapes or, in
+                                     plans, as measured; DIRECT: never */
 } reid_params_options;
 
 /* `backend` must outlive the result. options may be NULL. */

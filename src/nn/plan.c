@@ -78,6 +78,7 @@ reid_status reid_plan_new(const reid_graph *g, reid_backend *backend, reid_param
         reid_plan_free(plan);
         return status;
     }
+    plan->options.tuning = NULL;
     *ret_plan = plan;
     return REID_OK;
 }

@@ -14,6 +14,7 @@
 
 #include "nn/graph.h"
 #include "nn/params.h"
+#include "nn/tuning.h"
 
 typedef struct reid_plan reid_plan;
 
@@ -21,6 +22,8 @@ typedef struct reid_plan_options {
     bool training; /* batch statistics, gradients; otherwise running statistics and forward only */
     reid_dtype compute; /* of activations; parameters, gradients and rows [N,D] are always f32 */
     reid_convolution convolution; /* AUTO: Winograd where it pays */
+    const reid_tuning *tuning;    /* what was measured, for AUTO; NULL: by the backend's rule.
+                                     Training plans only, until reid_plan_new returns */
     bool profile;                 /* reid_plan_summary also lists the time of each call */
     bool no_fusion;               /* one call per graph operation; for tests */
 } reid_plan_options;

@@ -64,6 +64,8 @@ reid_status reid_plan_create_ops(reid_plan *plan, reid_error *err)
         find_gradients(plan);
     for (size_t i = 0; i < plan->nodes.count; i++) {
         reid_plan_node *node = &plan->nodes.items[i];
+        if (plan->options.training && plan->options.tuning)
+            reid_tuning_apply(plan->options.tuning, &node->desc);
         reid_status status =
             plan->backend->impl->op_new(plan->backend, &node->desc, &node->op, err);
         if (status != REID_OK) {

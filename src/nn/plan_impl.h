@@ -83,6 +83,8 @@ reid_status reid_plan_create_ops(reid_plan *plan, reid_error *err);
 /* Gradient of the total loss by this value. */
 float reid_plan_value_weight(const reid_plan *plan, reid_value value);
 reid_status reid_plan_schedule(reid_plan *plan, reid_error *err);
+/* tuning.c: fills desc->algorithm when the table has the shape. */
+void reid_tuning_apply(const reid_tuning *tuning, reid_op_desc *desc);
 char *reid_plan_text(const reid_plan *plan,
                      bool hashed_part_only); /* plan_summary.c; caller frees */
 

@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "engine/plan_step.h"
+#include "train/convolution.h"
 #include "train/fork.h"
 #include "train/state.h"
 
@@ -198,7 +199,7 @@ reid_status reid_session_compute(const reid_config *config, const reid_backend *
     return REID_OK;
 }
 
-static reid_status make_network(reid_session *session, reid_error *err)
+static reid_status make_network(reid_session *session, reid_state_reader *reader, reid_error *err)
 {
     const reid_config *config = session->config;
     int world = session->comm->size;
@@ -208,12 +209,18 @@ static reid_status make_network(reid_session *session, reid_error *err)
                               reid_evaluator_batch(config, world), &session->model, err));
     REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"),
                                compute_threads(session->comm), &session->backend, err));
-    session->plan_options = (reid_plan_options){.training = true};
+    bool direct = strcmp(reid_config_string(config, "MODEL.CONVOLUTION"), "direct") == 0;
+    session->plan_options = (reid_plan_options){
+        .training = true,
+        .convolution = direct ? REID_CONVOLUTION_DIRECT : REID_CONVOLUTION_AUTO,
+    };
     REID_TRY(reid_session_compute(config, session->backend, &session->plan_options.compute, err));
     const reid_params_options options = {.compute = session->plan_options.compute,
                                          .convolution = session->plan_options.convolution};
     REID_TRY(
         reid_params_new(session->model->train, session->backend, &options, &session->params, err));
+    if (!session->options->eval_only)
+        REID_TRY(reid_session_choose_convolutions(session, reader, err));
     if (!session->options->eval_only)
         REID_TRY(reid_plan_new(session->model->train, session->backend, session->params,
                                &session->plan_options, &session->plan, err));
@@ -353,11 +360,12 @@ static reid_status make_training(reid_session *session, reid_state_reader *reade
 /* Network, state and, where there is something to train, the trainer. */
 static reid_status open_training(reid_session *session, reid_error *err)
 {
-    REID_TRY(make_network(session, err));
     reid_comm_set_phase(session->comm, "start-up", 0);
     reid_state_reader *reader = NULL;
     reid_resume_point point;
     reid_status status = reid_state_open(session, &reader, &point, err);
+    if (status == REID_OK)
+        status = make_network(session, reader, err);
     if (status == REID_OK)
         status = choose_seed(session, &point, err);
     if (status == REID_OK)
@@ -506,6 +514,7 @@ void reid_session_close(reid_session *session)
     reid_optimizer_free(session->optimizer);
     reid_evaluator_free(session->evaluator);
     reid_plan_free(session->plan);
+    reid_tuning_free(session->tuning);
     reid_params_free(session->params);
     reid_backend_free(session->backend);
     reid_model_free(session->model);

@@ -58,6 +58,7 @@ typedef struct reid_session {
     reid_model *model;
     reid_params *params;
     reid_plan_options plan_options;
+    reid_tuning *tuning; /* MODEL.CONVOLUTION auto */
     reid_plan *plan;
     reid_evaluator *evaluator;
     reid_optimizer *optimizer;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "checkpoint/checkpoint.h"
+#include "train/convolution.h"
 
 #define MODEL_FILE "model.safetensors"
 #define OPTIMIZER_FILE "optimizer.safetensors"
@@ -124,6 +125,12 @@ static reid_status add_texts(reid_session *session, reid_checkpoint_writer *writ
     if (status == REID_OK)
         status = reid_checkpoint_writer_add_text(writer, REID_CONFIG_FILE, yaml, strlen(yaml), err);
     free(yaml);
+    if (status == REID_OK && session->tuning != NULL) {
+        char *rows = reid_tuning_text(session->tuning);
+        status = reid_checkpoint_writer_add_text(writer, REID_CONVOLUTIONS_FILE, rows, strlen(rows),
+                                                 err);
+        free(rows);
+    }
     return status;
 }
 
@@ -237,6 +244,16 @@ reid_status reid_state_open(reid_session *session, reid_state_reader **ret_reade
     REID_TRY(reid_comm_broadcast(session->comm, ret_point, sizeof *ret_point, 0, err));
     return reid_comm_broadcast(session->comm, &reader->optimizer_steps,
                                sizeof reader->optimizer_steps, 0, err);
+}
+
+char *reid_state_text(const reid_state_reader *reader, const char *file)
+{
+    char *text = NULL;
+    size_t size = 0;
+    if (reader->checkpoint == NULL || !reid_checkpoint_has(reader->checkpoint, file) ||
+        reid_checkpoint_text(reader->checkpoint, file, &text, &size, NULL) != REID_OK)
+        return NULL;
+    return text;
 }
 
 void reid_state_close(reid_state_reader *reader)

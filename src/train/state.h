@@ -6,6 +6,7 @@
  *   trainer.json           the trainer's and the hooks' states
  *   events.bin             the EventStorage, exact to the bit
  *   config.yaml            the configuration
+ *   convolutions.txt       under MODEL.CONVOLUTION auto: the algorithm of each convolution
  *
  * Rank 0 reads and writes; the others get the state over the communicator. Together with the
  * counter-based random numbers it makes a resumed run give the same bits as one that was never
@@ -45,6 +46,8 @@ reid_status reid_state_load_network(reid_session *session, reid_state_reader *re
 /* Collective. The trainer, its hooks and the EventStorage. Returns the iteration to start from. */
 reid_status reid_state_load_trainer(reid_session *session, reid_state_reader *reader,
                                     int64_t *ret_iteration, reid_error *err);
+/* A text of the checkpoint on rank 0; NULL elsewhere and where there is none. Caller frees. */
+char *reid_state_text(const reid_state_reader *reader, const char *file);
 void reid_state_close(reid_state_reader *reader);
 
 #endif

@@ -56,21 +56,42 @@ static reid_status configure(bench *b, reid_error *err)
     return REID_OK;
 }
 
+/* As a training with MODEL.CONVOLUTION auto, but anew each time. */
+static reid_status measure(bench *b, reid_dtype compute, reid_tuning *tuning, reid_error *err)
+{
+    int measured = 0, winograd = 0;
+    double start_s = reid_clock_seconds();
+    if (b->options.rule)
+        return REID_OK;
+    REID_TRY(reid_tuning_measure(tuning, b->model->train, b->backend, compute, &measured, &winograd,
+                                 err));
+    if (b->options.summary)
+        fprintf(stderr, "measured %d directions in %.2f s, Winograd for %d\n", measured,
+                reid_clock_seconds() - start_s, winograd);
+    return REID_OK;
+}
+
 static reid_status build(bench *b, reid_error *err)
 {
     const bench_options *o = &b->options;
     const reid_params_options layout = {.compute = o->bf16 ? REID_BF16 : REID_F32,
                                         .convolution = o->direct ? REID_CONVOLUTION_DIRECT
                                                                  : REID_CONVOLUTION_AUTO};
-    const reid_plan_options plan = {.training = true,
-                                    .compute = layout.compute,
-                                    .convolution = layout.convolution,
-                                    .profile = o->summary != 0};
+    reid_plan_options plan = {.training = true,
+                              .compute = layout.compute,
+                              .convolution = layout.convolution,
+                              .profile = o->summary != 0};
     REID_TRY(reid_model_build(b->config, IDENTITIES, (int)o->batch, 1, &b->model, err));
     REID_TRY(reid_backend_open("cpu", (int)o->threads, &b->backend, err));
     REID_TRY(reid_params_new(b->model->train, b->backend, &layout, &b->params, err));
     reid_model_init_params(b->model, b->params, 1);
-    REID_TRY(reid_plan_new(b->model->train, b->backend, b->params, &plan, &b->plan, err));
+    reid_tuning *tuning = reid_tuning_new();
+    reid_status status = measure(b, layout.compute, tuning, err);
+    plan.tuning = tuning;
+    if (status == REID_OK)
+        status = reid_plan_new(b->model->train, b->backend, b->params, &plan, &b->plan, err);
+    reid_tuning_free(tuning);
+    REID_TRY(status);
     return reid_optimizer_new(b->config, b->params, b->backend, &b->optimizer, err);
 }
 

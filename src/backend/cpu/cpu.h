@@ -70,6 +70,15 @@ reid_status cpu_dnnl_fail(dnnl_status_t status, const char *what, reid_error *er
  * larger. */
 reid_status cpu_conv_new(cpu_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                          reid_error *err);
+/* Of an operation made by cpu_conv_new. */
+bool cpu_conv_is_winograd(const reid_op *op, reid_op_pass pass);
+/* Whether oneDNN's Winograd kernels could serve this convolution, and how many 4×4 tiles of
+ * output use the same transformed weights. */
+bool cpu_conv_suits_winograd(const cpu_backend *backend, const reid_op_desc *desc,
+                             int64_t *ret_tiles);
+/* cpu_conv_tune.c */
+reid_status cpu_conv_tune(reid_backend *base, const reid_op_desc *desc,
+                          reid_algorithm ret_algorithm[REID_OP_PASSES], reid_error *err);
 reid_status cpu_linear_new(cpu_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                            reid_error *err);
 void cpu_norm_setup(reid_op *op);

@@ -143,6 +143,7 @@ static const reid_backend_impl cpu_impl = {
     .from_plain = cpu_from_plain,
     .to_plain = cpu_to_plain,
     .op_new = op_new,
+    .tune = cpu_conv_tune,
     .accumulate = cpu_accumulate,
     .adam = cpu_adam,
     .sgd = cpu_sgd,

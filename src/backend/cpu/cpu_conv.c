@@ -67,21 +67,19 @@ static reid_status describe(const cpu_backend *backend, const reid_op_desc *desc
     return REID_OK;
 }
 
-typedef enum conv_pass { PASS_FORWARD, PASS_DATA, PASS_WEIGHTS } conv_pass;
-
 static dnnl_status_t create_pd(const cpu_backend *backend, const reid_op_desc *desc,
-                               const conv_mds *m, conv_pass pass, dnnl_alg_kind_t algorithm,
+                               const conv_mds *m, reid_op_pass pass, dnnl_alg_kind_t algorithm,
                                const dnnl_memory_desc_t *weights, const_dnnl_primitive_desc_t hint,
                                dnnl_primitive_desc_t *ret_pd)
 {
     const dnnl_memory_desc_t *bias = desc->attr.conv.bias ? &m->bias : NULL;
     dnnl_convolution_desc_t d;
     dnnl_status_t status;
-    if (pass == PASS_FORWARD)
+    if (pass == REID_PASS_FORWARD)
         status = dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, algorithm,
                                                     &m->source, weights, bias, &m->target,
                                                     m->strides, m->padding, m->padding);
-    else if (pass == PASS_DATA)
+    else if (pass == REID_PASS_INPUTS)
         status = dnnl_convolution_backward_data_desc_init(
             &d, algorithm, &m->source, weights, &m->target, m->strides, m->padding, m->padding);
     else
@@ -97,36 +95,48 @@ static dnnl_status_t create_pd(const cpu_backend *backend, const reid_op_desc *d
  * there are enough 4×4 tiles of output to share the transformed weights: with 16 tiles of 512
  * channels it takes three times as long as direct convolution, with 64 about the same, with 256
  * half. oneDNN's own `auto` rule then looks at the sizes too. A rule of shapes alone: every rank
- * decides alike. */
+ * decides alike. cpu_conv_tune measures where it is in doubt. */
 #define WINOGRAD_TILES_MIN 64
 
-static bool may_use_winograd(const cpu_backend *backend, const reid_op_desc *desc)
+bool cpu_conv_suits_winograd(const cpu_backend *backend, const reid_op_desc *desc,
+                             int64_t *ret_tiles)
 {
     const reid_conv2d *a = &desc->attr.conv;
     const int64_t *in = desc->input[0]->shape.dim;
     int64_t height = in[2] + 2 * a->padding - 2,
             width = in[3] + 2 * a->padding - 2; /* of the output */
-    int64_t tiles = in[0] * ((height + 3) / 4) * ((width + 3) / 4);
+    *ret_tiles = in[0] * ((height + 3) / 4) * ((width + 3) / 4);
     return !desc->direct && desc->compute == REID_F32 && a->kernel == 3 && a->stride == 1 &&
-           in[1] >= backend->block && a->out_channels >= backend->block &&
-           tiles >= WINOGRAD_TILES_MIN;
+           in[1] >= backend->block && a->out_channels >= backend->block;
+}
+
+/* oneDNN's words for it: direct, auto or winograd. */
+static dnnl_alg_kind_t first_choice(const cpu_backend *backend, const reid_op_desc *desc,
+                                    reid_op_pass pass)
+{
+    int64_t tiles = 0;
+    reid_algorithm wanted = desc->algorithm[pass];
+    if (!cpu_conv_suits_winograd(backend, desc, &tiles) || wanted == REID_ALGORITHM_DIRECT)
+        return dnnl_convolution_direct;
+    if (wanted == REID_ALGORITHM_WINOGRAD)
+        return dnnl_convolution_winograd;
+    return tiles >= WINOGRAD_TILES_MIN ? dnnl_convolution_auto : dnnl_convolution_direct;
 }
 
 static reid_status choose(const cpu_backend *backend, const reid_op_desc *desc, const conv_mds *m,
-                          conv_pass pass, const_dnnl_primitive_desc_t hint,
+                          reid_op_pass pass, const_dnnl_primitive_desc_t hint,
                           dnnl_primitive_desc_t *ret_pd, reid_error *err)
 {
-    const dnnl_memory_desc_t *any = pass == PASS_WEIGHTS ? &m->grad_any : &m->weights_any;
+    const dnnl_memory_desc_t *any = pass == REID_PASS_PARAMS ? &m->grad_any : &m->weights_any;
     /* Forward and weight gradients keep the parameter's layout where they can: no reorder. */
-    bool same_type = pass == PASS_WEIGHTS || desc->compute == REID_F32;
+    bool same_type = pass == REID_PASS_PARAMS || desc->compute == REID_F32;
+    const dnnl_alg_kind_t order[] = {first_choice(backend, desc, pass), dnnl_convolution_direct};
     dnnl_status_t status = dnnl_unimplemented;
-    for (int direct = may_use_winograd(backend, desc) ? 0 : 1; direct < 2 && status != dnnl_success;
-         direct++) {
-        dnnl_alg_kind_t algorithm = direct ? dnnl_convolution_direct : dnnl_convolution_auto;
-        if (pass != PASS_DATA && same_type)
-            status = create_pd(backend, desc, m, pass, algorithm, &m->weights, hint, ret_pd);
+    for (int i = 0; i < 2 && status != dnnl_success; i++) {
+        if (pass != REID_PASS_INPUTS && same_type)
+            status = create_pd(backend, desc, m, pass, order[i], &m->weights, hint, ret_pd);
         if (status != dnnl_success)
-            status = create_pd(backend, desc, m, pass, algorithm, any, hint, ret_pd);
+            status = create_pd(backend, desc, m, pass, order[i], any, hint, ret_pd);
     }
     return status == dnnl_success ? REID_OK : cpu_dnnl_fail(status, "this convolution", err);
 }
@@ -189,8 +199,8 @@ reid_status cpu_conv_weight_layout(cpu_backend *backend, const reid_op_desc *des
     conv_mds m;
     REID_TRY(describe(backend, &plain, &m, err));
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_status_t status = create_pd(backend, &plain, &m, PASS_FORWARD, dnnl_convolution_direct,
-                                     &m.weights_any, NULL, &pd);
+    dnnl_status_t status = create_pd(backend, &plain, &m, REID_PASS_FORWARD,
+                                     dnnl_convolution_direct, &m.weights_any, NULL, &pd);
     if (status != dnnl_success)
         return cpu_dnnl_fail(status, "this convolution", err);
     cpu_layout proto;
@@ -249,17 +259,18 @@ static reid_status choose_all(cpu_backend *backend, cpu_conv *conv, reid_error *
     reid_op *op = &conv->op;
     conv_mds m;
     REID_TRY(describe(backend, &op->desc, &m, err));
-    REID_TRY(choose(backend, &op->desc, &m, PASS_FORWARD, NULL, &conv->forward.pd, err));
+    REID_TRY(choose(backend, &op->desc, &m, REID_PASS_FORWARD, NULL, &conv->forward.pd, err));
     REID_TRY(maybe_reorder(backend, &conv->forward_reorder, &m.weights,
                            cpu_call_md(&conv->forward, dnnl_query_weights_md), err));
     if (op->desc.input_grad[0]) {
-        REID_TRY(choose(backend, &op->desc, &m, PASS_DATA, conv->forward.pd, &conv->data.pd, err));
+        REID_TRY(choose(backend, &op->desc, &m, REID_PASS_INPUTS, conv->forward.pd, &conv->data.pd,
+                        err));
         REID_TRY(maybe_reorder(backend, &conv->data_reorder, &m.weights,
                                cpu_call_md(&conv->data, dnnl_query_weights_md), err));
     }
     if (op->desc.param_grad[0]) {
-        REID_TRY(
-            choose(backend, &op->desc, &m, PASS_WEIGHTS, conv->forward.pd, &conv->weights.pd, err));
+        REID_TRY(choose(backend, &op->desc, &m, REID_PASS_PARAMS, conv->forward.pd,
+                        &conv->weights.pd, err));
         REID_TRY(maybe_reorder(backend, &conv->weights_reorder,
                                cpu_call_md(&conv->weights, dnnl_query_diff_weights_md), &m.weights,
                                err));
@@ -379,6 +390,19 @@ static void conv_free(reid_op *op)
     cpu_call_fini(&conv->data_reorder);
     cpu_call_fini(&conv->weights_reorder);
     free(conv);
+}
+
+bool cpu_conv_is_winograd(const reid_op *op, reid_op_pass pass)
+{
+    const cpu_conv *conv = (const cpu_conv *)op;
+    const cpu_call *call = pass == REID_PASS_FORWARD  ? &conv->forward
+                           : pass == REID_PASS_PARAMS ? &conv->weights
+                                                      : &conv->data;
+    const dnnl_convolution_desc_t *desc = NULL;
+    return call->pd &&
+           dnnl_primitive_desc_query(call->pd, dnnl_query_convolution_d, 0, (void *)&desc) ==
+               dnnl_success &&
+           desc->alg_kind == dnnl_convolution_winograd;
 }
 
 reid_status cpu_conv_new(cpu_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
