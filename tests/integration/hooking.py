@@ -149,16 +149,21 @@ class HookCase(common.Case):
 
     @classmethod
     def tearDownClass(cls):
+        cls.cancel_all()
         cls.channel.close()
         cls.daemon.stop()
         super().tearDownClass()
 
     def tearDown(self):
-        jobs = json.loads(self.daemon.ctl('ps', '-o', 'json').stdout or '[]')
+        self.cancel_all()
+
+    @classmethod
+    def cancel_all(cls):
+        jobs = json.loads(cls.daemon.ctl('ps', '-o', 'json').stdout or '[]')
         for job in jobs:
-            self.jobs.Cancel(job_pb2.CancelJobRequest(id=job['id'], grace_seconds=0.5), timeout=20)
+            cls.jobs.Cancel(job_pb2.CancelJobRequest(id=job['id'], grace_seconds=0.5), timeout=20)
         for job in jobs:
-            self.daemon.wait_state(job['id'], ('CANCELLED', 'FAILED', 'SUCCEEDED'), 20)
+            cls.daemon.wait_state(job['id'], ('CANCELLED', 'FAILED', 'SUCCEEDED'), 20)
 
     def submit(self, name, *more, ranks=common.RANKS, options=()):
         done = self.daemon.ctl('submit', '--name', name, '-n', ranks, *options, common.CONFIG,

@@ -26,7 +26,7 @@ typedef struct guest_slot {
     char *who;
     reid_guest *guest; /* NULL: not on this rank, or it could not be opened */
     bool muted;        /* rank 0: it has failed; the word that disables it is on its way */
-    bool told_late;
+    reid_status told;  /* the failure that was told of, while it lasts */
     int64_t calls, late, missed; /* late, missed: of former runs */
     double seconds;
     char *last_error; /* NULL: none */
@@ -288,16 +288,15 @@ static reid_guest_policy policy_of(const guest_slot *slot, reid_status status)
     return status == REID_ERR_UNAVAILABLE ? slot->spec.on_lost : slot->spec.on_error;
 }
 
-/* Who is late again and again is told of once. */
+/* Who fails in the same way again and again is told of once: others want to be heard, too. */
 static void note_failure(reid_guest_host *host, guest_slot *slot, reid_status status,
                          const char *sentence)
 {
-    bool late = status == REID_ERR_TIMEOUT;
-    if (!(late && slot->told_late)) {
+    if (status != slot->told) {
         reid_log_warn("%s", sentence);
         tell(host, slot->id, sentence);
     }
-    slot->told_late = late;
+    slot->told = status;
     free(slot->last_error);
     slot->last_error = reid_xstrdup(sentence);
 }
@@ -345,7 +344,7 @@ static reid_status call_guest(reid_guest_host *host, guest_slot *slot, const rei
     reid_wishes_fini(&wishes);
     slot->seconds += reid_clock_seconds() - start_s;
     if (status == REID_OK) {
-        slot->told_late = slot->told_late && poll;
+        slot->told = poll ? slot->told : REID_OK;
         return REID_OK;
     }
     return fail_slot(host, slot, moment, &why, err);
@@ -504,6 +503,7 @@ void reid_guest_host_enable(reid_guest_host *host, int64_t id, bool enabled)
         return;
     slot->enabled = enabled;
     slot->muted = false;
+    slot->told = REID_OK;
     tell(host, 0, NULL);
 }
 
