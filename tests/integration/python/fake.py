@@ -78,6 +78,7 @@ class Training:
 
     def attach(self, requests, context):
         self.context = context
+        context.add_callback(self.end)  # nobody listens any more
         self.registered = next(requests).register
         self.ready.set()
 
