@@ -111,7 +111,7 @@ static reid_status check_trains(reidd_manager *manager, const char *id, bool ear
                          reidd_state_name(state));
     }
     const reidd_job *job = &active->job;
-    bool waits = early && job->state == REIDD_PENDING;
+    bool waits = early && (job->state == REIDD_PENDING || job->state == REIDD_PAUSED);
     if ((!reidd_state_is_started(job->state) && !waits) || active->ending)
         return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s; only a running job can do this",
                          id, reidd_state_name(job->state));

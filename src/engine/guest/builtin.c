@@ -26,6 +26,9 @@ static reid_status open_builtin(const reid_guest_env *env, reid_guest_spec *spec
     bool rank0_only = kind && kind->rank0_only;
     if (!env->context)
         return reid_fail(err, REID_ERR_PRECONDITION, "this training takes no built-in hooks");
+    if (kind && kind->single)
+        return reid_fail(err, REID_ERR_PRECONDITION,
+                         "the training has its %s already; a second one would do harm", kind->name);
     if (!rank0_only || env->context->comm->rank == 0) {
         REID_TRY(reid_hook_make(spec->source, env->context, spec->options.count,
                                 (const char *const *)spec->options.items, &hook, err));

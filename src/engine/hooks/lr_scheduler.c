@@ -78,5 +78,6 @@ static reid_status make(const reid_hook_context *context, const reid_hook_values
 const reid_hook_kind reid_hook_kind_lr_scheduler = {
     .name = "LRScheduler",
     .help = "logs the learning rate and moves its schedule",
+    .single = true,
     .make = make,
 };

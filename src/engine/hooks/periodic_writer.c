@@ -147,5 +147,6 @@ const reid_hook_kind reid_hook_kind_periodic_writer = {
     .rank0_only = true,
     .options = OPTIONS,
     .option_count = REID_COUNT_OF(OPTIONS),
+    .single = true,
     .make = make,
 };

@@ -10,7 +10,7 @@
 static const reid_hook_kind *const KINDS[] = {
     &reid_hook_kind_iteration_timer, &reid_hook_kind_lr_scheduler,
     &reid_hook_kind_eval_hook,       &reid_hook_kind_periodic_checkpointer,
-    &reid_hook_kind_periodic_writer,
+    &reid_hook_kind_memory_stats,    &reid_hook_kind_periodic_writer,
 };
 
 /* In the order of the kind's options. */

@@ -56,6 +56,7 @@ typedef struct reid_hook_kind {
     const char *name;
     const char *help;
     bool rank0_only; /* else it is registered on all ranks */
+    bool single;     /* a second one in a training would do harm */
     const reid_hook_option *options;
     size_t option_count;
     reid_status (*make)(const reid_hook_context *context, const reid_hook_values *values,
@@ -68,6 +69,7 @@ extern const reid_hook_kind reid_hook_kind_lr_scheduler;
 extern const reid_hook_kind reid_hook_kind_eval_hook;
 extern const reid_hook_kind reid_hook_kind_periodic_checkpointer;
 extern const reid_hook_kind reid_hook_kind_periodic_writer;
+extern const reid_hook_kind reid_hook_kind_memory_stats;
 
 /* NULL beyond the end. */
 const reid_hook_kind *reid_hook_kind_at(size_t index);
