@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "data/kernels.h"
 
-#define MAX_SIDE 4096
+#define MAX_SIDE REID_PIXEL_MAX_WIDTH
 #define MAX_PAD 1024
 #define MAX_LINE (MAX_SIDE + 2 * MAX_PAD)
 
@@ -196,64 +197,56 @@ static void pad_row(const reid_transform *transform, const uint8_t *row, uint8_t
     }
 }
 
-REID_CLONES static void normalise_row(const uint8_t *restrict from, float *restrict to,
-                                      size_t count, float mean, float inverse_std)
+/* Where the output shows pixels of the image along one axis: `count` of them from `first` on, the
+ * first at `at`. The others are black. */
+typedef struct window {
+    int at, first, count;
+} window;
+
+static window window_of(int size, int shift)
 {
-    for (size_t i = 0; i < count; i++)
-        to[i] = ((float)from[i] - mean) * inverse_std;
+    int at = REID_MIN(REID_MAX(-shift, 0), size), first = REID_MIN(REID_MAX(shift, 0), size);
+    return (window){at, first, REID_MAX(size - at - first, 0)};
 }
 
-REID_CLONES static void reverse_row(const uint8_t *restrict from, uint8_t *restrict to,
-                                    size_t count)
+static void apply_plane(const reid_transform *transform, const reid_transform_choice *choice,
+                        const uint8_t *plane, reid_pixel_row row, float *to)
 {
-    for (size_t i = 0; i < count; i++)
-        to[i] = from[count - 1 - i];
-}
-
-static void fill_row(float *to, size_t count, float value)
-{
-    for (size_t i = 0; i < count; i++)
-        to[i] = value;
-}
-
-static void apply_plane(const reid_transform *transform, const reid_transform_choice *choice, int c,
-                        const uint8_t *plane, float *to)
-{
-    int height = transform->height;
-    size_t width = (size_t)transform->width;
-    float mean = transform->mean[c], inverse_std = 1.0f / transform->std[c];
-    uint8_t line[MAX_LINE], mirrored[MAX_SIDE];
+    const reid_pixel_kernels *kernels = reid_pixel_kernels_choose();
+    int width = transform->width, height = transform->height, pad = transform->pad;
+    bool padded = transform->pad_mode != REID_PAD_CONSTANT && choice->crop_x != pad;
+    window across = window_of(width, padded ? 0 : choice->crop_x - pad);
+    uint8_t line[MAX_LINE];
+    row.width = (size_t)width;
+    row.flip = choice->flip;
+    row.erase_first = (size_t)choice->erase_x;
     for (int y = 0; y < height; y++, to += width) {
-        int from =
-            padded_position(y + choice->crop_y - transform->pad, height, transform->pad_mode);
-        if (from < 0) {
-            fill_row(to, width, (0.0f - mean) * inverse_std);
-            continue;
+        int from = padded_position(y + choice->crop_y - pad, height, transform->pad_mode);
+        int count = from < 0 ? 0 : across.count;
+        row.count = (size_t)count;
+        row.before = (size_t)(choice->flip ? width - across.at - count : across.at);
+        row.from = plane + (size_t)REID_MAX(from, 0) * row.width + across.first;
+        if (padded) {
+            pad_row(transform, row.from, line);
+            row.from = line + choice->crop_x;
         }
-        const uint8_t *row = plane + (size_t)from * width;
-        if (choice->crop_x != transform->pad) {
-            pad_row(transform, row, line);
-            row = line + choice->crop_x;
-        }
-        if (choice->flip) {
-            reverse_row(row, mirrored, width);
-            row = mirrored;
-        }
-        normalise_row(row, to, width, mean, inverse_std);
+        bool erased = y >= choice->erase_y && y - choice->erase_y < choice->erase_height;
+        row.erase_count = erased ? (size_t)choice->erase_width : 0;
+        kernels->put_row(&row, to);
     }
+    kernels->finish();
 }
 
 void reid_transform_apply(const reid_transform *transform, const reid_transform_choice *choice,
                           const uint8_t *planes, float *ret_image)
 {
-    size_t width = (size_t)transform->width, plane = width * (size_t)transform->height;
-    for (int c = 0; c < 3; c++) {
-        float *to = ret_image + (size_t)c * plane;
-        apply_plane(transform, choice, c, planes + (size_t)c * plane, to);
-        float erased =
-            (transform->erase_value[c] - transform->mean[c]) * (1.0f / transform->std[c]);
-        for (int y = 0; y < choice->erase_height; y++)
-            fill_row(to + (size_t)(choice->erase_y + y) * width + (size_t)choice->erase_x,
-                     (size_t)choice->erase_width, erased);
+    size_t plane = (size_t)transform->width * (size_t)transform->height;
+    for (size_t c = 0; c < 3; c++) {
+        float mean = transform->mean[c], inverse_std = 1.0f / transform->std[c];
+        reid_pixel_row row = {.mean = mean,
+                              .inverse_std = inverse_std,
+                              .black = (0.0f - mean) * inverse_std,
+                              .erased = (transform->erase_value[c] - mean) * inverse_std};
+        apply_plane(transform, choice, planes + c * plane, row, ret_image + c * plane);
     }
 }

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "data/kernels.h"
 #include "data/resize.h"
 #include "harness/harness.h"
 
@@ -110,12 +111,138 @@ static void test_flat_stays_flat(void **state)
     reid_image_fini(&image);
 }
 
+static uint32_t draw(uint32_t *state)
+{
+    return *state = *state * 1664525u + 1013904223u;
+}
+
+static uint32_t clip8(int64_t sum)
+{
+    int64_t value = (sum + (1 << (REID_WEIGHT_BITS - 1))) >> REID_WEIGHT_BITS;
+    return (uint32_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+static int64_t weight_at(const uint32_t *weights, int t)
+{
+    int64_t high = (int16_t)(weights[t / 2 * 2] >> t % 2 * 16);
+    int64_t low = (int16_t)(weights[t / 2 * 2 + 1] >> t % 2 * 16);
+    return high * (1 << REID_WEIGHT_LOW_BITS) + low;
+}
+
+/* Both filters of one table against sums in 64 bits, for odd sizes and numbers of taps. */
+static void check_filters(const reid_pixel_kernels *kernels)
+{
+    enum { WIDTH = 23, PAIRS = 3, OUT = 9, ROWS = 2 * PAIRS };
+    size_t lanes = (size_t)kernels->lanes;
+    uint32_t state = 7, weights[OUT * PAIRS * 2], pixels[REID_PIXEL_MAX_LANES][WIDTH];
+    int first[OUT], pair_count[OUT];
+    reid_axis axis = {WIDTH, OUT, PAIRS, first, pair_count, weights};
+    for (int o = 0; o < OUT; o++) {
+        first[o] = o * 2;
+        pair_count[o] = 1 + o % PAIRS;
+    }
+    for (size_t i = 0; i < OUT * PAIRS; i++) {
+        weights[2 * i] = (draw(&state) >> 8 & 0x01ff01ff) - (i % 2 ? 0x00ff0000 : 0);
+        weights[2 * i + 1] = draw(&state) & 0x07ff07ff;
+    }
+    const uint32_t *from[REID_PIXEL_MAX_LANES];
+    uint32_t filtered[REID_PIXEL_MAX_LANES][OUT], *to[REID_PIXEL_MAX_LANES];
+    for (size_t r = 0; r < REID_PIXEL_MAX_LANES; r++) {
+        from[r] = pixels[r];
+        to[r] = filtered[r];
+        for (size_t x = 0; x < WIDTH; x++)
+            pixels[r][x] = draw(&state);
+    }
+    uint32_t columns[(WIDTH + 1) * 3 * REID_PIXEL_MAX_LANES];
+    kernels->split_columns(from, WIDTH, columns);
+    kernels->filter_strip(columns, &axis, to);
+    for (size_t r = 0; r < lanes; r++)
+        for (int o = 0; o < OUT; o++)
+            for (int c = 0; c < 3; c++) {
+                int64_t sum = 0;
+                for (int t = 0; t < 2 * pair_count[o]; t++)
+                    sum += weight_at(weights + o * PAIRS * 2, t) *
+                           (pixels[r][first[o] + t] >> 8 * c & 255);
+                assert_int_equal(filtered[r][o] >> 8 * c & 255, clip8(sum));
+            }
+
+    enum { STRIDE = 32 };
+    uint32_t pairs[3][ROWS * STRIDE];
+    uint8_t row[WIDTH + 1] = {0};
+    for (size_t y = 0; y + 1 < ROWS; y++)
+        kernels->pair_rows(pixels[y], pixels[y + 1], WIDTH, pairs[0] + y * STRIDE,
+                           pairs[1] + y * STRIDE, pairs[2] + y * STRIDE);
+    for (int o = 0; o < OUT; o++)
+        for (int c = 0; c < 3; c++) {
+            row[WIDTH] = 99;
+            kernels->mix_rows(pairs[c], STRIDE, WIDTH, weights + o * PAIRS * 2, pair_count[o], row);
+            for (size_t x = 0; x < WIDTH; x++) {
+                int64_t sum = 0;
+                for (int t = 0; t < 2 * pair_count[o]; t++)
+                    sum += weight_at(weights + o * PAIRS * 2, t) * (pixels[t][x] >> 8 * c & 255);
+                assert_int_equal(row[x], clip8(sum));
+            }
+            assert_int_equal(row[WIDTH], 99);
+        }
+}
+
+/* Rows of every width, mirrored or not, aligned or not. */
+static void check_rows(const reid_pixel_kernels *kernels)
+{
+    enum { WIDTH = 80 };
+    uint8_t pixels[WIDTH];
+    _Alignas(64) float out[WIDTH + 16];
+    for (size_t i = 0; i < WIDTH; i++)
+        pixels[i] = (uint8_t)(i * 37 + 5);
+    for (size_t width = 1; width <= WIDTH; width++)
+        for (int flip = 0; flip < 2; flip++) {
+            size_t before = width / 5, count = width - before - width / 7, place = width % 3;
+            reid_pixel_row job = {.from = pixels,
+                                  .width = width,
+                                  .before = before,
+                                  .count = count,
+                                  .erase_first = width / 2,
+                                  .erase_count = width / 4,
+                                  .flip = flip,
+                                  .mean = 3,
+                                  .inverse_std = 0.5f,
+                                  .black = -9,
+                                  .erased = 11};
+            out[place + width] = 77;
+            kernels->put_row(&job, out + place);
+            kernels->finish();
+            for (size_t x = 0; x < width; x++) {
+                float expected = -9;
+                if (x >= before && x < before + count)
+                    expected =
+                        ((float)pixels[flip ? count - 1 - (x - before) : x - before] - 3) * 0.5f;
+                if (x >= width / 2 && x < width / 2 + width / 4)
+                    expected = 11;
+                assert_true(out[place + x] == expected);
+            }
+            assert_true(out[place + width] == 77);
+        }
+}
+
+/* Every table that this machine can run. */
+static void test_kernels(void **state)
+{
+    const reid_pixel_kernels *best = reid_pixel_kernels_choose();
+    const reid_pixel_kernels *all[] = {&reid_pixel_kernels_x4, &reid_pixel_kernels_x8,
+                                       &reid_pixel_kernels_x16};
+    for (size_t i = 0; i < sizeof all / sizeof *all && all[i]->lanes <= best->lanes; i++) {
+        check_filters(all[i]);
+        check_rows(all[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes_as_pil),
         cmocka_unit_test(test_same_size_is_a_copy),
         cmocka_unit_test(test_flat_stays_flat),
+        cmocka_unit_test(test_kernels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
