@@ -239,6 +239,9 @@ static const reid_config_row ROWS[] = {
         "Images of each identity in a batch, for the identity samplers.", RANGE(1, 65536)),
     ROW("DATALOADER.NUM_WORKERS", INT, "8",
         "Threads that decode and transform images, on each rank.", RANGE(0, 256)),
+    ROW("DATALOADER.CACHE_MB", INT, "512",
+        "Mebibytes of decoded and resized images kept in memory on each rank, for training and for each test set; 0 for none.",
+        RANGE(0, 16777216)),
     ROW("DATALOADER.SET_WEIGHT", INT_LIST, "[]",
         "Identities of each data set in a batch, for SetReWeightSampler.", AT_LEAST(0), COUNT(0, 64)),
 

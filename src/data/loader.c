@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "data/pipeline.h"
 #include "data/sampler.h"
@@ -21,7 +22,6 @@
 #define IMAGES_AT_A_TIME 2
 #define MAX_WORKERS 256
 #define MAX_BATCH 65536
-#define CACHE_BYTES ((size_t)512 << 20) /* per loader */
 
 typedef struct slot {
     reid_batch batch;
@@ -227,8 +227,15 @@ static reid_status start_workers(reid_loader *loader, const reid_config *config,
     return REID_OK;
 }
 
-static reid_loader *loader_new(const reid_dataset *first, const reid_dataset *second, int rank,
-                               int capacity, const reid_transform *transform, size_t image_count)
+static size_t cache_bytes(const reid_config *config)
+{
+    int64_t wanted = reid_config_int(config, "DATALOADER.CACHE_MB");
+    return wanted > 0 && (uint64_t)wanted <= SIZE_MAX >> 20 ? (size_t)wanted << 20 : 0;
+}
+
+static reid_loader *loader_new(const reid_config *config, const reid_dataset *first,
+                               const reid_dataset *second, int rank, int capacity,
+                               const reid_transform *transform, size_t image_count)
 {
     reid_loader *loader = reid_xcalloc(1, sizeof *loader);
     loader->sets[0] = first;
@@ -237,7 +244,11 @@ static reid_loader *loader_new(const reid_dataset *first, const reid_dataset *se
     loader->capacity = capacity;
     loader->end = INT64_MAX;
     loader->image_floats = (size_t)transform->height * (size_t)transform->width * 3;
-    reid_pipeline_init(&loader->pipeline, transform, image_count, CACHE_BYTES);
+    reid_pipeline_init(&loader->pipeline, transform, image_count, cache_bytes(config));
+    if (rank == 0 && image_count > 0)
+        reid_log_info("data cache of decoded images set=%s images=%zu of %zu, up to %zu MiB",
+                      first->name, loader->pipeline.cached_count, image_count,
+                      (loader->pipeline.cached_count * loader->pipeline.image_bytes) >> 20);
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);
@@ -318,7 +329,7 @@ reid_status reid_train_loader_new(const reid_config *config, const reid_dataset 
     REID_TRY(reid_sampler_new(&options, dataset, &sampler, err));
 
     reid_loader *loader =
-        loader_new(dataset, NULL, rank, options.batch / world, &transform, dataset->count);
+        loader_new(config, dataset, NULL, rank, options.batch / world, &transform, dataset->count);
     loader->training = true;
     loader->seed = seed;
     loader->sampler = sampler;
@@ -352,7 +363,7 @@ reid_status reid_test_loader_new(const reid_config *config, const reid_dataset *
         return reid_fail(err, REID_ERR_INVALID, "the test set has %zu images; that is too many",
                          total);
     reid_test_shard(total, rank, world, &begin, &end);
-    reid_loader *loader = loader_new(query, gallery, rank, batch, &transform, end - begin);
+    reid_loader *loader = loader_new(config, query, gallery, rank, batch, &transform, end - begin);
     loader->shard_begin = begin;
     loader->shard_end = end;
     loader->end = (int64_t)((end - begin + (size_t)batch - 1) / (size_t)batch);

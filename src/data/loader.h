@@ -7,7 +7,8 @@
  *
  * Life: reid_*_loader_new → reid_loader_next … → reid_loader_free (which stops and joins the
  * workers). The dataset(s) are borrowed and must outlive the loader. One thread consumes; all
- * buffers are allocated by _new.
+ * buffers are allocated by _new. Each loader keeps decoded and resized images in memory, up to
+ * DATALOADER.CACHE_MB, for all its workers; rank 0 logs how many fit.
  */
 #ifndef REID_DATA_LOADER_H
 #define REID_DATA_LOADER_H

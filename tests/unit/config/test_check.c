@@ -135,6 +135,9 @@ static void test_unknown_values_and_ranges(void **state)
         {{"DATALOADER.NUM_WORKERS", "1000000"},
          REID_ERR_INVALID,
          CL "DATALOADER.NUM_WORKERS is 1000000; it must be from 0 to 256"},
+        {{"DATALOADER.CACHE_MB", "-1"},
+         REID_ERR_INVALID,
+         CL "DATALOADER.CACHE_MB is -1; it must be from 0 to 16777216"},
         {{"SEED", "-2"}, REID_ERR_INVALID, CL "SEED is -2; it must be at least -1"},
     };
     expect_refusals(ROWS, REID_COUNT_OF(ROWS));

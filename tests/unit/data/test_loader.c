@@ -216,6 +216,36 @@ static void test_rewind(void **state)
     reid_loader_free(loader);
 }
 
+/* What has been decoded once is not read again, unless the cache is switched off. */
+static void test_cache(void **state)
+{
+    fixture *f = *state;
+    static const char *const sizes[] = {"512", "0"};
+    const char *path = f->query->items[0].path;
+    reid_error err = {0};
+    reid_loader *loaders[2];
+    const reid_batch *batch = NULL;
+    uint64_t hash[2];
+    for (int i = 0; i < 2; i++) {
+        reid_config *config = test_config(f->folder, "DATALOADER.CACHE_MB", sizes[i], NULL);
+        reid_assert_ok(
+            reid_test_loader_new(config, f->query, f->gallery, 0, 1, 4, &loaders[i], &err), &err);
+        reid_config_free(config);
+        hash[i] = hash_images(next(loaders[i]));
+        while (next(loaders[i]) != NULL)
+            continue; /* nothing is under way afterwards */
+    }
+    assert_true(hash[0] == hash[1]);
+    assert_int_equal(unlink(path), 0);
+    for (int i = 0; i < 2; i++)
+        reid_assert_ok(reid_loader_rewind(loaders[i], &err), &err);
+    assert_true(hash_images(next(loaders[0])) == hash[0]);
+    assert_int_not_equal(reid_loader_next(loaders[1], &batch, &err), REID_OK);
+    assert_non_null(strstr(err.text, path));
+    for (int i = 0; i < 2; i++)
+        reid_loader_free(loaders[i]);
+}
+
 static uint64_t hash_items(const reid_batch *batch)
 {
     return reid_hash64(batch->paths, (size_t)batch->count * sizeof *batch->paths, 0);
@@ -369,6 +399,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ranks_split_the_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_batch_belongs_to_its_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_test_loader, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rewind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_augmentation_changes_at_the_next_batch, setup,
                                         teardown),
