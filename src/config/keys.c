@@ -321,7 +321,7 @@ static const reid_config_row ROWS[] = {
     ROW("TEST.AQE.QE_K", INT, "5",
         "Query expansion: number of neighbours.", RANGE(1, 1000000)),
     ROW("TEST.RERANK.ENABLED", BOOL, "False",
-        "Re-ranking by k-reciprocal neighbours.", UNSUPPORTED(NULL)),
+        "Re-ranking by k-reciprocal neighbours.", ANY),
     ROW("TEST.RERANK.K1", INT, "20",
         "Re-ranking: number of neighbours.", RANGE(1, 1000000)),
     ROW("TEST.RERANK.K2", INT, "6",

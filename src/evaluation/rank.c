@@ -33,6 +33,7 @@ typedef struct job {
     const reid_features *features;
     reid_eval_metric metric;
     int threads;
+    reid_rerank *rerank; /* NULL: distances count as they are */
     uint32_t *gallery_by_pid, *query_by_pid;
     query_score *scores; /* [queries] */
     pass now;
@@ -128,7 +129,9 @@ static void keep_match_distances(job *j, const reid_selection *queries,
             if (c == images->count)
                 break;
             if (images->list[c] == image)
-                j->now.own[pair] = tile[c];
+                j->now.own[pair] = j->rerank ? reid_rerank_blend(j->rerank, queries->list[r],
+                                                                 j->now.index[pair], tile[c])
+                                             : tile[c];
         }
     }
 }
@@ -219,6 +222,8 @@ static void count_tile(void *user, const reid_distance_tile *tile)
         float *distances = tile->distances + r * REID_TILE_COLUMNS;
         if (matches == 0)
             continue;
+        if (j->rerank)
+            reid_rerank_blend_row(j->rerank, q, first, tile->columns, distances);
         leave_out(j, q, first, tile->columns, distances);
         count_before(distances, first, tile->columns, j->now.index + pair, j->now.own + pair,
                      matches, j->now.before + pair);
@@ -342,7 +347,7 @@ static reid_status run_job(job *j, reid_rank_result *ret_result, reid_error *err
 }
 
 reid_status reid_eval_market1501(const reid_eval_set *query, const reid_eval_set *gallery,
-                                 size_t dim, reid_eval_metric metric, int threads,
+                                 size_t dim, const reid_eval_options *options,
                                  reid_rank_result *ret_result, reid_error *err)
 {
     if (query->count == 0 || gallery->count == 0 || dim == 0)
@@ -354,18 +359,24 @@ reid_status reid_eval_market1501(const reid_eval_set *query, const reid_eval_set
                          query->count, gallery->count);
     reid_features features;
     REID_TRY(reid_features_init(&features, query->features, query->count, gallery->features,
-                                gallery->count, dim, metric == REID_EVAL_COSINE, threads, err));
+                                gallery->count, dim, options->metric == REID_EVAL_COSINE,
+                                options->threads, err));
     job j = {.query = query,
              .gallery = gallery,
              .features = &features,
-             .metric = metric,
-             .threads = threads};
+             .metric = options->metric,
+             .threads = options->threads};
     atomic_init(&j.no_memory, false);
-    reid_status status = run_job(&j, ret_result, err);
+    reid_status status = REID_OK;
+    if (options->rerank)
+        status = reid_rerank_new(&features, options->rerank, options->threads, &j.rerank, err);
+    if (status == REID_OK)
+        status = run_job(&j, ret_result, err);
     free_pass(&j.now);
     free(j.scores);
     free(j.query_by_pid);
     free(j.gallery_by_pid);
+    reid_rerank_free(j.rerank);
     reid_features_fini(&features);
     return status;
 }

@@ -20,6 +20,7 @@
 
 #include "base/status.h"
 #include "evaluation/distance.h"
+#include "evaluation/rerank.h"
 
 #define REID_EVAL_MAX_RANK 50
 
@@ -42,10 +43,16 @@ typedef struct reid_rank_result {
     size_t valid_queries, skipped_queries;
 } reid_rank_result;
 
-/* `threads` ≤ 0: one per CPU. Refuses empty sets, features that are not finite (NONFINITE) and a
- * query set without any valid query. The result does not depend on the number of threads. */
+typedef struct reid_eval_options {
+    reid_eval_metric metric;
+    int threads;                       /* ≤ 0: one per CPU */
+    const reid_rerank_options *rerank; /* NULL: ranking by the distances themselves */
+} reid_eval_options;
+
+/* Refuses empty sets, features that are not finite (NONFINITE) and a query set without any valid
+ * query. The result does not depend on the number of threads. */
 reid_status reid_eval_market1501(const reid_eval_set *query, const reid_eval_set *gallery,
-                                 size_t dim, reid_eval_metric metric, int threads,
+                                 size_t dim, const reid_eval_options *options,
                                  reid_rank_result *ret_result, reid_error *err);
 
 #endif

@@ -187,10 +187,18 @@ static reid_status rank_features(reid_evaluator *evaluator, const test_set *set,
     reid_eval_set query = {features, pids, camids, queries};
     reid_eval_set gallery = {features + queries * evaluator->dim, pids + queries, camids + queries,
                              set->gallery->count};
+    reid_rerank_options rerank = {
+        .k1 = reid_config_int(evaluator->config, "TEST.RERANK.K1"),
+        .k2 = reid_config_int(evaluator->config, "TEST.RERANK.K2"),
+        .lambda = reid_config_float(evaluator->config, "TEST.RERANK.LAMBDA"),
+    };
+    bool reranks = reid_config_bool(evaluator->config, "TEST.RERANK.ENABLED");
+    reid_eval_options options = {.metric = metric,
+                                 .threads = reid_backend_threads(evaluator->backend),
+                                 .rerank = reranks ? &rerank : NULL};
     reid_rank_result result;
     reid_status status =
-        reid_eval_market1501(&query, &gallery, evaluator->dim, metric,
-                             reid_backend_threads(evaluator->backend), &result, err);
+        reid_eval_market1501(&query, &gallery, evaluator->dim, &options, &result, err);
     if (status == REID_OK) {
         if (result.skipped_queries > 0)
             reid_log_info("%zu queries of %s have no match in the gallery and do not count",

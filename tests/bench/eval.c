@@ -23,7 +23,7 @@
 #define DISTRACTORS 2798 /* of 15,913 in Market-1501's gallery */
 
 typedef struct bench {
-    int64_t queries, gallery, dim, runs, threads;
+    int64_t queries, gallery, dim, runs, threads, rerank;
     const char *metric, *data, *write;
     int32_t *pids, *camids;
     float *features;
@@ -36,7 +36,7 @@ static reid_status parse(int argc, char **argv, bench *b, reid_error *err)
         int64_t *value;
     } const numbers[] = {
         {"--queries", &b->queries}, {"--gallery", &b->gallery}, {"--dim", &b->dim},
-        {"--runs", &b->runs},       {"--threads", &b->threads},
+        {"--runs", &b->runs},       {"--threads", &b->threads}, {"--rerank", &b->rerank},
     };
     struct {
         const char *name;
@@ -163,13 +163,16 @@ static reid_status measure(bench *b, reid_error *err)
     reid_eval_metric metric;
     reid_rank_result result = {0};
     REID_TRY(reid_eval_metric_from_name(b->metric, &metric, err));
+    reid_rerank_options rerank = {.k1 = 20, .k2 = 6, .lambda = 0.3};
+    reid_eval_options options = {
+        .metric = metric, .threads = (int)b->threads, .rerank = b->rerank ? &rerank : NULL};
     malloc_trim(0);
     long before = resident_kib("VmRSS:");
     double cpu = cpu_seconds();
     printf("{\"seconds\": [");
     for (int64_t i = 0; i < b->runs; i++) {
         double start = reid_clock_seconds();
-        REID_TRY(reid_eval_market1501(&q, &g, dim, metric, (int)b->threads, &result, err));
+        REID_TRY(reid_eval_market1501(&q, &g, dim, &options, &result, err));
         printf("%s%.4f", i > 0 ? ", " : "", reid_clock_seconds() - start);
     }
     printf("], \"cpu_seconds\": %.4f", (cpu_seconds() - cpu) / (double)b->runs);

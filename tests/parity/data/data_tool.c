@@ -3,7 +3,8 @@
  *   parity_data_tool resize                       lines "FILE WIDTH HEIGHT OUT" on standard input;
  * writes [3,H,W] u8 to OUT; prints "ok" or the sentence of the error, a line each parity_data_tool
  * evaluate METRIC THREADS Q G D FILE   FILE holds, raw: query [Q,D] f32, gallery [G,D] f32, then
- * i32 query pids, query cams, gallery pids, gallery cams; prints the result
+ * i32 query pids, query cams, gallery pids, gallery cams; prints the result. With K1 K2 LAMBDA
+ * behind FILE: after re-ranking
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,7 @@ static int resize_all(void)
 }
 
 static reid_status evaluate(const char *metric_name, int threads, size_t q, size_t g, size_t d,
-                            const char *path, reid_error *err)
+                            const char *path, const reid_rerank_options *rerank, reid_error *err)
 {
     reid_eval_metric metric;
     REID_TRY(reid_eval_metric_from_name(metric_name, &metric, err));
@@ -71,7 +72,8 @@ static reid_status evaluate(const char *metric_name, int threads, size_t q, size
     reid_eval_set query = {features, numbers, numbers + q, q};
     reid_eval_set gallery = {features + q * d, numbers + 2 * q, numbers + 2 * q + g, g};
     reid_rank_result result;
-    reid_status status = reid_eval_market1501(&query, &gallery, d, metric, threads, &result, err);
+    reid_eval_options options = {.metric = metric, .threads = threads, .rerank = rerank};
+    reid_status status = reid_eval_market1501(&query, &gallery, d, &options, &result, err);
     if (status == REID_OK) {
         printf("valid %zu\nskipped %zu\nmap %.17g\nminp %.17g\nmax_rank %zu\n",
                result.valid_queries, result.skipped_queries, result.map, result.minp,
@@ -92,17 +94,23 @@ int main(int argc, char **argv)
     reid_error err = {0};
     if (argc == 2 && strcmp(argv[1], "resize") == 0)
         return resize_all();
-    if (argc == 8 && strcmp(argv[1], "evaluate") == 0) {
+    if ((argc == 8 || argc == 11) && strcmp(argv[1], "evaluate") == 0) {
         int64_t numbers[4];
+        reid_rerank_options rerank = {0};
+        if (argc == 11 && (reid_parse_int64(argv[8], &rerank.k1) != REID_OK ||
+                           reid_parse_int64(argv[9], &rerank.k2) != REID_OK ||
+                           reid_parse_double(argv[10], &rerank.lambda) != REID_OK))
+            return 2;
         for (int i = 0; i < 4; i++)
             if (reid_parse_int64(argv[3 + i], &numbers[i]) != REID_OK)
                 return 2;
         if (evaluate(argv[2], (int)numbers[0], (size_t)numbers[1], (size_t)numbers[2],
-                     (size_t)numbers[3], argv[7], &err) == REID_OK)
+                     (size_t)numbers[3], argv[7], argc == 11 ? &rerank : NULL, &err) == REID_OK)
             return 0;
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    fprintf(stderr, "usage: parity_data_tool resize | evaluate METRIC THREADS Q G D FILE\n");
+    fprintf(stderr,
+            "usage: parity_data_tool resize | evaluate METRIC THREADS Q G D FILE [K1 K2 LAMBDA]\n");
     return 2;
 }

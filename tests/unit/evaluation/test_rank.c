@@ -14,6 +14,14 @@
 #include "evaluation/rank.h"
 #include "harness/harness.h"
 
+static reid_status evaluate(const reid_eval_set *query, const reid_eval_set *gallery, size_t dim,
+                            reid_eval_metric metric, int threads, reid_rank_result *ret_result,
+                            reid_error *err)
+{
+    reid_eval_options options = {.metric = metric, .threads = threads};
+    return reid_eval_market1501(query, gallery, dim, &options, ret_result, err);
+}
+
 /* One-dimensional features: with the euclidean metric the ranking can be read off the numbers. */
 static void test_worked_example(void **state)
 {
@@ -28,7 +36,7 @@ static void test_worked_example(void **state)
                   g = {gallery, gallery_pids, gallery_cams, 5};
     reid_rank_result result;
     reid_error err = {0};
-    reid_assert_ok(reid_eval_market1501(&q, &g, 1, REID_EVAL_EUCLIDEAN, 1, &result, &err), &err);
+    reid_assert_ok(evaluate(&q, &g, 1, REID_EVAL_EUCLIDEAN, 1, &result, &err), &err);
     assert_int_equal(result.valid_queries, 2);
     assert_int_equal(result.skipped_queries, 1);
     assert_int_equal(result.max_rank, 5);
@@ -48,7 +56,7 @@ static void test_ties(void **state)
     reid_eval_set q = {query, query_pid, query_cam, 1}, g = {gallery, pids, cams, 5};
     reid_rank_result result;
     reid_error err = {0};
-    reid_assert_ok(reid_eval_market1501(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), &err);
+    reid_assert_ok(evaluate(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), &err);
     reid_assert_close(result.map, 1.0 / 3, 1e-12, 0);
 }
 
@@ -60,9 +68,9 @@ static void test_metrics(void **state)
     reid_eval_set q = {query, query_pid, query_cam, 1}, g = {gallery, pids, cams, 3};
     reid_rank_result result;
     reid_error err = {0};
-    reid_assert_ok(reid_eval_market1501(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), &err);
+    reid_assert_ok(evaluate(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), &err);
     reid_assert_close(result.cmc[0], 1.0, 0, 0);
-    reid_assert_ok(reid_eval_market1501(&q, &g, 2, REID_EVAL_EUCLIDEAN, 1, &result, &err), &err);
+    reid_assert_ok(evaluate(&q, &g, 2, REID_EVAL_EUCLIDEAN, 1, &result, &err), &err);
     reid_assert_close(result.map, 1.0 / 2, 0,
                       0); /* (4, 3) is nearer than (6, 8); the origin as far, but later */
 }
@@ -173,8 +181,7 @@ static void test_against_the_plain_way(void **state)
         for (int metric = 0; metric < 2; metric++) {
             reid_rank_result fast, plain;
             reid_error err = {0};
-            reid_assert_ok(
-                reid_eval_market1501(&q, &g, dim, (reid_eval_metric)metric, 2, &fast, &err), &err);
+            reid_assert_ok(evaluate(&q, &g, dim, (reid_eval_metric)metric, 2, &fast, &err), &err);
             rank_plainly(&q, &g, dim, (reid_eval_metric)metric, &plain);
             assert_int_equal(fast.valid_queries, plain.valid_queries);
             assert_true(fast.map == plain.map && fast.minp == plain.minp);
@@ -199,10 +206,9 @@ static void test_threads_do_not_matter(void **state)
     reid_eval_set q = {query, pids, cams, Q}, g = {gallery, pids, cams, G};
     reid_rank_result first = {0}, other = {0};
     reid_error err = {0};
-    reid_assert_ok(reid_eval_market1501(&q, &g, D, REID_EVAL_COSINE, 1, &first, &err), &err);
+    reid_assert_ok(evaluate(&q, &g, D, REID_EVAL_COSINE, 1, &first, &err), &err);
     for (int threads = 0; threads < 6; threads++) {
-        reid_assert_ok(reid_eval_market1501(&q, &g, D, REID_EVAL_COSINE, threads, &other, &err),
-                       &err);
+        reid_assert_ok(evaluate(&q, &g, D, REID_EVAL_COSINE, threads, &other, &err), &err);
         assert_true(first.map == other.map && first.minp == other.minp);
         assert_memory_equal(first.cmc, other.cmc, sizeof first.cmc);
         assert_int_equal(first.valid_queries, other.valid_queries);
@@ -218,25 +224,21 @@ static void test_refused(void **state)
     reid_eval_set q = {query, pids, cams, 2}, g = {gallery, pids, cams, 2}, empty = {0};
     reid_rank_result result = {.map = 7};
     reid_error err = {0};
-    assert_int_equal(reid_eval_market1501(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err),
-                     REID_ERR_INVALID);
+    assert_int_equal(evaluate(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), REID_ERR_INVALID);
     assert_non_null(strstr(err.text, "another camera")); /* same cameras only */
     reid_error_clear(&err);
-    assert_int_equal(reid_eval_market1501(&q, &empty, 2, REID_EVAL_COSINE, 1, &result, &err),
-                     REID_ERR_INVALID);
+    assert_int_equal(evaluate(&q, &empty, 2, REID_EVAL_COSINE, 1, &result, &err), REID_ERR_INVALID);
     reid_error_clear(&err);
     query[3] = NAN;
-    assert_int_equal(reid_eval_market1501(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err),
-                     REID_ERR_NONFINITE);
+    assert_int_equal(evaluate(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), REID_ERR_NONFINITE);
     assert_non_null(strstr(err.text, "query image 1"));
     reid_error_clear(&err);
     gallery[0] = INFINITY;
-    assert_int_equal(reid_eval_market1501(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err),
-                     REID_ERR_NONFINITE);
+    assert_int_equal(evaluate(&q, &g, 2, REID_EVAL_COSINE, 1, &result, &err), REID_ERR_NONFINITE);
     assert_non_null(strstr(err.text, "gallery image 0"));
     reid_error_clear(&err);
     gallery[0] = 1e20f; /* its square is no float */
-    assert_int_equal(reid_eval_market1501(&q, &g, 2, REID_EVAL_EUCLIDEAN, 1, &result, &err),
+    assert_int_equal(evaluate(&q, &g, 2, REID_EVAL_EUCLIDEAN, 1, &result, &err),
                      REID_ERR_NONFINITE);
     assert_true(result.map == 7);
 
