@@ -5,8 +5,9 @@ ends tc limits to a rate. By hand, as root:
     REID_BUILD_DIR=build/release tests/bench/simulate/check.py [--depth 18x] [--rate-mbit 1000 200] [--json FILE]
 
 Prints for each rate: seconds of a step without and with the all-reduce, and what is simulated from
-(a) the seconds of each call, measured without all-reduce, and the link's rate; (b) the same, with the fraction of the
-core that the communication takes fitted once, at the first rate; (c) the roofline of devices/cpu-avx512-core.json.
+(a) the seconds of each call, measured without all-reduce, and the link's rate; (b) the same, but each bucket's
+all-reduce as measured with nothing beside it; (c) the roofline of devices/cpu-avx512-core.json and the link's rate.
+OMPI_MCA_* of the environment are passed on.
 """
 import argparse
 import contextlib
@@ -76,7 +77,8 @@ def run_ranks(folder, arguments):
     }
     environment = {'PATH': os.environ['PATH'], 'HOME': str(folder), 'TMPDIR': str(folder), 'OMP_NUM_THREADS': '1',
                    'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1',
-                   **{f'OMPI_MCA_{key}': value for key, value in parameters.items()}}
+                   **{f'OMPI_MCA_{key}': value for key, value in parameters.items()},
+                   **{key: value for key, value in os.environ.items() if key.startswith('OMPI_MCA_')}}
     command = ['mpirun', '--host', 'reidsim-a:1,reidsim-b:1', '-np', '2', '-x', 'OMP_NUM_THREADS',
                str(BUILD / 'tests/bench_operations'), '--threads', '1', '--out', str(out), *arguments]
     line = 'hostname reidsim-a; exec "$@"'
@@ -85,39 +87,26 @@ def run_ranks(folder, arguments):
     return json.loads(out.read_text())
 
 
-def fit_slowdown(predict, measured_s):
-    """The share of the core that makes the simulated step as long as the measured one; 0 if it is not longer."""
-    low, high = 0.0, 0.9
-    if predict(low) >= measured_s:
-        return 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if predict(middle) < measured_s else (low, middle)
-    return low
-
-
-def compare(operations, device, rate_mbit, slowdown):
+def compare(operations, device, rate_mbit):
     cluster = simulate.cluster_of(device, 2, 1, rate_mbit / 1000)
     megabytes = [operations['reducer'][key] / simulate.MIB for key in ('first_bucket_bytes', 'bucket_bytes')]
 
-    def predict(compute, share=0.0):
-        return simulate.simulate(operations, compute, cluster, *megabytes, 'direct', slowdown=share)
+    def predict(compute, costs=None):
+        return simulate.simulate(operations, compute, cluster, *megabytes, 'direct', costs=costs)
 
     compute, measured = simulate.measured(operations), operations['measured']
     model = predict(compute)
     sizes = [bucket[0] for bucket in model.buckets]
     if sizes != [bucket['bytes'] for bucket in measured['buckets']]:
         sys.exit(f"simulate.py cuts other buckets ({sizes}) than the reducer ({measured['buckets']})")
-    plain, reduced = (statistics.median(measured[key]) for key in ('plain_s', 'reduced_s'))
-    if slowdown is None:
-        slowdown = fit_slowdown(lambda share: predict(compute, share).seconds, reduced)
+    bare = [bucket['bare_s'] for bucket in measured['buckets']]
+    roofline = simulate.roofline(operations, device)
     return {
-        'rate_mbit': rate_mbit, 'plain_s': plain, 'reduced_s': reduced,
-        'exposed_s': statistics.median(measured['exposed_s']),
-        'a_s': model.seconds, 'a_exposed_s': model.exposed, 'slowdown': slowdown,
-        'b_s': predict(compute, slowdown).seconds, 'c_s': predict(simulate.roofline(operations, device)).seconds,
-        'c_plain_s': simulate.roofline(operations, device).total(),
-        'bare_s': sum(bucket['bare_s'] for bucket in measured['buckets']), 'bare_model_s': model.communication,
+        'rate_mbit': rate_mbit, 'plain_s': statistics.median(measured['plain_s']),
+        'reduced_s': statistics.median(measured['reduced_s']), 'exposed_s': statistics.median(measured['exposed_s']),
+        'a_s': model.seconds, 'a_exposed_s': model.exposed, 'b_s': predict(compute, bare).seconds,
+        'b_exposed_s': predict(compute, bare).exposed, 'c_s': predict(roofline).seconds, 'c_plain_s': roofline.total(),
+        'bare_s': sum(bare), 'bare_model_s': model.communication,
     }
 
 
@@ -126,7 +115,6 @@ def main():
     parser.add_argument('--depth', choices=sorted(CASES), default='18x')
     parser.add_argument('--rate-mbit', type=float, nargs='+', default=[1000, 200])
     parser.add_argument('--steps', type=int, default=5)
-    parser.add_argument('--slowdown', type=float, help='for (b), instead of the fit')
     parser.add_argument('--json', help='appends a line for each rate')
     parser.add_argument('settings', nargs='*', help='KEY VALUE ...')
     args = parser.parse_args()
@@ -135,22 +123,21 @@ def main():
         sys.exit(f'this needs root and {", ".join(missing) or "its rights"}')
     device = simulate.load(HERE / 'devices/cpu-avx512-core.json')
     settings = ['MODEL.BACKBONE.DEPTH', args.depth, 'MODEL.CONVOLUTION', 'direct', *CASES[args.depth], *args.settings]
-    slowdown = args.slowdown
     print(f'{"Mbit/s":>8}{"alone":>9}{"step":>9}{"exposed":>9} |{"(a)":>9}{"error":>8}{"exposed":>9} |{"(b)":>9}'
-          f'{"error":>8} |{"(c)":>9}{"error":>8} |{"all-reduce":>11}{"model":>9}')
+          f'{"error":>8}{"exposed":>9} |{"(c)":>9}{"error":>8}{"alone":>9} |{"all-reduce":>11}{"model":>9}')
     with namespaces(), tempfile.TemporaryDirectory(prefix='reidsim-') as folder:
         for rate in args.rate_mbit:
             limit(rate)
             operations = run_ranks(pathlib.Path(folder), ['--steps', str(args.steps), *settings])
-            r = compare(operations, device, rate, slowdown)
-            slowdown = r['slowdown']
+            r = compare(operations, device, rate)
 
             def error(key):
                 return f'{(r[key] / r["reduced_s"] - 1) * 100:7.1f}%'
 
             print(f'{rate:8.0f}{r["plain_s"]:9.3f}{r["reduced_s"]:9.3f}{r["exposed_s"]:9.3f} |{r["a_s"]:9.3f}'
-                  f'{error("a_s")}{r["a_exposed_s"]:9.3f} |{r["b_s"]:9.3f}{error("b_s")} |{r["c_s"]:9.3f}'
-                  f'{error("c_s")} |{r["bare_s"]:11.3f}{r["bare_model_s"]:9.3f}   slowdown {slowdown:.3f}', flush=True)
+                  f'{error("a_s")}{r["a_exposed_s"]:9.3f} |{r["b_s"]:9.3f}{error("b_s")}{r["b_exposed_s"]:9.3f} |'
+                  f'{r["c_s"]:9.3f}{error("c_s")}{r["c_plain_s"]:9.3f} |{r["bare_s"]:11.3f}{r["bare_model_s"]:9.3f}',
+                  flush=True)
             if args.json:
                 with open(args.json, 'a', encoding='utf-8') as file:
                     file.write(json.dumps({'depth': args.depth, **r}) + '\n')

@@ -138,9 +138,9 @@ def ring(c, size):
 
 def tree(c, size):
     """Double binary tree over the nodes (Sanders, Speck, Träff 2009), a chain inside each, up and down, pipelined:
-    every node sends and receives the data twice. 0.9: NCCL's own correction (tuning.cc)."""
+    every node sends and receives the data twice. 0.9: NCCL's own correction (tuning.cc). In one node: the ring."""
     if c.nodes == 1:
-        return math.inf if c.ranks > 2 else ring(c, size)  # NCCL has no tree inside one NVSwitch that beats a ring
+        return ring(c, size)
     latency = 2 * ((c.ranks_per_node - 1) * c.tree_link_latency_s
                    + math.ceil(math.log2(c.nodes)) * c.tree_network_latency_s)
     return c.base_s + latency + 2 * size / (0.9 * slowest_link(c))
@@ -205,13 +205,14 @@ def overlap(compute, buckets, slowdown):
 
 
 def simulate(operations, compute, cluster, first_mb=1, bucket_mb=25, algorithm='auto', compress=False, slowdown=0.0,
-             cast_bytes_per_s=math.inf):
-    """Compression sends 2 bytes for 4; casting there and back moves 12 bytes per gradient through memory."""
+             cast_bytes_per_s=math.inf, costs=None):
+    """Compression sends 2 bytes for 4; casting there and back moves 12 bytes per gradient through memory. `costs`:
+    seconds of each bucket's all-reduce, in place of the model's."""
     ends = cut_buckets(operations, first_mb * MIB, bucket_mb * MIB)
     buckets, start = [], 0
     for end in ends:
         size = (end - start) * 4
-        cost = all_reduce_seconds(cluster, size / 2 if compress else size, algorithm)
+        cost = costs[len(buckets)] if costs else all_reduce_seconds(cluster, size / 2 if compress else size, algorithm)
         if compress and cluster.ranks > 1:
             cost += (end - start) * 12 / cast_bytes_per_s
         buckets.append((end, size, cost))
