@@ -267,6 +267,7 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
 
 static void free_all(reidd_daemon *daemon)
 {
+    reidd_api_fini(&daemon->api);
     reidd_store_close(daemon->store);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);

@@ -450,6 +450,12 @@ static reidd_job_view make_view(const reidd_manager *manager, const reidd_job *s
     return view;
 }
 
+bool reidd_manager_is_open(const reidd_manager *manager, const char *id)
+{
+    const reidd_active *active = reidd_active_find(manager, id);
+    return active && !reidd_state_is_final(active->job.state);
+}
+
 reid_status reidd_manager_view(reidd_manager *manager, const char *id, reidd_job_view *ret_view,
                                reid_error *err)
 {

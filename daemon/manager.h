@@ -107,6 +107,8 @@ void reidd_job_view_fini(reidd_job_view *view);
 /* By id, name or prefix; as reidd_store_job_find. */
 reid_status reidd_manager_find(reidd_manager *manager, const char *key, char ret_id[16],
                                reid_error *err);
+/* Whether the job is queued, paused or runs; false also for an id that nobody has. */
+bool reidd_manager_is_open(const reidd_manager *manager, const char *id);
 reid_status reidd_manager_view(reidd_manager *manager, const char *id, reidd_job_view *ret_view,
                                reid_error *err);
 /* Newest first. The views are freed after the callback. */

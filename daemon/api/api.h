@@ -19,6 +19,7 @@ typedef struct reidd_api {
     const char *node; /* host name */
     int64_t started_ms;
     struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
+    struct reidd_page *page;       /* the last one that went to a follower (metrics.c); or NULL */
     struct rank_link *rank0;       /* links of rank 0, newest first (link.c) */
 } reidd_api;
 
@@ -27,6 +28,9 @@ typedef struct reidd_api {
 reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid_error *err);
 /* RankService, for the private socket. */
 void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server);
+
+/* When the servers are gone. */
+void reidd_api_fini(reidd_api *api);
 
 /* The tables. */
 void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server);

@@ -29,6 +29,16 @@ typedef struct subscriber {
     REID_VEC(char *) names;
 } subscriber;
 
+/* All rows after (after_attempt, after_seq), as they were after `row_adds` rows had been stored. */
+typedef struct reidd_page {
+    char job_id[16];
+    uint64_t row_adds;
+    int after_attempt, attempt;
+    int64_t after_seq, seq;
+    size_t size;
+    uint8_t *bytes; /* a MetricsChunk; empty: there are no rows */
+} reidd_page;
+
 /* A part of the rows after the cursor. */
 typedef struct page {
     subscriber *s;
@@ -84,18 +94,77 @@ static bool read_row(int attempt, int64_t seq, const void *bytes, size_t size, v
     return true;
 }
 
+/* ---- pages for all ---- */
+
+static bool follows_all(const subscriber *s)
+{
+    return s->follow && s->caught_up && s->names.count == 0;
+}
+
+static void keep_page(const page *p)
+{
+    reidd_api *api = p->s->api;
+    if (!api->page)
+        api->page = reid_xcalloc(1, sizeof *api->page);
+    reidd_page *kept = api->page;
+    Reid__V1__MetricsChunk chunk = REID__V1__METRICS_CHUNK__INIT;
+    chunk.n_rows = p->rows.count;
+    chunk.rows = p->rows.items;
+    kept->size = protobuf_c_message_get_packed_size(&chunk.base);
+    kept->bytes = reid_xrealloc(kept->bytes, kept->size + 1);
+    protobuf_c_message_pack(&chunk.base, kept->bytes);
+    memcpy(kept->job_id, p->s->listener.job_id, sizeof kept->job_id);
+    kept->row_adds = reidd_store_row_adds(api->store);
+    kept->after_attempt = p->s->attempt;
+    kept->after_seq = p->s->seq;
+    kept->attempt = p->attempt;
+    kept->seq = p->seq;
+}
+
+/* The page for this subscriber, if it is the one that was kept; else NULL. */
+static const reidd_page *find_page(const subscriber *s)
+{
+    const reidd_page *kept = s->api->page;
+    bool same = kept && follows_all(s) && kept->after_seq == s->seq &&
+                kept->after_attempt == s->attempt &&
+                kept->row_adds == reidd_store_row_adds(s->api->store) &&
+                strcmp(kept->job_id, s->listener.job_id) == 0;
+    return same ? kept : NULL;
+}
+
+void reidd_api_fini(reidd_api *api)
+{
+    if (api->page)
+        free(api->page->bytes);
+    free(api->page);
+    api->page = NULL;
+}
+
+/* ---- sending ---- */
+
+static reid_status send_kept(subscriber *s, const reidd_page *kept)
+{
+    if (kept->size > 0)
+        REID_TRY(reid_rpc_call_send_packed(s->call, kept->bytes, kept->size));
+    s->attempt = kept->attempt;
+    s->seq = kept->seq;
+    return REID_OK;
+}
+
 /* Sends a page; moves the cursor when it has gone out. */
 static reid_status send_page(subscriber *s, const page *p)
 {
     bool last = !p->more && !s->caught_up;
+    if (follows_all(s) && !p->more) {
+        keep_page(p);
+        return send_kept(s, s->api->page);
+    }
     if (p->rows.count > 0 || last) {
         Reid__V1__MetricsChunk chunk = REID__V1__METRICS_CHUNK__INIT;
         chunk.n_rows = p->rows.count;
         chunk.rows = p->rows.items;
         chunk.caught_up = last;
-        reid_status status = reid_rpc_call_send(s->call, &chunk.base);
-        if (status != REID_OK)
-            return status;
+        REID_TRY(reid_rpc_call_send(s->call, &chunk.base));
     }
     s->caught_up = s->caught_up || last;
     s->attempt = p->attempt;
@@ -103,17 +172,13 @@ static reid_status send_page(subscriber *s, const page *p)
     return REID_OK;
 }
 
-/* *ret_more: there was more than one page. */
-static reid_status step(subscriber *s, bool *ret_more, reid_error *err)
+static reid_status read_and_send(subscriber *s, bool *ret_more, reid_error *err)
 {
     page p = {.s = s, .attempt = s->attempt, .seq = s->seq};
     reid_status status = reidd_store_row_each(s->api->store, s->listener.job_id, s->attempt, s->seq,
                                               read_row, &p, err);
-    if (status == REID_OK) {
+    if (status == REID_OK)
         status = send_page(s, &p);
-        if (status != REID_OK && status != REID_ERR_EXHAUSTED)
-            reid_fail(err, status, "the metrics cannot be sent");
-    }
     for (size_t i = 0; i < p.rows.count; i++)
         reid__v1__metric_row__free_unpacked(p.rows.items[i], NULL);
     reid_vec_fini(&p.rows);
@@ -121,9 +186,22 @@ static reid_status step(subscriber *s, bool *ret_more, reid_error *err)
     return status;
 }
 
+/* *ret_more: there was more than one page. */
+static reid_status step(subscriber *s, bool *ret_more, reid_error *err)
+{
+    const reidd_page *kept = find_page(s);
+    *ret_more = false;
+    reid_status status = kept ? send_kept(s, kept) : read_and_send(s, ret_more, err);
+    if (status != REID_OK && status != REID_ERR_EXHAUSTED && err->code == REID_OK)
+        reid_fail(err, status, "the metrics cannot be sent");
+    return status;
+}
+
 static bool has_ended(const subscriber *s)
 {
     reidd_job_view view = {0};
+    if (reidd_manager_is_open(s->api->manager, s->listener.job_id))
+        return false;
     if (reidd_manager_view(s->api->manager, s->listener.job_id, &view, NULL) != REID_OK)
         return true;
     bool final = reidd_state_is_final(view.job.state);

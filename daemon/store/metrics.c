@@ -13,7 +13,13 @@ reid_status reidd_store_row_add(reidd_store *store, const char *job_id, int atte
     sqlite3_bind_int(s, 2, attempt);
     sqlite3_bind_int64(s, 3, seq);
     sqlite3_bind_blob64(s, 4, row, size, SQLITE_STATIC);
+    store->row_adds++;
     return reidd_store_run(store, s, "add metrics to", err);
+}
+
+uint64_t reidd_store_row_adds(const reidd_store *store)
+{
+    return store->row_adds;
 }
 
 reid_status reidd_store_row_last(reidd_store *store, const char *job_id, int attempt,

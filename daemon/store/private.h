@@ -39,6 +39,7 @@ struct reidd_store {
     int schema;
     bool in_batch;
     bool full_sync;
+    uint64_t row_adds;
 };
 
 /* The sentence for a failed SQLite call: what was tried, the file, SQLite's words. */

@@ -98,6 +98,8 @@ reid_status reidd_store_row_add(reidd_store *store, const char *job_id, int atte
 /* The last row of an attempt; 0 when there is none. */
 reid_status reidd_store_row_last(reidd_store *store, const char *job_id, int attempt,
                                  int64_t *ret_seq, reid_error *err);
+/* Rises with every row that is added: what was read at the same count is not out of date. */
+uint64_t reidd_store_row_adds(const reidd_store *store);
 /* Calls `each` for the rows after the cursor (attempt, seq), in order, until it returns false. The
  * bytes are valid during the call only. */
 reid_status reidd_store_row_each(reidd_store *store, const char *job_id, int attempt, int64_t seq,

@@ -328,18 +328,37 @@ static void wake(reid_rpc_call *call)
     reid_rpc_wire_touch(&call->conn->wire);
 }
 
-reid_status reid_rpc_call_send(reid_rpc_call *call, const ProtobufCMessage *answer)
+static reid_status may_answer(const reid_rpc_call *call)
 {
     if (call->ended)
         return REID_ERR_CANCELLED;
-    REID_ASSERT(answer->descriptor == call->row->method->output);
-    if (one_answer(call) && call->answers > 0)
-        return REID_ERR_INVALID;
-    REID_TRY(reid_rpc_outbox_push(&call->outbox, answer, call->server->limits.max_message_bytes));
+    return one_answer(call) && call->answers > 0 ? REID_ERR_INVALID : REID_OK;
+}
+
+/* An answer was queued. */
+static void answered(reid_rpc_call *call)
+{
     call->answers++;
     if (!call->headers_sent)
         send_headers(call);
     wake(call);
+}
+
+reid_status reid_rpc_call_send(reid_rpc_call *call, const ProtobufCMessage *answer)
+{
+    REID_TRY(may_answer(call));
+    REID_ASSERT(answer->descriptor == call->row->method->output);
+    REID_TRY(reid_rpc_outbox_push(&call->outbox, answer, call->server->limits.max_message_bytes));
+    answered(call);
+    return REID_OK;
+}
+
+reid_status reid_rpc_call_send_packed(reid_rpc_call *call, const void *bytes, size_t size)
+{
+    REID_TRY(may_answer(call));
+    REID_TRY(reid_rpc_outbox_push_packed(&call->outbox, bytes, size,
+                                         call->server->limits.max_message_bytes));
+    answered(call);
     return REID_OK;
 }
 

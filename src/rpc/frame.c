@@ -121,10 +121,10 @@ static void note_level(reid_rpc_outbox *outbox)
         outbox->crossed = true;
 }
 
-reid_status reid_rpc_outbox_push(reid_rpc_outbox *outbox, const ProtobufCMessage *message,
-                                 size_t max_message_bytes)
+/* A chunk with room for a message of this size, at the end of the queue. */
+static reid_status append(reid_rpc_outbox *outbox, size_t size, size_t max_message_bytes,
+                          uint8_t **ret_message)
 {
-    size_t size = protobuf_c_message_get_packed_size(message);
     if (size > UINT32_MAX || (max_message_bytes > 0 && size > max_message_bytes))
         return REID_ERR_INVALID;
     size_t framed = size + HEAD_BYTES;
@@ -140,7 +140,6 @@ reid_status reid_rpc_outbox_push(reid_rpc_outbox *outbox, const ProtobufCMessage
     chunk->bytes[0] = 0;
     for (int i = 0; i < 4; i++)
         chunk->bytes[1 + i] = (uint8_t)(size >> (24 - 8 * i));
-    protobuf_c_message_pack(message, chunk->bytes + HEAD_BYTES);
     if (outbox->tail)
         outbox->tail->next = chunk;
     else
@@ -148,6 +147,26 @@ reid_status reid_rpc_outbox_push(reid_rpc_outbox *outbox, const ProtobufCMessage
     outbox->tail = chunk;
     outbox->bytes += framed;
     note_level(outbox);
+    *ret_message = chunk->bytes + HEAD_BYTES;
+    return REID_OK;
+}
+
+reid_status reid_rpc_outbox_push(reid_rpc_outbox *outbox, const ProtobufCMessage *message,
+                                 size_t max_message_bytes)
+{
+    uint8_t *bytes;
+    REID_TRY(
+        append(outbox, protobuf_c_message_get_packed_size(message), max_message_bytes, &bytes));
+    protobuf_c_message_pack(message, bytes);
+    return REID_OK;
+}
+
+reid_status reid_rpc_outbox_push_packed(reid_rpc_outbox *outbox, const void *bytes, size_t size,
+                                        size_t max_message_bytes)
+{
+    uint8_t *room;
+    REID_TRY(append(outbox, size, max_message_bytes, &room));
+    memcpy(room, bytes, size);
     return REID_OK;
 }
 

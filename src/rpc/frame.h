@@ -48,6 +48,9 @@ typedef struct reid_rpc_outbox {
 /* EXHAUSTED: full, or no memory. INVALID: larger than max_message_bytes (0: any size). */
 reid_status reid_rpc_outbox_push(reid_rpc_outbox *outbox, const ProtobufCMessage *message,
                                  size_t max_message_bytes);
+/* The same of a message that is packed already; the bytes are copied. */
+reid_status reid_rpc_outbox_push_packed(reid_rpc_outbox *outbox, const void *bytes, size_t size,
+                                        size_t max_message_bytes);
 /* Moves up to `size` bytes to `buffer`. */
 size_t reid_rpc_outbox_read(reid_rpc_outbox *outbox, uint8_t *buffer, size_t size);
 /* Whether there is room again after a lack of it; true once per lack. */

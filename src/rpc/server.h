@@ -154,6 +154,10 @@ size_t reid_rpc_server_calls(
  */
 reid_status reid_rpc_call_send(reid_rpc_call *call, const ProtobufCMessage *answer);
 
+/* The same of an answer that is packed already, for one that goes to many calls. The bytes are
+ * copied. */
+reid_status reid_rpc_call_send_packed(reid_rpc_call *call, const void *bytes, size_t size);
+
 /* Bytes queued and not yet handed to the connection. */
 size_t reid_rpc_call_queued(const reid_rpc_call *call);
 

@@ -137,6 +137,21 @@ static void outbox_keeps_its_limit(void **state)
     reid_rpc_outbox_fini(&outbox);
 }
 
+static void packed_messages_leave_like_others(void **state)
+{
+    reid_rpc_outbox outbox = {.max_bytes = 20};
+    uint8_t buffer[64];
+    assert_int_equal(reid_rpc_outbox_push_packed(&outbox, "12345", 5, 4), REID_ERR_INVALID);
+    assert_int_equal(reid_rpc_outbox_push_packed(&outbox, "12345", 5, 5), REID_OK);
+    assert_int_equal(reid_rpc_outbox_push_packed(&outbox, "", 0, 5), REID_OK);
+    assert_int_equal(reid_rpc_outbox_push_packed(&outbox, "1", 1, 5), REID_ERR_EXHAUSTED);
+    static const uint8_t framed[] = {0, 0, 0, 0, 5, '1', '2', '3', '4', '5', 0, 0, 0, 0, 0};
+    assert_int_equal(reid_rpc_outbox_read(&outbox, buffer, sizeof buffer), sizeof framed);
+    assert_memory_equal(buffer, framed, sizeof framed);
+    assert_true(reid_rpc_outbox_take_drain(&outbox));
+    reid_rpc_outbox_fini(&outbox);
+}
+
 static void unpacking_is_bounded(void **state)
 {
     /* 100,000 empty messages in two bytes each would take 5 MB. */
@@ -276,6 +291,7 @@ int main(void)
         cmocka_unit_test(messages_in_any_portions),
         cmocka_unit_test(memory_follows_what_came_not_what_was_announced),
         cmocka_unit_test(outbox_keeps_its_limit),
+        cmocka_unit_test(packed_messages_leave_like_others),
         cmocka_unit_test(unpacking_is_bounded),
         cmocka_unit_test(garbage_is_refused_or_understood),
         cmocka_unit_test(texts_are_utf8),
