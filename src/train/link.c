@@ -18,6 +18,7 @@
 #include "rpc/code.h"
 #include "rpc/text.h"
 #include "train/link_mail.h"
+#include "train/link_row.h"
 
 #define RECONNECT_MS 250
 #define TICK_MS 200 /* progress goes out at most this often */
@@ -51,6 +52,7 @@ struct reid_link {
     reid_record_file *spool;
     bool spool_failed;
     int64_t seq;
+    reid_link_row_buffer row;
 
     /* Under the mutex: what the stepping thread has said last. */
     pthread_mutex_t mutex;
@@ -520,6 +522,7 @@ static void free_link(reid_link *link)
         free(link->asked.items[i]);
     reid_vec_fini(&link->asked);
     reid_link_mail_free(link->mail);
+    reid_link_row_buffer_fini(&link->row);
     pthread_cond_destroy(&link->is_ready);
     free(link->failure);
     free(link);
@@ -566,39 +569,18 @@ void reid_link_row(reid_link *link, const reid_event_row *row)
 {
     if (link == NULL || link->spool == NULL || link->spool_failed || row->count == 0)
         return;
-    Reid__V1__MetricRow message = REID__V1__METRIC_ROW__INIT;
-    Reid__V1__Scalar *scalars = reid_xcalloc(row->count, sizeof *scalars);
-    Reid__V1__Scalar **pointers = reid_xcalloc(row->count, sizeof *pointers);
-    for (size_t i = 0; i < row->count; i++) {
-        reid__v1__scalar__init(&scalars[i]);
-        scalars[i].name = (char *)row->scalars[i].name;
-        scalars[i].value = row->scalars[i].value;
-        pointers[i] = &scalars[i];
-    }
-    message.attempt = link->env.attempt;
-    message.seq = link->seq + 1;
-    message.iteration = row->iter;
-    message.epoch = (int32_t)row->epoch;
-    message.wall_ms = reid_clock_wall_ms();
-    message.n_scalars = row->count;
-    message.scalars = pointers;
-    size_t size = reid__v1__metric_row__get_packed_size(&message);
-    uint8_t *bytes = reid_xmalloc(size + 1);
-    reid__v1__metric_row__pack(&message, bytes);
+    size_t size = reid_link_row_pack(&link->row, row, link->env.attempt, link->seq + 1);
     reid_error err = {0};
-    if (reid_record_file_append(link->spool, bytes, size, &err) != REID_OK) {
+    if (reid_record_file_append(link->spool, link->row.bytes, size, &err) != REID_OK) {
         reid_log_warn("scalars no longer reach reidd: %s", err.text);
         link->spool_failed = true;
-    } else {
-        link->seq++;
-        pthread_mutex_lock(&link->mutex);
-        link->last_seq = link->seq;
-        pthread_mutex_unlock(&link->mutex);
-        wake(link);
+        return;
     }
-    free(bytes);
-    free(pointers);
-    free(scalars);
+    link->seq++;
+    pthread_mutex_lock(&link->mutex);
+    link->last_seq = link->seq;
+    pthread_mutex_unlock(&link->mutex);
+    wake(link);
 }
 
 void reid_link_phase_set(reid_link *link, reid_link_phase phase)

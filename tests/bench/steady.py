@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+"""What a step costs besides computing, once it has settled: allocations, page faults, system calls.
+
+A training of 2 epochs is compared with one of 4 (24 steps each), so that start and end cancel out. Allocations are counted by a
+preloaded library (steady_counter.c), system calls by strace where it is installed and allowed. Fails when reid-train's own code
+allocates on the stepping thread in every step."""
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'integration'))
+import common  # noqa: E402
+
+COUNTER = common.BIN.parent / 'tests/steady_counter.so'
+STEPS_PER_EPOCH, SHORT, LONG = 24, 2, 4
+STEPS = STEPS_PER_EPOCH * (LONG - SHORT)
+CASE = ['SOLVER.IMS_PER_BATCH', '8', 'DATALOADER.NUM_INSTANCE', '4', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '1000',
+        'SOLVER.WARMUP_ITERS', '0', 'SEED', '1']
+# Of a step, on average. A log line every 20 steps takes some 25, so one allocation more in each step is too many.
+LIMIT = 1.8
+FAULTS = 20  # a step; queues of the loader settle
+# How a step waits for others; rare calls (a log line) are less than half a call a step.
+WAITING = {'futex', 'clock_nanosleep', 'sched_yield', 'restart_syscall'}
+
+
+class Steady(common.Case):
+    def counted(self, epochs, ranks):
+        """Rank 0's line of a training without a daemon."""
+        out = self.folder / f'steady-{epochs}.json'
+        out.unlink(missing_ok=True)
+        command = self.command(f'steady-{epochs}', *CASE, 'SOLVER.MAX_EPOCH', str(epochs), ranks=ranks)
+        env = {**self.environment(ranks), 'REID_STEADY_FILE': str(out), 'LD_PRELOAD': str(COUNTER), 'GOMP_SPINCOUNT': '1000'}
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return self.rank_line(out)
+
+    def rank_line(self, out):
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        return max((line for line in lines if line['program'] == 'reid-train'), key=lambda line: sum(line['own'].values()))
+
+    def counted_managed(self, epochs):
+        """Of a job of a daemon's."""
+        out = self.folder / f'managed-{epochs}.json'
+        os.environ |= {'REID_STEADY_FILE': str(out), 'LD_PRELOAD': str(COUNTER)}
+        try:
+            daemon = common.Daemon(self.folder / f'daemon-{epochs}', '--slots', '1')
+        finally:
+            del os.environ['REID_STEADY_FILE'], os.environ['LD_PRELOAD']
+        try:
+            done = daemon.ctl('submit', '--name', 'steady', common.CONFIG,
+                              *self.overrides(f'managed-{epochs}', *CASE, 'SOLVER.MAX_EPOCH', str(epochs)))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            daemon.wait_state('steady', ('SUCCEEDED',), 60)
+        finally:
+            daemon.stop()
+        return self.rank_line(out)
+
+    def per_step(self, kind, count):
+        short, long = count(SHORT), count(LONG)
+        module = {name: [(c - short['modules'].get(name, [0, 0])[k]) / STEPS for k, c in enumerate(counts)]
+                  for name, counts in long['modules'].items() if name}
+        own = {place: (n - short['own'].get(place, 0)) / STEPS for place, n in long['own'].items()}
+        faults = (long['faults'] - short['faults']) / STEPS
+        print(f'\n{kind}: {faults:.1f} page faults a step; allocations a step (stepping thread, others): '
+              + ', '.join(f'{name} {a:.2f} {b:.2f}' for name, (a, b) in sorted(module.items()) if a or b))
+        return module.get('reid-train', [0, 0])[0], {p: n for p, n in own.items() if n > 0.02}, faults
+
+    def check(self, kind, count):
+        allocations, own, faults = self.per_step(kind, count)
+        self.assertLess(allocations, LIMIT, f'allocations of reid-train by place in the program: {own}')
+        self.assertLess(faults, FAULTS)
+
+    def test_one_rank(self):
+        self.check('1 rank', lambda epochs: self.counted(epochs, 1))
+
+    @common.needs_mpi
+    def test_two_ranks(self):
+        self.check('2 ranks', lambda epochs: self.counted(epochs, 2))
+
+    def test_one_rank_with_a_daemon(self):
+        self.check('1 rank with a daemon', self.counted_managed)
+
+    def calls(self, epochs):
+        trace = self.folder / 'trace'
+        shutil.rmtree(trace, ignore_errors=True)
+        trace.mkdir()
+        command = ['strace', '-ff', '-o', str(trace / 't'), *self.command(f'calls-{epochs}', *CASE, 'SOLVER.MAX_EPOCH', str(epochs))]
+        done = subprocess.run(command, env={**self.environment(), 'GOMP_SPINCOUNT': '1000'}, capture_output=True, text=True, timeout=120)
+        if 'Operation not permitted' in done.stderr:
+            self.skipTest('strace is not allowed')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first = min(trace.iterdir(), key=lambda p: int(p.suffix[1:]))  # the main thread
+        return collections.Counter(m[1] for m in map(re.compile(r'(\w+)\(').match, first.read_text().splitlines()) if m)
+
+    @unittest.skipUnless(shutil.which('strace'), 'strace is not installed')
+    def test_system_calls_of_the_stepping_thread(self):
+        short, long = self.calls(SHORT), self.calls(LONG)
+        more = {name: (n - short[name]) / STEPS for name, n in long.items() if n != short[name]}
+        print('\nsystem calls a step on the stepping thread:', {name: round(n, 2) for name, n in more.items()})
+        self.assertEqual({name: n for name, n in more.items() if name not in WAITING and n >= 0.5}, {})
+
+
+if __name__ == '__main__':
+    common.main()
