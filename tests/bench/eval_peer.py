@@ -19,7 +19,7 @@ import torch.nn.functional as F
 parser = argparse.ArgumentParser()
 parser.add_argument('--data', required=True)
 parser.add_argument('--metric', default='cosine')
-for name, value in [('runs', 1), ('threads', 2)]:
+for name, value in [('runs', 1), ('threads', 2), ('rerank', 0)]:
     parser.add_argument('--' + name, type=int, default=value)
 args = parser.parse_args()
 torch.set_num_threads(args.threads)
@@ -61,8 +61,54 @@ def distances(query, gallery):
     return squares.sub_(multiply(query, gallery), alpha=2)
 
 
+def reciprocal(rank, i, k):
+    near = rank[i, :k + 1]
+    return near[np.where(rank[near, :k + 1] == i)[0]]
+
+
+def jaccard(query, gallery, k1=20, k2=6):
+    """fast-reid's steps, one image after the other over dense matrices; its search by faiss is one product and a top-k."""
+    features = torch.cat([query, gallery])
+    if args.metric == 'cosine':
+        features = F.normalize(features, p=2, dim=1)
+    count, queries = len(features), len(query)
+    squares = torch.pow(features, 2).sum(dim=1)
+    everything = (squares[:, None] + squares[None]).sub_(multiply(features, features), alpha=2)
+    rank = torch.topk(everything, k1, dim=1, largest=False).indices.numpy()
+    near = [reciprocal(rank, i, k1) for i in range(count)]
+    near_half = [reciprocal(rank, i, int(np.around(k1 / 2))) for i in range(count)]
+    v = np.zeros((count, count), np.float32)
+    for i in range(count):
+        members = near[i]
+        for candidate in near[i]:
+            its = near_half[candidate]
+            if len(np.intersect1d(its, near[i])) > 2 / 3 * len(its):
+                members = np.append(members, its)
+        members = np.unique(members)
+        x, y = features[i].unsqueeze(0), features[members]
+        distance = torch.pow(x, 2).sum(dim=1, keepdim=True) + torch.pow(y, 2).sum(dim=1, keepdim=True).t()
+        distance.sub_((x * y).sum(dim=1), alpha=2)
+        v[i, members] = F.softmax(-distance, dim=1).view(-1).numpy()
+    averaged = np.zeros_like(v)
+    for i in range(count):
+        averaged[i] = np.mean(v[rank[i, :k2]], axis=0)
+    v = averaged
+    with_column = [np.where(v[:, j] != 0)[0] for j in range(count)]
+    result = np.zeros((queries, count - queries), np.float32)
+    for i in range(queries):
+        shared = np.zeros((1, count), np.float32)
+        for j in np.where(v[i] != 0)[0]:
+            rows = with_column[j]
+            shared[0, rows] = shared[0, rows] + np.minimum(v[i, j], v[rows, j])
+        result[i] = (1 - shared / (2 - shared))[:, queries:]
+    result[result < 0] = 0
+    return result
+
+
 def evaluate(query, gallery, q_pids, g_pids, q_cams, g_cams, loop, max_rank=50):
     matrix = distances(query, gallery).numpy()
+    if args.rerank:
+        matrix = jaccard(query, gallery) * (1 - 0.3) + matrix * 0.3
     indices = np.argsort(matrix, axis=1)
     matches = (g_pids[indices] == q_pids[:, np.newaxis]).astype(np.int64)
     queries, images = matrix.shape

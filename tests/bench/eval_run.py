@@ -1,5 +1,5 @@
 """The benchmark `eval`: evaluation of Market-1501's size, bench_eval against fast-reid's way (eval_peer.py) on the same
-features. `evalsmall`: a quarter of the queries."""
+features. `evalsmall`: a quarter of the queries. `rerank`: with re-ranking, on as many images as the dense way takes."""
 import os
 import pathlib
 import tempfile
@@ -8,7 +8,8 @@ import turns
 
 HERE = pathlib.Path(__file__).parent
 SIZES = {'eval': ['--queries', 3368, '--gallery', 15913, '--dim', 2048],
-         'evalsmall': ['--queries', 842, '--gallery', 15913, '--dim', 2048]}
+         'evalsmall': ['--queries', 842, '--gallery', 15913, '--dim', 2048],
+         'rerank': ['--queries', 500, '--gallery', 3500, '--dim', 2048]}
 
 
 def compare(ours, theirs):
@@ -26,7 +27,7 @@ def run(name, build, rounds, threads):
         product, peer = build / 'tests/bench_eval', ['/usr/bin/python3', HERE / 'eval_peer.py']
         turns.subprocess.run([str(word) for word in [product, '--write', data, *SIZES[name]]], check=True)
         for metric in ('cosine', 'euclidean') if name == 'eval' else ('cosine',):
-            arguments = ['--data', data, '--threads', threads, '--metric', metric]
+            arguments = ['--data', data, '--threads', threads, '--metric', metric, '--rerank', int(name == 'rerank')]
             samples = turns.in_turns({'reidd': [product, *arguments], 'as fast-reid': [*peer, *arguments]}, rounds)
             figures[metric] = turns.table(f'{name}, {metric}, {threads} threads', samples,
                                           {'beyond MiB': lambda s: f'{s["last"]["beyond_mib"]:.0f}'})

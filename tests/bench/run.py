@@ -4,7 +4,7 @@
     tests/bench/run.sh [NAME ...] [--rounds N] [--json FILE]
 
 NAME: step50 (ResNet-50 256x128 batch 32), step18 (ResNet-18 128x64 batch 64), step18small (a quick look),
-step50bf16, step18bf16 (activations in bfloat16), eval, evalsmall (evaluation of Market-1501's size, eval_run.py),
+step50bf16, step18bf16 (activations in bfloat16), eval, evalsmall, rerank (evaluation of Market-1501's size, eval_run.py),
 data (files to augmented images, data_run.py), start (from submit to the first step, start_run.py),
 fanout, fanoutsmall (metrics to 1,000 subscribers, RPC calls, fanout_run.py).
 Peers: PyTorch as it runs by default, and tuned (channels_last, malloc on huge pages). Limit: bench_floor, the same
@@ -41,7 +41,7 @@ RUNNERS = {
     'PyTorch default': (['/usr/bin/python3', str(HERE / 'peer_step.py')], {}),
     'PyTorch tuned': (['/usr/bin/python3', str(HERE / 'peer_step.py'), '--channels-last'], TUNED),
 }
-OTHERS = {'data': data_run.run, 'eval': eval_run.run, 'evalsmall': eval_run.run, 'start': start_run.run,
+OTHERS = {'data': data_run.run, 'eval': eval_run.run, 'evalsmall': eval_run.run, 'rerank': eval_run.run, 'start': start_run.run,
           'fanout': fanout_run.run, 'fanoutsmall': fanout_run.run}
 
 
