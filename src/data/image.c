@@ -10,6 +10,10 @@
 #include "base/alloc.h"
 #include "data/image_codecs.h"
 
+/* libjpeg-turbo writes rows that are aligned for its vectors past the caches, and the resizing that
+ * follows at once would wait for memory. */
+#define OFF_ALIGNMENT sizeof(uint32_t)
+
 struct reid_image_decoder {
     reid_jpeg *jpeg;
     reid_image spare; /* the image before it is turned upright */
@@ -21,7 +25,7 @@ void reid_image_fini(reid_image *image)
 {
     if (!image)
         return;
-    free(image->pixels);
+    free(image->block);
     *image = (reid_image){0};
 }
 
@@ -37,11 +41,12 @@ reid_status reid_image_resize_buffer(reid_image *image, int64_t width, int64_t h
                          (long long)width, (long long)height, REID_IMAGE_MAX_PIXELS);
     size_t size = (size_t)width * (size_t)height * 4;
     if (size > image->capacity) {
-        uint8_t *pixels = reid_alloc_grow(NULL, size, 1);
-        if (!pixels)
+        uint8_t *block = reid_alloc_grow(NULL, size + OFF_ALIGNMENT, 1);
+        if (!block)
             return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for an image of %zu bytes", size);
-        free(image->pixels);
-        image->pixels = pixels;
+        free(image->block);
+        image->block = block;
+        image->pixels = block + OFF_ALIGNMENT;
         image->capacity = size;
     }
     image->width = (int)width;

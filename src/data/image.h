@@ -25,7 +25,8 @@
  * and again. */
 typedef struct reid_image {
     int width, height;
-    uint8_t *pixels;
+    uint8_t *pixels; /* within the block; aligned for 32-bit words */
+    void *block;
     size_t capacity; /* bytes */
 } reid_image;
 
