@@ -236,7 +236,7 @@ class Job:
             on_late=on_late, on_lost=on_lost, on_error=on_error, reason=reason))
         self.refresh()
         handle.start()
-        waits = self.state in (JobState.PENDING, JobState.STARTING)
+        waits = self.state in (JobState.PENDING, JobState.STARTING, JobState.PAUSED)
         if not waits and not (self.state == JobState.RUNNING and (self.progress.iteration == 0 or self.phase == JobPhase.LOADING)):
             handle.wait_attached()
         return handle

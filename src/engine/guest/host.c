@@ -292,13 +292,15 @@ static reid_guest_policy policy_of(const guest_slot *slot, reid_status status)
 static void note_failure(reid_guest_host *host, guest_slot *slot, reid_status status,
                          const char *sentence)
 {
-    if (status != slot->told) {
-        reid_log_warn("%s", sentence);
-        tell(host, slot->id, sentence);
-    }
+    bool news = status != slot->told;
     slot->told = status;
     free(slot->last_error);
     slot->last_error = reid_xstrdup(sentence);
+    if (!news)
+        return;
+    reid_log_warn("%s", sentence);
+    tell(host, slot->id, sentence);
+    tell(host, 0, NULL);
 }
 
 static reid_status fail_slot(reid_guest_host *host, guest_slot *slot, const reid_moment *moment,
