@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ask.h"
 #include "base/alloc.h"
 #include "base/file.h"
 #include "engine/control.h"
@@ -235,20 +236,7 @@ static void run_rank(reid_comm *comm, void *user)
 static void ask(run *all, const char *id, const char *kind, int64_t at_iter, const char *name,
                 const char *value)
 {
-    reid_control_request request = {
-        .id = reid_xstrdup(id),
-        .kind = reid_xstrdup(kind),
-        .at_iter = at_iter,
-        .wall_ms = 1,
-        .who = reid_xstrdup("alice"),
-        .reason = reid_xstrdup(""),
-        .settings = reid_xcalloc(1, sizeof(reid_control_setting)),
-        .setting_count = name != NULL,
-    };
-    if (name)
-        request.settings[0] = (reid_control_setting){reid_xstrdup(name), reid_xstrdup(value)};
-    reid_error err = {0};
-    reid_assert_ok(reid_control_queue_push(all->queue, &request, &err), &err);
+    test_ask(all->queue, id, kind, at_iter, name, value);
 }
 
 static int setup(void **state)
