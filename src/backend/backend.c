@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/module.h"
 #include "backend/op.h"
 #include "base/alloc.h"
 #include "base/str.h"
@@ -34,6 +35,31 @@ static int default_threads(void)
     return cores > 0 ? (int)cores : 1;
 }
 
+/* The device of "cuda" or "cuda:device"; NULL for another name. */
+static const char *device_of(const char *name, const char *module)
+{
+    size_t length = strlen(module);
+    if (strncmp(name, module, length) != 0)
+        return NULL;
+    return name[length] == ':' ? name + length + 1 : name[length] ? NULL : "";
+}
+
+static reid_status open_module(const char *name, const char *device, int threads,
+                               reid_backend **ret_backend, reid_error *err)
+{
+    const reid_module *module = NULL;
+    reid_backend *backend = NULL;
+    REID_TRY(reid_module_load(name, &module, err));
+    REID_TRY(module->open(device, threads, &backend, err));
+    if (backend->impl->abi != REID_BACKEND_ABI)
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "the module of backend '%s' has backend ABI %u, this program needs %u: "
+                         "install the two from one build",
+                         name, backend->impl->abi, REID_BACKEND_ABI);
+    *ret_backend = backend;
+    return REID_OK;
+}
+
 reid_status reid_backend_open(const char *name, int threads, reid_backend **ret_backend,
                               reid_error *err)
 {
@@ -43,43 +69,18 @@ reid_status reid_backend_open(const char *name, int threads, reid_backend **ret_
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (strcmp(table[i].name, name) == 0)
             return table[i].open(threads > 0 ? threads : default_threads(), ret_backend, err);
+    const char *device = device_of(name, "cuda");
+    if (device)
+        return open_module("cuda", device, threads > 0 ? threads : default_threads(), ret_backend,
+                           err);
     return reid_fail(err, REID_ERR_NOT_FOUND,
-                     "there is no backend named '%s'; this build has ref and cpu", name);
+                     "there is no backend named '%s'; there are ref, cpu and cuda[:device]", name);
 }
 
 void reid_backend_free(reid_backend *backend)
 {
     if (backend)
         backend->impl->free(backend);
-}
-
-void reid_backend_fini(reid_backend *backend)
-{
-    for (size_t i = 0; i < backend->layout_count; i++)
-        free(backend->layouts[i]);
-    free(backend->layouts);
-}
-
-const reid_layout *reid_layout_intern(reid_backend *backend, const reid_layout *proto, size_t size)
-{
-    for (size_t i = 0; i < backend->layout_count; i++)
-        if (memcmp(backend->layouts[i], proto, size) == 0)
-            return backend->layouts[i];
-    reid_layout *layout = reid_xmalloc(size);
-    memcpy(layout, proto, size);
-    backend->layouts =
-        reid_xrealloc(backend->layouts, (backend->layout_count + 1) * sizeof *backend->layouts);
-    backend->layouts[backend->layout_count++] = layout;
-    return layout;
-}
-
-const char *reid_op_kind_name(reid_op_kind kind)
-{
-    static const char *const kinds[REID_OP_KINDS] = {
-        "conv2d",          "batch_norm", "relu",          "add",     "max_pool",
-        "global_avg_pool", "linear",     "cross_entropy", "triplet", "accuracy",
-    };
-    return kind >= 0 && kind < REID_OP_KINDS ? kinds[kind] : "unknown";
 }
 
 const char *reid_backend_name(const reid_backend *backend)

@@ -1,10 +1,10 @@
 /* A device that computes: memory, copies, layouts, operations over flat ranges.
  *
- * Backends: "ref" (plain loops, the oracle of all tests) and "cpu" (oneDNN). Life:
- * reid_backend_open → params, plans → reid_backend_free last. Operations of a network are created
- * through backend/op.h by plans only.
+ * Backends: "ref" (plain loops, the oracle of all tests), "cpu" (oneDNN) and "cuda" (a module).
+ * Life: reid_backend_open → params, plans → reid_backend_free last. Operations of a network are
+ * created through backend/op.h by plans only.
  *
- * Memory from reid_backend_alloc is the backend's ("device") memory. Both of today's backends
+ * Memory from reid_backend_alloc is the backend's ("device") memory. "ref" and "cpu"
  * compute on the host, so their pointers may be read directly (reid_backend_is_host); code that
  * wants to run on any backend copies. Work may be queued; reid_backend_wait ends it. Copies out
  * wait for what they read. Threads: one at a time per backend.
@@ -31,7 +31,8 @@ typedef struct reid_layout {
     char text[64]; /* for people and hashes, such as "nChw16c" */
 } reid_layout;
 
-/* name: "ref", "cpu"; an unknown name is NOT_FOUND. threads: cores to compute with; 0 = as
+/* name: "ref", "cpu", "cuda" or "cuda:device" (backend/module.h; UNSUPPORTED where the module or
+ * its libraries are missing); an unknown name is NOT_FOUND. threads: cores to compute with; 0 = as
  * OMP_NUM_THREADS or all cores. */
 reid_status reid_backend_open(const char *name, int threads, reid_backend **ret_backend,
                               reid_error *err);
@@ -42,7 +43,7 @@ const char *reid_backend_version(const reid_backend *backend);
 int reid_backend_threads(const reid_backend *backend);
 bool reid_backend_is_host(const reid_backend *backend);
 bool reid_backend_supports(const reid_backend *backend, reid_dtype compute);
-/* Names of all backends of this build, in a NULL-terminated table. */
+/* Names of the backends that need no module, in a NULL-terminated table. */
 const char *const *reid_backend_names(void);
 
 void *reid_backend_alloc(reid_backend *backend,

@@ -1,9 +1,9 @@
-/* A backend that is a shared object of its own, opened when a job asks for it, so that hosts without
- * its libraries lose nothing.
+/* A backend that is a shared object of its own, opened when a job asks for it, so that hosts
+ * without its libraries lose nothing.
  *
- * libreid-NAME.so exports one symbol, reid_module_entry, which gives a reid_module. It is looked for
- * in the folder of $REID_MODULE_DIR if that is set, else in ../lib beside the program's folder. A
- * module is never closed. "cuda" is NVIDIA GPUs (src/backend/cuda): cuDNN, own kernels, NCCL.
+ * libreid-NAME.so exports one symbol, reid_module_entry, which gives a reid_module. It is looked
+ * for in the folder of $REID_MODULE_DIR if that is set, else in ../lib beside the program's folder.
+ * A module is never closed. "cuda" is NVIDIA GPUs (src/backend/cuda): cuDNN, own kernels, NCCL.
  */
 #ifndef REID_BACKEND_MODULE_H
 #define REID_BACKEND_MODULE_H

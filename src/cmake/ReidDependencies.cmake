@@ -48,10 +48,7 @@ if(NOT REID_MPI STREQUAL "OFF")
   endif()
 endif()
 
-set(REID_HAVE_CUDA FALSE)
-if(REID_CUDA STREQUAL "ON")
-  message(FATAL_ERROR "REID_CUDA=ON: the CUDA backend is not part of this version; use REID_CUDA=OFF or AUTO")
-endif()
+include(ReidCuda)
 
 find_package(Git QUIET)
 set(REID_REVISION "")

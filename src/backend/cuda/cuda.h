@@ -1,0 +1,161 @@
+/* Inside of the `cuda` backend: NVIDIA GPUs. Convolutions and linear layers by cuDNN's graph API,
+ * everything else by our own kernels (kernels.h).
+ *
+ * One compute stream per backend, non-blocking; never the default stream. Every call is queued on
+ * it; copies out and wait synchronise. The host never reads device memory. Layouts: 4-D
+ * activations NHWC (f32 or bf16), weights of convolutions KRSC f32, all else dense. Parameters,
+ * gradients and the optimizers' state are f32; with bf16 compute an operation casts its weights.
+ * Everything is deterministic: no float atomics, no engine of cuDNN that says it is not.
+ *
+ * A planned device ("cuda:sm_90") has no stream and no handle: operations are set up by the same
+ * code against a description of the GPU, nothing can be allocated or run. Set-up functions
+ * therefore make no call of the CUDA runtime; bind, forward and backward may.
+ */
+#ifndef REID_BACKEND_CUDA_CUDA_H
+#define REID_BACKEND_CUDA_CUDA_H
+
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+#include "backend/op.h"
+
+/* What the code paths and the roofline need to know of a GPU. */
+typedef struct cuda_gpu {
+    int sm; /* 80, 90, 100, 120 … */
+    int multiprocessors;
+    size_t shared_bytes; /* of one block, opted in */
+    size_t memory_bytes;
+    char name[256];
+} cuda_gpu;
+
+typedef enum cuda_kind { CUDA_DENSE, CUDA_NHWC, CUDA_KRSC } cuda_kind;
+
+typedef struct cuda_layout {
+    reid_layout base;
+    cuda_kind kind;
+} cuda_layout;
+
+struct cuda_dnn_plan;
+
+typedef struct cuda_staging {
+    void *host; /* pinned, CUDA_STAGING_BYTES */
+    cudaEvent_t done;
+    bool busy;
+} cuda_staging;
+
+#define CUDA_STAGING_BYTES ((size_t)4 << 20)
+
+typedef struct cuda_backend {
+    reid_backend base;
+    int device; /* -1: planned */
+    cuda_gpu gpu;
+    bool tf32;           /* f32 products may be rounded to tf32 (REID_CUDA_TF32=1) */
+    cudaStream_t stream; /* the compute stream */
+    cudnnHandle_t dnn;
+    cudnnBackendDescriptor_t properties; /* of a planned device */
+    struct cuda_dnn_plan *plans;         /* list; cache of cuDNN's plans */
+    cuda_staging in[2], out[2];
+    reid_error failed; /* first failure of a call that cannot report it */
+    char version[384];
+} cuda_backend;
+
+static inline bool cuda_is_planned(const cuda_backend *backend)
+{
+    return backend->device < 0;
+}
+
+static inline cuda_backend *cuda_of(const reid_op *op)
+{
+    return (cuda_backend *)op->backend;
+}
+
+static inline cuda_kind cuda_kind_of(const reid_layout *layout)
+{
+    return ((const cuda_layout *)layout)->kind;
+}
+
+/* REID_OK, or a sentence: "what: what CUDA says". Lost devices are UNAVAILABLE, memory is
+ * EXHAUSTED, the rest INTERNAL. `what` is a noun phrase: "forward of max_pool". */
+reid_status cuda_check(reid_error *err, cudaError_t result, const char *what);
+reid_status cuda_dnn_check(reid_error *err, cudnnStatus_t result, const char *what);
+/* For calls without a status: keeps the first failure, which the next operation reports. */
+void cuda_note(cuda_backend *backend, cudaError_t result, const char *what);
+/* The failure noted, if any. */
+reid_status cuda_noted(cuda_backend *backend, reid_error *err);
+
+#define CUDA_TRY(call)                                                                             \
+    do {                                                                                           \
+        cudaError_t cuda_try_result = (call);                                                      \
+        if (cuda_try_result != cudaSuccess)                                                        \
+            return cuda_check(err, cuda_try_result, #call);                                        \
+    } while (0)
+#define DNN_TRY(call)                                                                              \
+    do {                                                                                           \
+        cudnnStatus_t dnn_try_result = (call);                                                     \
+        if (dnn_try_result != CUDNN_STATUS_SUCCESS)                                                \
+            return cuda_dnn_check(err, dnn_try_result, #call);                                     \
+    } while (0)
+
+/* cuda_backend.c: `open` of the module. */
+reid_status cuda_backend_open(const char *device, int threads, reid_backend **ret_backend,
+                              reid_error *err);
+
+/* cuda_device.c: which GPU, real or planned, `device` names. */
+reid_status cuda_device_choose(const char *device, int *ret_device, cuda_gpu *ret_gpu,
+                               reid_error *err);
+/* Description of a planned GPU for cuDNN; caller frees. */
+char *cuda_device_json(const cuda_gpu *gpu);
+
+/* cuda_memory.c: slots of the impl table. */
+void *cuda_alloc(reid_backend *backend, size_t bytes);
+void cuda_release(reid_backend *backend, void *memory, size_t bytes);
+void cuda_copy_in(reid_backend *backend, void *device, const void *host, size_t bytes);
+void cuda_copy_out(reid_backend *backend, void *host, const void *device, size_t bytes);
+void cuda_zero(reid_backend *backend, void *device, size_t bytes);
+void cuda_wait(reid_backend *backend);
+reid_status cuda_memory_init(cuda_backend *backend, reid_error *err);
+void cuda_memory_fini(cuda_backend *backend);
+
+/* cuda_layout.c */
+const reid_layout *cuda_activation_layout(reid_backend *backend, reid_role role,
+                                          const reid_shape *shape, reid_dtype dtype);
+const reid_layout *cuda_layout_new(cuda_backend *backend, cuda_kind kind, const reid_shape *shape,
+                                   reid_dtype dtype);
+void cuda_from_plain(reid_backend *backend, const reid_layout *layout, const float *plain,
+                     void *device);
+void cuda_to_plain(reid_backend *backend, const reid_layout *layout, const void *device,
+                   float *ret_plain);
+
+/* Kinds that are not there yet are NULL and refused by op_new. */
+#define CUDA_LATER __attribute__((weak, visibility("hidden")))
+/* Operations of cuDNN allocate the op because theirs is larger. */
+CUDA_LATER reid_status cuda_conv_new(cuda_backend *backend, const reid_op_desc *desc,
+                                     reid_op **ret_op, reid_error *err);
+CUDA_LATER reid_status cuda_linear_new(cuda_backend *backend, const reid_op_desc *desc,
+                                       reid_op **ret_op, reid_error *err);
+/* Set-up of operations of our own: fills op->impl and the answers. impl->free is
+ * cuda_op_free where nothing else is owned. */
+void cuda_op_free(reid_op *op);
+CUDA_LATER void cuda_norm_setup(reid_op *op); /* 4-D and rows */
+CUDA_LATER void cuda_relu_setup(reid_op *op);
+CUDA_LATER void cuda_add_setup(reid_op *op);
+CUDA_LATER void cuda_max_pool_setup(reid_op *op);
+CUDA_LATER void cuda_avg_pool_setup(reid_op *op);
+CUDA_LATER void cuda_cross_entropy_setup(reid_op *op);
+CUDA_LATER void cuda_triplet_setup(reid_op *op);
+CUDA_LATER void cuda_accuracy_setup(reid_op *op);
+
+/* cuda_update.c: slots of the impl table. */
+CUDA_LATER void cuda_accumulate(reid_backend *backend, const reid_layout *layout, void *sum,
+                                const void *addend);
+CUDA_LATER void cuda_adam(reid_backend *backend, const reid_adam *args, float *value,
+                          const float *grad, float *m, float *v, float *max_v, size_t count);
+CUDA_LATER void cuda_sgd(reid_backend *backend, const reid_sgd *args, float *value,
+                         const float *grad, float *momentum_buffer, size_t count);
+CUDA_LATER double cuda_sum_squares(reid_backend *backend, const float *data, size_t count);
+CUDA_LATER void cuda_scale(reid_backend *backend, float *data, float factor, size_t count);
+
+/* comm/nccl: module symbols by name, NULL when unknown. */
+CUDA_LATER void *reid_nccl_symbol(const char *name);
+
+#endif
