@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/flight.h"
 #include "base/hash.h"
 #include "base/str.h"
 #include "comm/comm_impl.h"
@@ -87,12 +88,34 @@ void reid_comm_set_phase(reid_comm *comm, const char *phase, double timeout_s)
     comm->timeout_s = timeout_s > 0 ? timeout_s : comm->default_timeout_s;
 }
 
+reid_status reid_comm_record(reid_comm *comm, const char *folder, reid_error *err)
+{
+    REID_ASSERT(!comm->flight);
+    if (comm->size == 1)
+        return REID_OK;
+    return reid_flight_open(folder, comm->impl->name, comm->rank, comm->size, &comm->flight, err);
+}
+
+reid_status reid_comm_check(reid_comm *comm, reid_error *err)
+{
+    return comm->impl->check ? comm->impl->check(comm, err) : REID_OK;
+}
+
+bool reid_comm_work_times(reid_comm *comm, reid_comm_work *work)
+{
+    return comm->impl->times ? comm->impl->times(comm, work) : work->done;
+}
+
 /* ---- calls ---- */
 
 static void submit(reid_comm *comm, reid_comm_work *work)
 {
+    size_t bytes = work->kind == REID_COMM_ALLREDUCE ? work->count * sizeof(float) : work->bytes;
     memcpy(work->phase, comm->phase, sizeof work->phase);
     work->timeout_s = comm->timeout_s;
+    work->flight = comm->flight;
+    work->flight_call = reid_flight_queue(comm->flight, reid_comm_kind_name(work->kind),
+                                          work->phase, work->bucket, bytes);
     comm->impl->submit(comm, work);
 }
 
@@ -105,6 +128,7 @@ static reid_comm_work *new_call(reid_comm *comm, reid_comm_kind kind)
     memset(comm->call, 0, sizeof *comm->call);
     comm->call->kind = kind;
     comm->call->divisor = 1.0f;
+    comm->call->bucket = -1;
     return comm->call;
 }
 

@@ -30,6 +30,7 @@
 #include "base/status.h"
 
 struct reid_comm_impl;
+struct reid_flight;
 
 typedef struct reid_comm {
     const struct reid_comm_impl *impl;
@@ -37,7 +38,9 @@ typedef struct reid_comm {
     int size;
     int local_rank; /* among the ranks of this node */
     int local_size;
+    bool device; /* data are device memory and calls are queued on the device (comm/nccl.h) */
     /* private */
+    struct reid_flight *flight;  /* NULL: none */
     struct reid_comm_work *call; /* the blocking call under way */
     char phase[32];
     double timeout_s, default_timeout_s;
@@ -80,6 +83,15 @@ void reid_comm_free(reid_comm *comm);
  * deadline of the calls that follow; timeout_s ≤ 0 goes back to that of the options. */
 void reid_comm_set_phase(reid_comm *comm, const char *phase, double timeout_s);
 
+/* Keeps a record of the calls from now on in folder/rank-N.mpi (base/flight.h); it is removed when
+ * the communicator ends well. Does nothing for a world of one. */
+reid_status reid_comm_record(reid_comm *comm, const char *folder, reid_error *err);
+
+/* On a device, where calls return before they are done: the sentence that broke the communicator,
+ * also one that came after the last call. What the device computes after a failure is not defined,
+ * so ask before its memory is saved or shown, and after a wait for the device. Elsewhere ok. */
+reid_status reid_comm_check(reid_comm *comm, reid_error *err);
+
 reid_status reid_comm_barrier(reid_comm *comm, reid_error *err);
 /* `data` of rank `root` to all ranks. */
 reid_status reid_comm_broadcast(reid_comm *comm, void *data, size_t bytes, int root,
@@ -101,8 +113,10 @@ _Noreturn void reid_comm_abort(reid_comm *comm, int code);
 
 /* ---- an all-reduce in the background (used by the reducer) ---- */
 
-/* Owned by the caller, in place until the wait returns. Times are reid_clock_seconds. */
+/* Owned by the caller, in place until the wait returns. Times are reid_clock_seconds; those of a
+ * device are known after reid_comm_work_times only. */
 typedef struct reid_comm_work {
+    int bucket; /* for the flight recorder; set by the caller of reid_comm_allreduce_start */
     double queued_s, started_s;
     double arrived_s; /* the first data of every other rank were here: before it this rank waited
                          for others */
@@ -119,14 +133,22 @@ typedef struct reid_comm_work {
     reid_status status;
     reid_error err;
     struct reid_comm_work *next;
+    struct reid_flight *flight;
+    uint64_t flight_call;
+    double exposed_s; /* device: how long the computation stood still for it */
+    void *device;     /* events of a device; of the communicator */
 } reid_comm_work;
 
 /* data[i] = (Σ over ranks of data[i]) / divisor. `data` must not be touched until the wait. Does
  * not allocate. */
 void reid_comm_allreduce_start(reid_comm *comm, float *data, size_t count, float divisor,
                                reid_comm_work *work);
-/* Ok at once for work that was never started. */
+/* Ok at once for work that was never started. On a device: what is queued from now on comes after
+ * it; the host does not wait. */
 reid_status reid_comm_work_wait(reid_comm *comm, reid_comm_work *work, reid_error *err);
+/* Fills in the times of work that was waited for. False while a device has not done it, or when it
+ * is not known. Does not block. */
+bool reid_comm_work_times(reid_comm *comm, reid_comm_work *work);
 
 /* ---- helpers made of the above ---- */
 

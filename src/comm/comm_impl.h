@@ -1,5 +1,5 @@
-/* What an implementation of reid_comm provides. All slots must exist. Calls come with size > 1 or
- * for a world of one alike. */
+/* What an implementation of reid_comm provides. All slots must exist unless said otherwise. Calls
+ * come with size > 1 or for a world of one alike. */
 #ifndef REID_COMM_COMM_IMPL_H
 #define REID_COMM_COMM_IMPL_H
 
@@ -34,7 +34,10 @@ typedef struct reid_comm_impl {
     void (*wait)(reid_comm *comm, reid_comm_work *work);
     const char *(*library)(const reid_comm *comm);
     void (*abort)(reid_comm *comm, int code); /* does not return */
-    void (*free)(reid_comm *comm);            /* comm->call too */
+    void (*free)(reid_comm *comm);            /* comm->call and the flight recorder too */
+    /* Devices only, else NULL: see reid_comm_check and reid_comm_work_times. */
+    reid_status (*check)(reid_comm *comm, reid_error *err);
+    bool (*times)(reid_comm *comm, reid_comm_work *work);
 } reid_comm_impl;
 
 #endif

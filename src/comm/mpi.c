@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/flight.h"
 #include "base/log.h"
 #include "comm/comm_impl.h"
 #include "comm/launch.h"
@@ -639,6 +640,7 @@ static void mpi_free(reid_comm *comm)
     reid_comm_worker_fini(&c->worker);
     if (broken) /* open requests still know these addresses */
         return;
+    reid_flight_close(comm->flight, true);
     for (int i = 0; i < DEPTH; i++) {
         batch_fini(&c->collect[i]);
         batch_fini(&c->spread[i]);

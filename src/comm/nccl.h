@@ -22,7 +22,7 @@ typedef enum reid_comm_compression {
 typedef struct reid_nccl_options {
     double timeout_s; /* deadline of each collective; ≤ 0: that of `control` */
     reid_comm_compression compression;
-    size_t max_bytes; /* largest all-reduce; sizes the buffer for compressed gradients */
+    size_t max_bytes;        /* largest all-reduce; sizes the buffer for compressed gradients */
     const char *flight_path; /* flight recorder's file (comm/flight.h); NULL: none */
 } reid_nccl_options;
 

@@ -82,6 +82,8 @@ reid_status reid_reducer_new(reid_comm *comm, float *grad, size_t total,
     r->total = total;
     r->buckets = reid_xcalloc(range_count, sizeof *r->buckets);
     cut(r, range_offsets, range_count, first, bytes);
+    for (size_t i = 0; i < r->bucket_count; i++)
+        r->buckets[i].work.bucket = (int)i;
     *ret_reducer = r;
     return REID_OK;
 }
@@ -99,12 +101,36 @@ void reid_reducer_free(reid_reducer *reducer)
     free(reducer);
 }
 
+static void add_up(reid_reducer *r)
+{
+    r->stats = (reid_reducer_stats){
+        .buckets = r->bucket_count, .bytes = r->total * sizeof(float), .device = r->comm->device};
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        const reid_comm_work *work = &r->buckets[i].work;
+        r->stats.total_s += work->done_s - work->started_s;
+        r->stats.others_s += work->arrived_s - work->started_s;
+        r->stats.exposed_s += work->exposed_s;
+    }
+}
+
+/* The device is behind the host: what it has done by now is a step before the last. */
+static void take_device_times(reid_reducer *r)
+{
+    bool known = true;
+    for (size_t i = 0; i < r->bucket_count; i++)
+        known = reid_comm_work_times(r->comm, &r->buckets[i].work) && known;
+    if (known)
+        add_up(r);
+}
+
 void reid_reducer_begin(reid_reducer *reducer, bool skip)
 {
     REID_ASSERT(!reducer->active);
     reducer->active = !skip && reducer->comm->size > 1;
     reducer->next = 0;
     reducer->ready_end = 0;
+    if (reducer->active && reducer->comm->device)
+        take_device_times(reducer);
 }
 
 static void start_bucket(reid_reducer *r)
@@ -133,8 +159,6 @@ static reid_status wait_all(reid_reducer *r, reid_error *err)
         reid_status one = reid_comm_work_wait(r->comm, work, err);
         if (status == REID_OK)
             status = one;
-        r->stats.total_s += work->done_s - work->started_s;
-        r->stats.others_s += work->arrived_s - work->started_s;
     }
     return status;
 }
@@ -142,7 +166,8 @@ static reid_status wait_all(reid_reducer *r, reid_error *err)
 reid_status reid_reducer_finish(reid_reducer *reducer, reid_error *err)
 {
     reid_reducer *r = reducer;
-    r->stats = (reid_reducer_stats){0};
+    if (!r->active || !r->comm->device)
+        r->stats = (reid_reducer_stats){0};
     if (!r->active)
         return REID_OK;
     double start_s = reid_clock_seconds();
@@ -150,9 +175,10 @@ reid_status reid_reducer_finish(reid_reducer *reducer, reid_error *err)
         start_bucket(r);
     r->active = false;
     reid_status status = wait_all(r, err);
-    r->stats.exposed_s = reid_clock_seconds() - start_s;
-    r->stats.buckets = r->bucket_count;
-    r->stats.bytes = r->total * sizeof(float);
+    if (!r->comm->device) {
+        add_up(r);
+        r->stats.exposed_s = reid_clock_seconds() - start_s;
+    }
     return status;
 }
 

@@ -11,6 +11,9 @@
  * reid_reducer_finish, after which the buffer holds the average over the ranks, the same bits on
  * each. With one rank all of it does nothing. No allocation in a step. Called from the stepping
  * thread.
+ *
+ * With a communicator of a device (comm/nccl.h) the gradients are device memory, everything is
+ * queued, and "after reid_reducer_finish" means what is queued after it; the host does not wait.
  */
 #ifndef REID_COMM_REDUCER_H
 #define REID_COMM_REDUCER_H
@@ -35,6 +38,7 @@ typedef struct reid_reducer_stats {
     double others_s;  /* part of total_s spent waiting for the first data of other ranks */
     size_t buckets;
     size_t bytes; /* of gradients */
+    bool device;  /* measured on the device, of a step or two before the last finished one */
 } reid_reducer_stats;
 
 /* `grad` [total] f32 stays the caller's and outlives the reducer. `range_offsets` holds

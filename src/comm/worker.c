@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/flight.h"
 #include "comm/comm_impl.h"
 
 #define DEFAULT_GRACE_S 5.0
@@ -23,6 +24,8 @@
 static void finish_work(reid_comm_worker *w, reid_comm_work *work, reid_status status,
                         const reid_error *err)
 {
+    if (status == REID_OK || status == REID_ERR_EXHAUSTED) /* else it shows as never ended */
+        reid_flight_end(work->flight, work->flight_call);
     work->status = status;
     work->err = *err;
     work->done_s = reid_clock_seconds();
@@ -47,6 +50,7 @@ static void run_one(reid_comm_worker *w, reid_comm_work *work,
 {
     reid_error err = {0};
     work->started_s = work->arrived_s = reid_clock_seconds();
+    reid_flight_start(work->flight, work->flight_call);
     w->current = work;
     pthread_mutex_unlock(&w->lock);
     reid_status status = run ? run(w->user, work, &err) : w->impl->open(w->user, &err);

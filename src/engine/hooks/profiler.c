@@ -100,7 +100,7 @@ static void add_buckets(reid_profiler *profiler)
     reid_reducer_stats stats = {0};
     if (reducer)
         reid_reducer_last_stats(reducer, &stats);
-    if (stats.buckets > 0)
+    if (stats.buckets > 0 && !stats.device)
         add_span(profiler, REID_PROFILE_STEP, "wait for gradients",
                  profiler->backward_end_s - stats.exposed_s, profiler->backward_end_s);
     for (size_t i = 0; reducer && i < reid_reducer_bucket_count(reducer); i++) {
