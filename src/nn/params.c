@@ -150,12 +150,14 @@ static size_t buffer_floats(const reid_param_buffer *buffer)
     return buffer->rank ? round_floats((size_t)buffer->shape[0] * sizeof(float)) : ALIGN_FLOATS;
 }
 
-static reid_status allocate(reid_params *p, reid_error *err)
+static reid_status allocate(reid_params *p, const reid_params_options *options, reid_error *err)
 {
     size_t floats = 0;
     for (size_t i = 0; i < p->buffer_count; i++)
         floats += buffer_floats(&p->buffers[i]);
     p->buffer_bytes = floats * sizeof(float);
+    if (options->plan_only)
+        return REID_OK;
     p->value = reid_backend_alloc(p->backend, p->total * sizeof(float));
     p->grad = reid_backend_alloc(p->backend, p->total * sizeof(float));
     p->buffer_memory = reid_backend_alloc(p->backend, p->buffer_bytes);
@@ -192,7 +194,7 @@ reid_status reid_params_new(const reid_graph *training_graph, reid_backend *back
     reid_status status = collect(p, training_graph, options, err);
     if (status == REID_OK) {
         place(p, training_graph);
-        status = allocate(p, err);
+        status = allocate(p, options, err);
     }
     if (status != REID_OK) {
         reid_params_free(p);

@@ -62,6 +62,7 @@ typedef struct reid_params_options {
     reid_dtype compute;           /* REID_F32 (or REID_BF16 where the backend has it) */
     reid_convolution convolution; /* AUTO: Winograd where it pays, by a fixed rule of shapes or, in
                                      plans, as measured; DIRECT: never */
+    bool plan_only; /* offsets and sizes only: value, grad and the buffers' data stay NULL */
 } reid_params_options;
 
 /* `backend` must outlive the result. options may be NULL. */

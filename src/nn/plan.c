@@ -40,18 +40,9 @@ static reid_status bind(reid_plan *plan, reid_plan_node *node, reid_error *err)
     return node->op->impl->bind ? node->op->impl->bind(node->op, err) : REID_OK;
 }
 
-static reid_status build(reid_plan *plan, const reid_graph *g, reid_error *err)
+/* Takes the arena and gives every operation its addresses. */
+static reid_status place(reid_plan *plan, reid_error *err)
 {
-    REID_TRY(reid_graph_check(g, err));
-    if (!reid_backend_supports(plan->backend, plan->options.compute))
-        return reid_fail(err, REID_ERR_UNSUPPORTED,
-                         "backend '%s' cannot compute in %s on this machine",
-                         reid_backend_name(plan->backend), reid_dtype_name(plan->options.compute));
-    if (plan->backend->impl->begin)
-        plan->backend->impl->begin(plan->backend);
-    REID_TRY(reid_plan_fuse(plan, g, err));
-    REID_TRY(reid_plan_create_ops(plan, err));
-    REID_TRY(reid_plan_schedule(plan, err));
     plan->arena = reid_backend_alloc(plan->backend, plan->arena_bytes);
     if (!plan->arena)
         return reid_fail(err, REID_ERR_EXHAUSTED,
@@ -59,6 +50,34 @@ static reid_status build(reid_plan *plan, const reid_graph *g, reid_error *err)
                          (plan->arena_bytes >> 20) + 1);
     for (size_t i = 0; i < plan->nodes.count; i++)
         REID_TRY(bind(plan, &plan->nodes.items[i], err));
+    return REID_OK;
+}
+
+static reid_status check_runs(const reid_plan *plan, reid_error *err)
+{
+    return plan->options.plan_only
+               ? reid_fail(err, REID_ERR_PRECONDITION,
+                           "this plan was made to be looked at; it has no memory to run in")
+               : REID_OK;
+}
+
+static reid_status build(reid_plan *plan, const reid_graph *g, reid_error *err)
+{
+    REID_TRY(reid_graph_check(g, err));
+    if (!reid_backend_supports(plan->backend, plan->options.compute))
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "backend '%s' cannot compute in %s on this machine",
+                         reid_backend_name(plan->backend), reid_dtype_name(plan->options.compute));
+    if (!plan->options.plan_only && !plan->params->value)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "a plan that runs needs parameters that were not made with plan_only");
+    if (plan->backend->impl->begin)
+        plan->backend->impl->begin(plan->backend);
+    REID_TRY(reid_plan_fuse(plan, g, err));
+    REID_TRY(reid_plan_create_ops(plan, err));
+    REID_TRY(reid_plan_schedule(plan, err));
+    if (!plan->options.plan_only)
+        REID_TRY(place(plan, err));
     char *text = reid_plan_text(plan, true);
     plan->hash = reid_hash64(text, strlen(text), 0);
     free(text);
@@ -123,6 +142,7 @@ reid_status reid_plan_upload(reid_plan *plan, reid_value input, const void *host
                 plan->values[input].input != REID_INPUT_NONE);
     const reid_plan_value *value = &plan->values[input];
     size_t count = reid_shape_count(&value->layout->shape);
+    REID_TRY(check_runs(plan, err));
     if (bytes != count * 4)
         return reid_fail(err, REID_ERR_INVALID,
                          "an input of the plan takes %zu bytes, but %zu were given", count * 4,
@@ -193,6 +213,7 @@ static reid_status run_forward(reid_plan *plan, reid_plan_node *node, reid_error
 
 reid_status reid_plan_forward(reid_plan *plan, reid_error *err)
 {
+    REID_TRY(check_runs(plan, err));
     if (plan->backend->impl->begin)
         plan->backend->impl->begin(plan->backend);
     for (size_t i = 0; i < plan->nodes.count; i++) {
@@ -243,6 +264,7 @@ static reid_status run_step(reid_plan *plan, const reid_backward_step *step, rei
 reid_status reid_plan_backward(reid_plan *plan, reid_grad_ready *ready, void *user, reid_error *err)
 {
     REID_ASSERT(plan->options.training);
+    REID_TRY(check_runs(plan, err));
     if (!plan->forward_done)
         return reid_fail(err, REID_ERR_PRECONDITION, "backward needs a forward before it");
     if (plan->backend->impl->begin)

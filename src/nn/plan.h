@@ -26,6 +26,7 @@ typedef struct reid_plan_options {
                                      Training plans only, until reid_plan_new returns */
     bool profile;                 /* reid_plan_summary also lists the time of each call */
     bool no_fusion;               /* one call per graph operation; for tests */
+    bool plan_only; /* takes no device memory: the plan can be looked at, not run. Params as well */
 } reid_plan_options;
 
 /* Fails with INVALID (the graph, or parameters that do not fit it), UNSUPPORTED (compute type) or
@@ -34,7 +35,8 @@ reid_status reid_plan_new(const reid_graph *g, reid_backend *backend, reid_param
                           const reid_plan_options *options, reid_plan **ret_plan, reid_error *err);
 void reid_plan_free(reid_plan *plan);
 
-/* Fills an input: f32 [N,C,H,W] for images, i32 [N] for labels, plain layout. `bytes` must be
+/* The running calls below are a PRECONDITION failure for a plan of plan_only.
+ * Fills an input: f32 [N,C,H,W] for images, i32 [N] for labels, plain layout. `bytes` must be
  * exact; a label out of range is INVALID. */
 reid_status reid_plan_upload(reid_plan *plan, reid_value input, const void *host, size_t bytes,
                              reid_error *err);
@@ -95,6 +97,19 @@ typedef struct reid_plan_stats {
     size_t weight_reorders;     /* layout changes of weights in a step */
 } reid_plan_stats;
 reid_plan_stats reid_plan_get_stats(const reid_plan *plan);
+
+/* What fills the arena at the moment when most of it is alive, in bytes by what it is for. */
+typedef struct reid_plan_memory {
+    size_t inputs;      /* images and labels */
+    size_t activations; /* results of operations that are still to be read */
+    size_t gradients;   /* of activations */
+    size_t workspace;   /* kept by operations from forward to backward */
+    size_t scratch;     /* of one operation at a time */
+    size_t total;       /* of these: live_peak_bytes */
+    const char *where;  /* the operation that runs then; backward if `backward` */
+    bool backward;
+} reid_plan_memory;
+reid_plan_memory reid_plan_get_memory(const reid_plan *plan);
 char *reid_plan_summary(const reid_plan *plan); /* several lines; caller frees */
 
 #endif

@@ -17,10 +17,13 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
+#include "base/str.h"
 #include "comm/reducer.h"
-#include "cost.h"
 #include "modeling/model.h"
+#include "nn/plan_cost.h"
+#include "nn/plan_impl.h"
 #include "solver/optimizer.h"
 
 enum { INSTANCES = 4, MAX_STEPS = 100, BARE_ROUNDS = 3 };
@@ -298,6 +301,55 @@ static void write_text(reid_json_writer *w, const char *key, const char *value)
     reid_json_string(w, value);
 }
 
+static void write_part(reid_json_writer *w, const reid_cost_part *part)
+{
+    const struct {
+        const char *key;
+        double value;
+    } rows[] = {
+        {"flops", part->flops},
+        {"activation_read", part->activation_read},
+        {"activation_written", part->activation_written},
+        {"other_read", part->other_read},
+        {"other_written", part->other_written},
+    };
+    reid_json_object(w);
+    reid_json_key(w, "pass");
+    reid_json_string(w, part->name);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        reid_json_key(w, rows[i].key);
+        reid_json_int(w, (int64_t)rows[i].value);
+    }
+    reid_json_end_object(w);
+}
+
+static void write_call(reid_json_writer *w, const reid_cost_call *call, bool backward,
+                       double seconds)
+{
+    reid_json_object(w);
+    reid_json_key(w, "name");
+    reid_json_string(w, call->name);
+    reid_json_key(w, "kind");
+    reid_json_string(w, call->kind);
+    reid_json_key(w, "kernels");
+    reid_json_string(w, call->kernels);
+    if (backward) {
+        reid_json_key(w, "ready_end");
+        reid_json_int(w, (int64_t)call->ready_end);
+    }
+    if (seconds >= 0) {
+        reid_json_key(w, "seconds");
+        reid_json_double(w, seconds);
+    }
+    reid_json_key(w, "parts");
+    reid_json_array(w);
+    for (size_t p = 0; p < call->part_count; p++)
+        write_part(w, &call->parts[p]);
+    reid_json_end_array(w);
+    reid_json_end_object(w);
+    reid_str_add_char(w->out, '\n');
+}
+
 static void write_calls(reid_json_writer *w, program *p, bool backward)
 {
     size_t forward_calls = p->plan->nodes.count, steps = (size_t)p->steps;
@@ -305,9 +357,10 @@ static void write_calls(reid_json_writer *w, program *p, bool backward)
     reid_json_key(w, backward ? "backward" : "forward");
     reid_json_array(w);
     for (size_t i = 0; i < count; i++) {
-        cost_call call = backward ? cost_of_backward(p->plan, i) : cost_of_forward(p->plan, i);
+        reid_cost_call call =
+            backward ? reid_plan_cost_backward(p->plan, i) : reid_plan_cost_forward(p->plan, i);
         double *s = steps ? p->times.call_s + (backward ? forward_calls + i : i) * steps : NULL;
-        cost_write(w, &call, backward, s ? median(s, steps) : -1);
+        write_call(w, &call, backward, s ? median(s, steps) : -1);
     }
     reid_json_end_array(w);
 }

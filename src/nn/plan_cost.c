@@ -1,4 +1,6 @@
-#include "cost.h"
+#include "nn/plan_cost.h"
+
+#include "nn/plan_impl.h"
 
 static double count_of(const reid_layout *layout)
 {
@@ -10,19 +12,20 @@ static bool is_activation(const reid_plan *plan, const reid_layout *layout)
     return layout->shape.rank == 4 && layout->dtype == plan->options.compute;
 }
 
-static void reads(const reid_plan *plan, cost_part *part, const reid_layout *layout, double times)
+static void reads(const reid_plan *plan, reid_cost_part *part, const reid_layout *layout,
+                  double times)
 {
     double *bytes = is_activation(plan, layout) ? &part->activation_read : &part->other_read;
     *bytes += times * (double)layout->bytes;
 }
 
-static void writes(const reid_plan *plan, cost_part *part, const reid_layout *layout)
+static void writes(const reid_plan *plan, reid_cost_part *part, const reid_layout *layout)
 {
     double *bytes = is_activation(plan, layout) ? &part->activation_written : &part->other_written;
     *bytes += (double)layout->bytes;
 }
 
-static void reads_param(cost_part *part, const reid_op_desc *d, int k)
+static void reads_param(reid_cost_part *part, const reid_op_desc *d, int k)
 {
     part->other_read += (double)d->param[k]->bytes;
 }
@@ -66,15 +69,15 @@ static double forward_flops(const reid_op_desc *d)
     }
 }
 
-cost_call cost_of_forward(const reid_plan *plan, size_t index)
+reid_cost_call reid_plan_cost_forward(const reid_plan *plan, size_t index)
 {
     const reid_plan_node *node = &plan->nodes.items[index];
     const reid_op_desc *d = &node->desc;
-    cost_call call = {.name = node->name,
-                      .kind = reid_op_kind_name(d->kind),
-                      .kernels = node->op->kernels,
-                      .part_count = 1};
-    cost_part *part = &call.parts[0];
+    reid_cost_call call = {.name = node->name,
+                           .kind = reid_op_kind_name(d->kind),
+                           .kernels = node->op->kernels,
+                           .part_count = 1};
+    reid_cost_part *part = &call.parts[0];
     part->name = "forward";
     part->flops = forward_flops(d);
     for (int k = 0; k < d->input_count; k++)
@@ -86,15 +89,16 @@ cost_call cost_of_forward(const reid_plan *plan, size_t index)
     return call;
 }
 
-static void reads_output_grad(const reid_plan *plan, const reid_plan_node *node, cost_part *part,
-                              double times)
+static void reads_output_grad(const reid_plan *plan, const reid_plan_node *node,
+                              reid_cost_part *part, double times)
 {
     for (int p = 0; p < REID_OP_GRAD_PARTS; p++)
         if (node->output_grad[p] != REID_BUFFER_NONE)
             reads(plan, part, node->desc.output, times);
 }
 
-static void writes_input_grads(const reid_plan *plan, const reid_plan_node *node, cost_part *part)
+static void writes_input_grads(const reid_plan *plan, const reid_plan_node *node,
+                               reid_cost_part *part)
 {
     for (int k = 0; k < node->desc.input_count; k++)
         if (node->input_grad[k] != REID_BUFFER_NONE &&
@@ -102,7 +106,7 @@ static void writes_input_grads(const reid_plan *plan, const reid_plan_node *node
             writes(plan, part, node->desc.input[k]);
 }
 
-static void writes_param_grads(const reid_op_desc *d, cost_part *part)
+static void writes_param_grads(const reid_op_desc *d, reid_cost_part *part)
 {
     for (int k = 0; k < d->param_count; k++)
         if (d->param_grad[k])
@@ -111,11 +115,12 @@ static void writes_param_grads(const reid_op_desc *d, cost_part *part)
 
 /* Convolutions and products: gradient of the weights from input and output gradient, then gradient
  * of the input from weights and output gradient. */
-static void product_backward(const reid_plan *plan, const reid_plan_node *node, cost_call *call)
+static void product_backward(const reid_plan *plan, const reid_plan_node *node,
+                             reid_cost_call *call)
 {
     const reid_op_desc *d = &node->desc;
     if (d->param_grad[0]) {
-        cost_part *part = &call->parts[call->part_count++];
+        reid_cost_part *part = &call->parts[call->part_count++];
         part->name = "params";
         part->flops = product_flops(d);
         reads(plan, part, d->input[0], 1);
@@ -123,7 +128,7 @@ static void product_backward(const reid_plan *plan, const reid_plan_node *node, 
         writes_param_grads(d, part);
     }
     if (d->input_grad[0]) {
-        cost_part *part = &call->parts[call->part_count++];
+        reid_cost_part *part = &call->parts[call->part_count++];
         part->name = "inputs";
         part->flops = product_flops(d);
         reads_output_grad(plan, node, part, 1);
@@ -133,11 +138,11 @@ static void product_backward(const reid_plan *plan, const reid_plan_node *node, 
 }
 
 /* All others: one pass, but batch norm reads twice, once for its two sums. */
-static void pass_backward(const reid_plan *plan, const reid_plan_node *node, cost_call *call)
+static void pass_backward(const reid_plan *plan, const reid_plan_node *node, reid_cost_call *call)
 {
     const reid_op_desc *d = &node->desc;
     bool norm = d->kind == REID_OP_BATCH_NORM;
-    cost_part *part = &call->parts[call->part_count++];
+    reid_cost_part *part = &call->parts[call->part_count++];
     part->name = "gradient";
     part->flops = norm ? count_of(d->input[0]) * (10.0 + d->relu) : forward_flops(d);
     for (int k = 0; k < d->input_count; k++)
@@ -154,13 +159,14 @@ static void pass_backward(const reid_plan *plan, const reid_plan_node *node, cos
 }
 
 /* As plan.c's add_up: a copy clears the sum first. */
-static void sum_backward(const reid_plan *plan, const reid_backward_step *step, cost_call *call)
+static void sum_backward(const reid_plan *plan, const reid_backward_step *step,
+                         reid_cost_call *call)
 {
     bool copy = step->kind == REID_STEP_COPY;
     call->name = copy ? "copy gradient" : "add gradient";
     call->kind = "accumulate";
     call->kernels = "";
-    cost_part *part = &call->parts[call->part_count++];
+    reid_cost_part *part = &call->parts[call->part_count++];
     part->name = "gradient";
     part->flops = count_of(step->layout);
     reads(plan, part, step->layout, 2);
@@ -169,10 +175,10 @@ static void sum_backward(const reid_plan *plan, const reid_backward_step *step, 
         writes(plan, part, step->layout);
 }
 
-cost_call cost_of_backward(const reid_plan *plan, size_t index)
+reid_cost_call reid_plan_cost_backward(const reid_plan *plan, size_t index)
 {
     const reid_backward_step *step = &plan->steps.items[index];
-    cost_call call = {.ready_end = step->ready_end};
+    reid_cost_call call = {.ready_end = step->ready_end};
     if (step->kind != REID_STEP_NODE) {
         sum_backward(plan, step, &call);
         return call;
@@ -186,52 +192,4 @@ cost_call cost_of_backward(const reid_plan *plan, size_t index)
     else
         pass_backward(plan, node, &call);
     return call;
-}
-
-static void write_part(reid_json_writer *w, const cost_part *part)
-{
-    const struct {
-        const char *key;
-        double value;
-    } rows[] = {
-        {"flops", part->flops},
-        {"activation_read", part->activation_read},
-        {"activation_written", part->activation_written},
-        {"other_read", part->other_read},
-        {"other_written", part->other_written},
-    };
-    reid_json_object(w);
-    reid_json_key(w, "pass");
-    reid_json_string(w, part->name);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        reid_json_key(w, rows[i].key);
-        reid_json_int(w, (int64_t)rows[i].value);
-    }
-    reid_json_end_object(w);
-}
-
-void cost_write(reid_json_writer *w, const cost_call *call, bool backward, double seconds)
-{
-    reid_json_object(w);
-    reid_json_key(w, "name");
-    reid_json_string(w, call->name);
-    reid_json_key(w, "kind");
-    reid_json_string(w, call->kind);
-    reid_json_key(w, "kernels");
-    reid_json_string(w, call->kernels);
-    if (backward) {
-        reid_json_key(w, "ready_end");
-        reid_json_int(w, (int64_t)call->ready_end);
-    }
-    if (seconds >= 0) {
-        reid_json_key(w, "seconds");
-        reid_json_double(w, seconds);
-    }
-    reid_json_key(w, "parts");
-    reid_json_array(w);
-    for (size_t p = 0; p < call->part_count; p++)
-        write_part(w, &call->parts[p]);
-    reid_json_end_array(w);
-    reid_json_end_object(w);
-    reid_str_add_char(w->out, '\n');
 }
