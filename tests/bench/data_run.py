@@ -38,4 +38,9 @@ def run(name, build, rounds, threads):
             figures[f'{height}x{width}'] = turns.table(
                 title, samples, {'images/s': lambda s: f'{FILES / min(s["seconds"]):.0f}',
                                  'by CPU': lambda s: f'{FILES / min(s["cpu_seconds"]):.0f}'})
+            ratio = figures[f'{height}x{width}']['PIL, torchvision']
+            # The target is of small files; for larger ones most of the time is libjpeg-turbo's on both sides.
+            target = 8 if height == 128 else None
+            figures[f'{height}x{width}']['ratios'] = [turns.judge('PIL, torchvision / reidd', ratio['ratio'], '>=', target),
+                                                      turns.judge('the same by CPU time', ratio['cpu_ratio'], '', None)]
     return figures

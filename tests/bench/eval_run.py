@@ -38,4 +38,9 @@ def run(name, build, rounds, threads):
             for runner, s in samples.items():
                 figures[metric][runner]['beyond_mib'] = s['last']['beyond_mib']
             figures[metric]['difference'] = {'scores': scores, 'cmc': cmc}
+            target = {'eval': 7, 'rerank': 5}.get(name)
+            figures[metric]['ratios'] = [
+                turns.judge('as fast-reid / reidd', figures[metric]['as fast-reid']['ratio'], '>=', target),
+                turns.judge('MiB beyond the features', figures[metric]['reidd']['beyond_mib'], '<=', 300),
+                turns.judge('difference of CMC', cmc, '<=', 0)]
     return figures

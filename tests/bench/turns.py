@@ -7,6 +7,16 @@ import statistics
 import subprocess
 
 
+def judge(what, value, sense, target, minima=None):
+    """Prints a figure with its target (sense '<=' or '>='; target None: there is none) and returns both for the JSON.
+    minima: the same figure from the best instead of the median samples, where it exists."""
+    met = None if target is None else bool(value <= target if sense == '<=' else value >= target)
+    aim = '' if target is None else f'target {"≤" if sense == "<=" else "≥"} {target:g}: {"met" if met else "MISSED"}'
+    best = '' if minima is None else f'({minima:.3f} by minima)'
+    print(f'  {what + ":":44}{value:10.3f}  {best:20}{aim}'.rstrip())
+    return {'what': what, 'value': value, 'by_minima': minima, 'sense': sense, 'target': target, 'met': met}
+
+
 def run_one(command):
     out = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
     return json.loads(out.stdout.splitlines()[-1])
