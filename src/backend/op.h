@@ -5,6 +5,10 @@
  * impl->op_new lets the backend choose kernels and say what it needs (workspace, scratch, which
  * inputs must live until backward) → the plan places everything in its arena → impl->bind gives the
  * addresses, once → forward and backward are called every step.
+ *
+ * What backward reads of forward may have been dropped after forward and computed anew, by
+ * impl->recompute of the operation that had made it, in another place: backward finds it through
+ * saved_input and saved_output, never through input and output.
  */
 #ifndef REID_BACKEND_OP_H
 #define REID_BACKEND_OP_H
@@ -77,8 +81,12 @@ typedef struct reid_op_desc {
 
 /* Addresses in device memory; those that do not apply are NULL. */
 typedef struct reid_op_buffers {
-    const void *input[REID_OP_INPUTS];
-    void *output;
+    const void *input[REID_OP_INPUTS]; /* forward only */
+    void *output;                      /* forward only */
+    /* For backward and recompute: where the inputs and the output are then; the same places as in
+     * forward when they were kept. */
+    const void *saved_input[REID_OP_INPUTS];
+    void *saved_output;
     const void *output_grad[REID_OP_GRAD_PARTS]; /* the gradient is the sum of those not NULL; [0]
                                                     is never NULL in backward */
     void *input_grad[REID_OP_INPUTS];            /* overwritten */
@@ -104,6 +112,11 @@ typedef struct reid_op_impl {
     /* Gradients of inputs. NULL: none (ADD without ReLU passes its gradient through; the plan does
      * that itself). */
     reid_status (*backward_inputs)(reid_op *op, reid_error *err);
+    /* Forward's output once more, the same bits, from all of saved_input to saved_output: between
+     * forward and backward, with what forward left in the workspace, which stays as it is; no state
+     * changes. Only where that is much cheaper than the rest of the network. NULL: cannot, the plan
+     * keeps the output where backward needs it. */
+    reid_status (*recompute)(reid_op *op, reid_error *err);
 } reid_op_impl;
 
 struct reid_op {
@@ -132,7 +145,7 @@ typedef enum reid_role {
     REID_ROLE_IMAGES, /* a graph input that only convolutions read */
 } reid_role;
 
-#define REID_BACKEND_ABI 2u
+#define REID_BACKEND_ABI 3u
 
 typedef struct reid_backend_impl {
     uint32_t abi; /* REID_BACKEND_ABI; a module of another ABI is refused */

@@ -19,8 +19,8 @@ static reid_status bind(reid_plan *plan, reid_plan_node *node, reid_error *err)
     reid_op_buffers *b = &node->op->buffers;
     reid_params *params = plan->params;
     for (int k = 0; k < node->desc.input_count; k++)
-        b->input[k] = place_of(plan, plan->values[node->input[k]].buffer);
-    b->output = place_of(plan, plan->values[node->output].buffer);
+        b->input[k] = b->saved_input[k] = place_of(plan, plan->values[node->input[k]].buffer);
+    b->output = b->saved_output = place_of(plan, plan->values[node->output].buffer);
     for (int k = 0; k < REID_OP_GRAD_PARTS; k++)
         b->output_grad[k] = place_of(plan, node->output_grad[k]);
     for (int k = 0; k < REID_OP_INPUTS; k++)

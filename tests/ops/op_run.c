@@ -189,14 +189,14 @@ static void allocate(op_run *run)
     reid_op_buffers *b = &op->buffers;
     for (int k = 0; k < d->input_count; k++) {
         run->input[k] = plain_new(reid_shape_count(&d->input[k]->shape));
-        b->input[k] = device_new(run, d->input[k]->bytes);
+        b->input[k] = b->saved_input[k] = device_new(run, d->input[k]->bytes);
         if (d->input_grad[k]) {
             run->input_grad[k] = plain_new(run->input[k].count);
             b->input_grad[k] = k && op->equal_grads ? NULL : device_new(run, d->input[k]->bytes);
         }
     }
     run->output = plain_new(reid_shape_count(&d->output->shape));
-    b->output = device_new(run, d->output->bytes);
+    b->output = b->saved_output = device_new(run, d->output->bytes);
     for (int k = 0; k < (run->row->flags & OP_CASE_TWO ? 2 : 1); k++) {
         run->output_grad[k] = plain_new(run->output.count);
         b->output_grad[k] = device_new(run, d->output->bytes);

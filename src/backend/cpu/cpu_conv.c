@@ -343,8 +343,8 @@ static reid_status conv_bind(reid_op *op, reid_error *err)
         REID_TRY(bind_pass(backend, conv, &conv->weights, &conv->weights_reorder, &m.weights,
                            b->param_grad[0], dnnl_query_diff_weights_md, DNNL_ARG_DIFF_WEIGHTS,
                            err));
-        REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_SRC, &m.source, (void *)b->input[0],
-                              err));
+        REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_SRC, &m.source,
+                              (void *)b->saved_input[0], err));
         REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_DIFF_DST, &m.target,
                               (void *)b->output_grad[0], err));
         if (bias)
@@ -408,8 +408,11 @@ bool cpu_conv_is_winograd(const reid_op *op, reid_op_pass pass)
 reid_status cpu_conv_new(cpu_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                          reid_error *err)
 {
-    static const reid_op_impl impl = {conv_free, conv_bind, conv_forward, conv_backward_params,
-                                      conv_backward_inputs};
+    static const reid_op_impl impl = {.free = conv_free,
+                                      .bind = conv_bind,
+                                      .forward = conv_forward,
+                                      .backward_params = conv_backward_params,
+                                      .backward_inputs = conv_backward_inputs};
     cpu_conv *conv = reid_xcalloc(1, sizeof *conv);
     conv->op.impl = &impl;
     conv->op.backend = &backend->base;

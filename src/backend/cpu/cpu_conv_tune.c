@@ -43,8 +43,8 @@ static size_t lay_out(trial *t)
     const reid_op_desc *d = &t->op->desc;
     reid_op_buffers *b = &t->op->buffers;
     size_t used = 0;
-    b->input[0] = take(t, &used, d->input[0]->bytes);
-    b->output = take(t, &used, d->output->bytes);
+    b->input[0] = b->saved_input[0] = take(t, &used, d->input[0]->bytes);
+    b->output = b->saved_output = take(t, &used, d->output->bytes);
     b->output_grad[0] = take(t, &used, d->output->bytes);
     if (d->input_grad[0])
         b->input_grad[0] = take(t, &used, d->input[0]->bytes);

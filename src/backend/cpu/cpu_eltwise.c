@@ -25,16 +25,25 @@ static void *to(const reid_layout *layout, void *base, int64_t number)
     return (char *)base + number * (int64_t)reid_dtype_size(layout->dtype);
 }
 
-static reid_status relu_forward(reid_op *op, reid_error *err)
+static reid_status relu(const reid_op *op, const void *x, void *y)
 {
     const reid_layout *l = op->desc.output;
     int64_t count = count_of(l);
     const cpu_kernels *k = kernels_of(op, l);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += CPU_PIECE)
-        k->relu(at(l, op->buffers.input[0], i), to(l, op->buffers.output, i),
-                REID_MIN(CPU_PIECE, count - i));
+        k->relu(at(l, x, i), to(l, y, i), REID_MIN(CPU_PIECE, count - i));
     return REID_OK;
+}
+
+static reid_status relu_forward(reid_op *op, reid_error *err)
+{
+    return relu(op, op->buffers.input[0], op->buffers.output);
+}
+
+static reid_status relu_recompute(reid_op *op, reid_error *err)
+{
+    return relu(op, op->buffers.saved_input[0], op->buffers.saved_output);
 }
 
 static reid_status masked_backward(reid_op *op, reid_error *err)
@@ -45,14 +54,17 @@ static reid_status masked_backward(reid_op *op, reid_error *err)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += CPU_PIECE)
         k->masked_sum(at(l, op->buffers.output_grad[0], i), at(l, op->buffers.output_grad[1], i),
-                      at(l, op->buffers.output, i), to(l, op->buffers.input_grad[0], i),
+                      at(l, op->buffers.saved_output, i), to(l, op->buffers.input_grad[0], i),
                       REID_MIN(CPU_PIECE, count - i));
     return REID_OK;
 }
 
 void cpu_relu_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, relu_forward, NULL, masked_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = relu_forward,
+                                      .backward_inputs = masked_backward,
+                                      .recompute = relu_recompute};
     op->impl = &impl;
     op->grad_parts = 2;
     op->grad_over_grad[0] = true;
@@ -61,23 +73,37 @@ void cpu_relu_setup(reid_op *op)
     snprintf(op->kernels, sizeof op->kernels, "flat");
 }
 
-static reid_status add_forward(reid_op *op, reid_error *err)
+static reid_status add(const reid_op *op, const void *a, const void *b, void *y)
 {
     const reid_layout *l = op->desc.output;
     int64_t count = count_of(l);
     const cpu_kernels *k = kernels_of(op, l);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += CPU_PIECE)
-        k->add(at(l, op->buffers.input[0], i), at(l, op->buffers.input[1], i),
-               to(l, op->buffers.output, i), REID_MIN(CPU_PIECE, count - i), op->desc.relu);
+        k->add(at(l, a, i), at(l, b, i), to(l, y, i), REID_MIN(CPU_PIECE, count - i),
+               op->desc.relu);
     return REID_OK;
+}
+
+static reid_status add_forward(reid_op *op, reid_error *err)
+{
+    return add(op, op->buffers.input[0], op->buffers.input[1], op->buffers.output);
+}
+
+static reid_status add_recompute(reid_op *op, reid_error *err)
+{
+    return add(op, op->buffers.saved_input[0], op->buffers.saved_input[1],
+               op->buffers.saved_output);
 }
 
 void cpu_add_setup(reid_op *op)
 {
-    static const reid_op_impl plain = {reid_ref_op_free, NULL, add_forward, NULL, NULL};
-    static const reid_op_impl with_relu = {reid_ref_op_free, NULL, add_forward, NULL,
-                                           masked_backward};
+    static const reid_op_impl plain = {
+        .free = reid_ref_op_free, .forward = add_forward, .recompute = add_recompute};
+    static const reid_op_impl with_relu = {.free = reid_ref_op_free,
+                                           .forward = add_forward,
+                                           .backward_inputs = masked_backward,
+                                           .recompute = add_recompute};
     op->impl = op->desc.relu ? &with_relu : &plain;
     op->grad_parts = 2;
     op->grad_over_grad[0] = true;
@@ -143,8 +169,9 @@ static reid_status max_pool_backward(reid_op *op, reid_error *err)
 
 void cpu_max_pool_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, max_pool_forward, NULL,
-                                      max_pool_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = max_pool_forward,
+                                      .backward_inputs = max_pool_backward};
     op->impl = &impl;
     op->grad_parts = 2;
     op->workspace_bytes = op->desc.training ? (size_t)count_of(op->desc.output) : 0;
@@ -187,8 +214,9 @@ static reid_status avg_pool_backward(reid_op *op, reid_error *err)
 
 void cpu_avg_pool_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, avg_pool_forward, NULL,
-                                      avg_pool_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = avg_pool_forward,
+                                      .backward_inputs = avg_pool_backward};
     op->impl = &impl;
     op->grad_parts = 2;
     snprintf(op->kernels, sizeof op->kernels, "planes");

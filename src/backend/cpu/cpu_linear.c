@@ -99,7 +99,7 @@ static reid_status linear_bind(reid_op *op, reid_error *err)
     if (linear->weights.pd) {
         REID_TRY(bind_call(op, &linear->weights, err));
         REID_TRY(cpu_call_arg(backend, &linear->weights, DNNL_ARG_SRC, &m.source,
-                              (void *)b->input[0], err));
+                              (void *)b->saved_input[0], err));
         REID_TRY(cpu_call_arg(backend, &linear->weights, DNNL_ARG_DIFF_WEIGHTS, &m.weights,
                               b->param_grad[0], err));
         REID_TRY(cpu_call_arg(backend, &linear->weights, DNNL_ARG_DIFF_DST, &m.target, dy, err));
@@ -169,8 +169,11 @@ static void linear_free(reid_op *op)
 reid_status cpu_linear_new(cpu_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                            reid_error *err)
 {
-    static const reid_op_impl impl = {linear_free, linear_bind, linear_forward,
-                                      linear_backward_params, linear_backward_inputs};
+    static const reid_op_impl impl = {.free = linear_free,
+                                      .bind = linear_bind,
+                                      .forward = linear_forward,
+                                      .backward_params = linear_backward_params,
+                                      .backward_inputs = linear_backward_inputs};
     cpu_linear *linear = reid_xcalloc(1, sizeof *linear);
     reid_op *op = &linear->op;
     op->impl = &impl;

@@ -38,13 +38,14 @@ static const void *at(const reid_op *op, const void *base, int64_t number)
                 : NULL;
 }
 
-/* The plane of image n, block b. */
-static cpu_norm_plane plane_of(const reid_op *op, const norm_space *s, int64_t plane)
+/* The plane of image n, block b; input: forward's or the saved ones. */
+static cpu_norm_plane plane_of(const reid_op *op, const norm_space *s,
+                               const void *const input[REID_OP_INPUTS], int64_t plane)
 {
     int64_t channel = plane % s->g.blocks * s->g.lanes, number = plane * s->g.plane;
     cpu_norm_plane p = {.pixels = s->g.pixels, .relu = op->desc.relu};
-    p.x = at(op, op->buffers.input[0], number);
-    p.residual = op->desc.input_count > 1 ? at(op, op->buffers.input[1], number) : NULL;
+    p.x = at(op, input[0], number);
+    p.residual = op->desc.input_count > 1 ? at(op, input[1], number) : NULL;
     p.lanes =
         (cpu_norm_lanes){s->mean + channel, s->scale + channel, op->buffers.param[1] + channel,
                          s->mean_dy + channel, s->slope + channel};
@@ -99,6 +100,21 @@ static void fixed_statistics(reid_op *op, const norm_space *s)
     }
 }
 
+/* The last sweep of forward; it goes backwards. */
+static void apply_planes(const reid_op *op, const norm_space *s,
+                         const void *const input[REID_OP_INPUTS], void *output)
+{
+#pragma omp parallel
+    {
+        share part = my_share(s->g.planes);
+        for (int64_t i = part.to - 1; i >= part.from; i--) {
+            cpu_norm_plane p = plane_of(op, s, input, i);
+            p.out = (void *)at(op, output, i * s->g.plane);
+            s->k->norm_apply(&p);
+        }
+    }
+}
+
 static reid_status norm_forward(reid_op *op, reid_error *err)
 {
     norm_space s = space_of(op);
@@ -116,25 +132,31 @@ static reid_status norm_forward(reid_op *op, reid_error *err)
     } else {
         fixed_statistics(op, &s);
     }
-#pragma omp parallel
-    {
-        share part = my_share(s.g.planes);
-        for (int64_t i = part.to - 1; i >= part.from; i--) {
-            cpu_norm_plane p = plane_of(op, &s, i);
-            p.out = (void *)at(op, op->buffers.output, i * s.g.plane);
-            s.k->norm_apply(&p);
-        }
-    }
+    apply_planes(op, &s, op->buffers.input, op->buffers.output);
+    return REID_OK;
+}
+
+static void restore_scale(const reid_op *op, const norm_space *s)
+{
+    for (int64_t c = 0; c < s->g.blocks * s->g.lanes; c++)
+        s->scale[c] = op->buffers.param[0][c] * s->inverse[c];
+}
+
+static reid_status norm_recompute(reid_op *op, reid_error *err)
+{
+    norm_space s = space_of(op);
+    restore_scale(op, &s);
+    apply_planes(op, &s, op->buffers.saved_input, op->buffers.saved_output);
     return REID_OK;
 }
 
 static cpu_norm_plane gradient_plane(const reid_op *op, const norm_space *s, int64_t plane)
 {
-    cpu_norm_plane p = plane_of(op, s, plane);
+    cpu_norm_plane p = plane_of(op, s, op->buffers.saved_input, plane);
     int64_t number = plane * s->g.plane;
     p.d0 = at(op, op->buffers.output_grad[0], number);
     p.d1 = at(op, op->buffers.output_grad[1], number);
-    p.y = at(op, op->buffers.output, number);
+    p.y = at(op, op->buffers.saved_output, number);
     p.out = (void *)at(op, op->buffers.input_grad[0], number);
     p.out_residual = (void *)at(op, op->buffers.input_grad[1], number);
     if (op->desc.relu)
@@ -166,8 +188,7 @@ static void combine_gradients(reid_op *op, const norm_space *s, int64_t block)
 static reid_status norm_backward(reid_op *op, reid_error *err)
 {
     norm_space s = space_of(op);
-    for (int64_t c = 0; c < s.g.blocks * s.g.lanes; c++)
-        s.scale[c] = op->buffers.param[0][c] * s.inverse[c];
+    restore_scale(op, &s);
 #pragma omp parallel
     {
         share part = my_share(s.g.planes);
@@ -193,7 +214,10 @@ static reid_status norm_backward(reid_op *op, reid_error *err)
 
 void cpu_norm_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, norm_forward, NULL, norm_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = norm_forward,
+                                      .backward_inputs = norm_backward,
+                                      .recompute = norm_recompute};
     cpu_grid g = cpu_grid_of(cpu_of(op), op->desc.input[0]);
     size_t channels = (size_t)(g.blocks * g.lanes), parts = (size_t)(g.planes * g.lanes);
     op->impl = &impl;

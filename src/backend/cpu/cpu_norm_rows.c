@@ -69,6 +69,17 @@ REID_CLONES static void apply_rows(const float *x, const float *residual, float 
         }
 }
 
+/* The group's part of the output. */
+static void apply_group(const reid_op *op, row_group g, const void *const input[REID_OP_INPUTS],
+                        void *output, const float *mean, const float *inverse)
+{
+    float scale[GROUP];
+    for (int i = 0; i < g.count; i++)
+        scale[i] = op->buffers.param[0][g.from + i] * inverse[i];
+    apply_rows(input[0], op->desc.input_count > 1 ? input[1] : NULL, output, g, mean, scale,
+               op->buffers.param[1] + g.from, op->desc.relu);
+}
+
 static reid_status rows_forward(reid_op *op, reid_error *err)
 {
     int64_t channels = op->desc.input[0]->shape.dim[1], groups = (channels + GROUP - 1) / GROUP;
@@ -76,7 +87,7 @@ static reid_status rows_forward(reid_op *op, reid_error *err)
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < groups; k++) {
         row_group g = group_of(op, k);
-        float *mean = space + g.from, *inverse = space + channels + g.from, scale[GROUP];
+        float *mean = space + g.from, *inverse = space + channels + g.from;
         if (op->desc.training) {
             group_statistics(op, g, mean, inverse);
         } else {
@@ -86,26 +97,36 @@ static reid_status rows_forward(reid_op *op, reid_error *err)
                                                 op->desc.attr.norm.eps));
             }
         }
-        for (int i = 0; i < g.count; i++)
-            scale[i] = op->buffers.param[0][g.from + i] * inverse[i];
-        apply_rows(op->buffers.input[0], op->desc.input_count > 1 ? op->buffers.input[1] : NULL,
-                   op->buffers.output, g, mean, scale, op->buffers.param[1] + g.from,
-                   op->desc.relu);
+        apply_group(op, g, op->buffers.input, op->buffers.output, mean, inverse);
     }
     if (op->desc.training)
         op->buffers.state[2][0] += 1.0f;
     return REID_OK;
 }
 
+static reid_status rows_recompute(reid_op *op, reid_error *err)
+{
+    int64_t channels = op->desc.input[0]->shape.dim[1], groups = (channels + GROUP - 1) / GROUP;
+    const float *space = op->buffers.workspace;
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < groups; k++) {
+        row_group g = group_of(op, k);
+        apply_group(op, g, op->buffers.saved_input, op->buffers.saved_output, space + g.from,
+                    space + channels + g.from);
+    }
+    return REID_OK;
+}
+
 static float masked(const reid_op *op, int64_t k)
 {
     float dy = reid_grad_sum(op->buffers.output_grad[0], op->buffers.output_grad[1], (size_t)k);
-    return op->desc.relu ? reid_relu_grad_element(dy, ((const float *)op->buffers.output)[k]) : dy;
+    return op->desc.relu ? reid_relu_grad_element(dy, ((const float *)op->buffers.saved_output)[k])
+                         : dy;
 }
 
 static void group_backward(reid_op *op, row_group g, const float *mean, const float *inverse)
 {
-    const float *x = op->buffers.input[0];
+    const float *x = op->buffers.saved_input[0];
     float *dx = op->buffers.input_grad[0], *dr = op->buffers.input_grad[1];
     double sum[GROUP] = {0.0}, dot[GROUP] = {0.0}, count = (double)g.rows;
     float scale[GROUP], mean_dy[GROUP], slope[GROUP];
@@ -150,7 +171,10 @@ static reid_status rows_backward(reid_op *op, reid_error *err)
 
 void cpu_norm_rows_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, rows_forward, NULL, rows_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = rows_forward,
+                                      .backward_inputs = rows_backward,
+                                      .recompute = rows_recompute};
     op->impl = &impl;
     op->needs_input[0] = true;
     op->needs_output = op->desc.relu;

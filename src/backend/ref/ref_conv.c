@@ -79,7 +79,7 @@ static double weight_grad(const conv_shape *s, const float *x, const float *dy, 
 static reid_status conv_backward_params(reid_op *op, reid_error *err)
 {
     conv_shape s = conv_of(op);
-    const float *x = op->buffers.input[0], *dy = op->buffers.output_grad[0];
+    const float *x = op->buffers.saved_input[0], *dy = op->buffers.output_grad[0];
     float *dw = op->buffers.param_grad[0];
     for (int64_t o = 0; o < s.out.c; o++)
         for (int64_t c = 0; c < s.in.c; c++)
@@ -137,8 +137,10 @@ static reid_status conv_backward_inputs(reid_op *op, reid_error *err)
 
 void reid_ref_conv_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, conv_forward, conv_backward_params,
-                                      conv_backward_inputs};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = conv_forward,
+                                      .backward_params = conv_backward_params,
+                                      .backward_inputs = conv_backward_inputs};
     op->impl = &impl;
     op->needs_input[0] = true;
     snprintf(op->kernels, sizeof op->kernels, "loops");
@@ -164,7 +166,7 @@ static reid_status linear_forward(reid_op *op, reid_error *err)
 static reid_status linear_backward_params(reid_op *op, reid_error *err)
 {
     reid_dims in = reid_layout_dims(op->desc.input[0]), out = reid_layout_dims(op->desc.output);
-    const float *x = op->buffers.input[0], *dy = op->buffers.output_grad[0];
+    const float *x = op->buffers.saved_input[0], *dy = op->buffers.output_grad[0];
     for (int64_t o = 0; o < out.c; o++) {
         double bias = 0.0;
         for (int64_t n = 0; n < in.n; n++)
@@ -198,8 +200,10 @@ static reid_status linear_backward_inputs(reid_op *op, reid_error *err)
 
 void reid_ref_linear_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, linear_forward,
-                                      linear_backward_params, linear_backward_inputs};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = linear_forward,
+                                      .backward_params = linear_backward_params,
+                                      .backward_inputs = linear_backward_inputs};
     op->impl = &impl;
     op->needs_input[0] = true;
     snprintf(op->kernels, sizeof op->kernels, "loops");

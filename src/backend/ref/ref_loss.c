@@ -75,8 +75,9 @@ static reid_status cross_entropy_backward(reid_op *op, reid_error *err)
 
 void reid_ref_cross_entropy_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, cross_entropy_forward, NULL,
-                                      cross_entropy_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = cross_entropy_forward,
+                                      .backward_inputs = cross_entropy_backward};
     op->impl = &impl;
     op->workspace_bytes = ((size_t)(rows_of(op) * width_of(op)) + 1) * sizeof(float);
     snprintf(op->kernels, sizeof op->kernels, "rows");
@@ -268,7 +269,7 @@ static reid_status triplet_forward(reid_op *op, reid_error *err)
 /* dx_i = Σ_j (w_ij + w_ji)/dist_ij · (x_i - x_j) */
 static void euclid_row_backward(const reid_op *op, triplet_space s, int64_t i, float *dx)
 {
-    const float *x = op->buffers.input[0];
+    const float *x = op->buffers.saved_input[0];
     for (int64_t j = 0; j < s.n; j++) {
         float w = s.weight[i * s.n + j] + s.weight[j * s.n + i], d = s.dist[i * s.n + j];
         if (i == j || w == 0.0f || d <= 1e-6f)
@@ -282,7 +283,7 @@ static void euclid_row_backward(const reid_op *op, triplet_space s, int64_t i, f
 /* With u = x/|x|: du_i = -2 Σ_j (w_ij + w_ji)·u_j;  dx_i = (du_i - u_i (u_i·du_i)) / |x_i| */
 static void cosine_row_backward(const reid_op *op, triplet_space s, int64_t i, float *dx)
 {
-    const float *x = op->buffers.input[0], *xi = x + i * s.width;
+    const float *x = op->buffers.saved_input[0], *xi = x + i * s.width;
     for (int64_t j = 0; j < s.n; j++) {
         float w = s.weight[i * s.n + j] + s.weight[j * s.n + i];
         if (i == j || w == 0.0f)
@@ -312,8 +313,8 @@ static reid_status triplet_backward(reid_op *op, reid_error *err)
 
 void reid_ref_triplet_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, triplet_forward, NULL,
-                                      triplet_backward};
+    static const reid_op_impl impl = {
+        .free = reid_ref_op_free, .forward = triplet_forward, .backward_inputs = triplet_backward};
     size_t n = (size_t)rows_of(op);
     op->impl = &impl;
     op->needs_input[0] = true;
@@ -338,7 +339,7 @@ static reid_status accuracy_forward(reid_op *op, reid_error *err)
 
 void reid_ref_accuracy_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, accuracy_forward, NULL, NULL};
+    static const reid_op_impl impl = {.free = reid_ref_op_free, .forward = accuracy_forward};
     op->impl = &impl;
     snprintf(op->kernels, sizeof op->kernels, "rows");
 }

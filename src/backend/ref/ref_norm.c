@@ -40,13 +40,26 @@ static void channel_statistics(reid_op *op, reid_dims d, int64_t c)
     running_var[c] = (float)((1.0 - a->momentum) * running_var[c] + a->momentum * unbiased);
 }
 
+/* y = [relu](norm(x) [+ residual]) of channel c. */
+static void channel_apply(const reid_op *op, const void *const input[REID_OP_INPUTS], float *y,
+                          int64_t c, float mean, float inverse)
+{
+    reid_dims d = reid_layout_dims(op->desc.input[0]);
+    const float *x = input[0], *residual = op->desc.input_count > 1 ? input[1] : NULL;
+    float scale = op->buffers.param[0][c] * inverse;
+    int64_t plane = d.h * d.w;
+    for (int64_t n = 0; n < d.n; n++)
+        for (int64_t i = 0; i < plane; i++) {
+            size_t k = (size_t)((n * d.c + c) * plane + i);
+            float v = reid_norm_element(x[k], mean, scale, op->buffers.param[1][c]);
+            v = residual ? v + residual[k] : v;
+            y[k] = op->desc.relu ? reid_relu_element(v) : v;
+        }
+}
+
 static reid_status norm_forward(reid_op *op, reid_error *err)
 {
     reid_dims d = reid_layout_dims(op->desc.input[0]);
-    const float *x = op->buffers.input[0],
-                *residual = op->desc.input_count > 1 ? op->buffers.input[1] : NULL;
-    float *y = op->buffers.output;
-    int64_t plane = d.h * d.w;
     for (int64_t c = 0; c < d.c; c++) {
         float mean, inverse;
         if (op->desc.training) {
@@ -57,29 +70,31 @@ static reid_status norm_forward(reid_op *op, reid_error *err)
             mean = op->buffers.state[0][c];
             inverse = (float)(1.0 / sqrt((double)op->buffers.state[1][c] + op->desc.attr.norm.eps));
         }
-        float scale = op->buffers.param[0][c] * inverse;
-        for (int64_t n = 0; n < d.n; n++)
-            for (int64_t i = 0; i < plane; i++) {
-                size_t k = (size_t)((n * d.c + c) * plane + i);
-                float v = reid_norm_element(x[k], mean, scale, op->buffers.param[1][c]);
-                v = residual ? v + residual[k] : v;
-                y[k] = op->desc.relu ? reid_relu_element(v) : v;
-            }
+        channel_apply(op, op->buffers.input, op->buffers.output, c, mean, inverse);
     }
     if (op->desc.training)
         op->buffers.state[2][0] += 1.0f;
     return REID_OK;
 }
 
+static reid_status norm_recompute(reid_op *op, reid_error *err)
+{
+    for (int64_t c = 0; c < op->desc.input[0]->shape.dim[1]; c++)
+        channel_apply(op, op->buffers.saved_input, op->buffers.saved_output, c, mean_of(op)[c],
+                      inverse_of(op)[c]);
+    return REID_OK;
+}
+
 static float masked_grad(const reid_op *op, size_t k)
 {
     float dy = reid_grad_sum(op->buffers.output_grad[0], op->buffers.output_grad[1], k);
-    return op->desc.relu ? reid_relu_grad_element(dy, ((const float *)op->buffers.output)[k]) : dy;
+    return op->desc.relu ? reid_relu_grad_element(dy, ((const float *)op->buffers.saved_output)[k])
+                         : dy;
 }
 
 static void channel_backward(reid_op *op, reid_dims d, int64_t c)
 {
-    const float *x = op->buffers.input[0];
+    const float *x = op->buffers.saved_input[0];
     float *dx = op->buffers.input_grad[0], *dr = op->buffers.input_grad[1];
     int64_t plane = d.h * d.w;
     float mean = mean_of(op)[c], inverse = inverse_of(op)[c];
@@ -118,7 +133,10 @@ static reid_status norm_backward(reid_op *op, reid_error *err)
 
 void reid_ref_norm_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, norm_forward, NULL, norm_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = norm_forward,
+                                      .backward_inputs = norm_backward,
+                                      .recompute = norm_recompute};
     op->impl = &impl;
     op->needs_input[0] = true;
     op->needs_output = op->desc.relu;

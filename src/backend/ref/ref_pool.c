@@ -11,19 +11,27 @@ static size_t count_of(const reid_op *op)
     return reid_shape_count(&op->desc.output->shape);
 }
 
-static reid_status relu_forward(reid_op *op, reid_error *err)
+static reid_status relu(const reid_op *op, const float *x, float *y)
 {
-    const float *x = op->buffers.input[0];
-    float *y = op->buffers.output;
     for (size_t i = 0; i < count_of(op); i++)
         y[i] = reid_relu_element(x[i]);
     return REID_OK;
 }
 
+static reid_status relu_forward(reid_op *op, reid_error *err)
+{
+    return relu(op, op->buffers.input[0], op->buffers.output);
+}
+
+static reid_status relu_recompute(reid_op *op, reid_error *err)
+{
+    return relu(op, op->buffers.saved_input[0], op->buffers.saved_output);
+}
+
 /* Also of ADD with a fused ReLU: the gradient is the same for both inputs. */
 static reid_status masked_backward(reid_op *op, reid_error *err)
 {
-    const float *y = op->buffers.output;
+    const float *y = op->buffers.saved_output;
     float *dx = op->buffers.input_grad[0];
     for (size_t i = 0; i < count_of(op); i++)
         dx[i] = reid_relu_grad_element(
@@ -42,15 +50,16 @@ static void elementwise(reid_op *op)
 
 void reid_ref_relu_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, relu_forward, NULL, masked_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = relu_forward,
+                                      .backward_inputs = masked_backward,
+                                      .recompute = relu_recompute};
     op->impl = &impl;
     elementwise(op);
 }
 
-static reid_status add_forward(reid_op *op, reid_error *err)
+static reid_status add(const reid_op *op, const float *a, const float *b, float *y)
 {
-    const float *a = op->buffers.input[0], *b = op->buffers.input[1];
-    float *y = op->buffers.output;
     for (size_t i = 0; i < count_of(op); i++) {
         float v = a[i] + b[i];
         y[i] = op->desc.relu ? reid_relu_element(v) : v;
@@ -58,11 +67,25 @@ static reid_status add_forward(reid_op *op, reid_error *err)
     return REID_OK;
 }
 
+static reid_status add_forward(reid_op *op, reid_error *err)
+{
+    return add(op, op->buffers.input[0], op->buffers.input[1], op->buffers.output);
+}
+
+static reid_status add_recompute(reid_op *op, reid_error *err)
+{
+    return add(op, op->buffers.saved_input[0], op->buffers.saved_input[1],
+               op->buffers.saved_output);
+}
+
 void reid_ref_add_setup(reid_op *op)
 {
-    static const reid_op_impl plain = {reid_ref_op_free, NULL, add_forward, NULL, NULL};
-    static const reid_op_impl with_relu = {reid_ref_op_free, NULL, add_forward, NULL,
-                                           masked_backward};
+    static const reid_op_impl plain = {
+        .free = reid_ref_op_free, .forward = add_forward, .recompute = add_recompute};
+    static const reid_op_impl with_relu = {.free = reid_ref_op_free,
+                                           .forward = add_forward,
+                                           .backward_inputs = masked_backward,
+                                           .recompute = add_recompute};
     op->impl = op->desc.relu ? &with_relu : &plain;
     elementwise(op);
     op->output_over_input[1] = true;
@@ -119,8 +142,9 @@ static reid_status max_pool_backward(reid_op *op, reid_error *err)
 
 void reid_ref_max_pool_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, max_pool_forward, NULL,
-                                      max_pool_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = max_pool_forward,
+                                      .backward_inputs = max_pool_backward};
     op->impl = &impl;
     op->grad_parts = 2;
     op->workspace_bytes = op->desc.training ? count_of(op) * sizeof(int32_t) : 0;
@@ -155,8 +179,9 @@ static reid_status avg_pool_backward(reid_op *op, reid_error *err)
 
 void reid_ref_avg_pool_setup(reid_op *op)
 {
-    static const reid_op_impl impl = {reid_ref_op_free, NULL, avg_pool_forward, NULL,
-                                      avg_pool_backward};
+    static const reid_op_impl impl = {.free = reid_ref_op_free,
+                                      .forward = avg_pool_forward,
+                                      .backward_inputs = avg_pool_backward};
     op->impl = &impl;
     op->grad_parts = 2;
     snprintf(op->kernels, sizeof op->kernels, "loops");
