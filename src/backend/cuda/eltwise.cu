@@ -165,3 +165,15 @@ extern "C" cudaError_t reid_cuda_uncast(cudaStream_t stream, reid_dtype dtype, c
 {
     return REID_BY_DTYPE(dtype, uncast, stream, x, y, count);
 }
+
+extern "C" cudaError_t reid_cuda_cast_down(cudaStream_t stream, const float *x, void *y, bool fp16,
+                                           size_t count)
+{
+    return fp16 ? cast<__half>(stream, x, y, count) : cast<__nv_bfloat16>(stream, x, y, count);
+}
+
+extern "C" cudaError_t reid_cuda_cast_up(cudaStream_t stream, const void *x, float *y, bool fp16,
+                                         size_t count)
+{
+    return fp16 ? uncast<__half>(stream, x, y, count) : uncast<__nv_bfloat16>(stream, x, y, count);
+}

@@ -22,6 +22,11 @@
 extern "C" {
 #endif
 
+/* A part of flat buffers, in numbers. */
+typedef struct reid_range {
+    size_t offset, size;
+} reid_range;
+
 /* ---- eltwise.cu: flat ranges of `count` numbers ---- */
 
 cudaError_t reid_cuda_relu(cudaStream_t stream, reid_dtype dtype, const void *x, void *y,
@@ -36,6 +41,12 @@ cudaError_t reid_cuda_cast(cudaStream_t stream, reid_dtype dtype, const float *x
                            size_t count);
 cudaError_t reid_cuda_uncast(cudaStream_t stream, reid_dtype dtype, const void *x, float *y,
                              size_t count);
+
+/* For messages between GPUs: bf16, or fp16. */
+cudaError_t reid_cuda_cast_down(cudaStream_t stream, const float *x, void *y, bool fp16,
+                                size_t count);
+cudaError_t reid_cuda_cast_up(cudaStream_t stream, const void *x, float *y, bool fp16,
+                              size_t count);
 
 /* ---- layout.cu ---- */
 
@@ -83,6 +94,17 @@ cudaError_t reid_cuda_norm_eval(cudaStream_t stream, const reid_cuda_norm *norm)
 /* The map with the kept statistics again: what reid_cuda_norm_train wrote, bit for bit. */
 cudaError_t reid_cuda_norm_again(cudaStream_t stream, const reid_cuda_norm *norm);
 cudaError_t reid_cuda_norm_backward(cudaStream_t stream, const reid_cuda_norm *norm);
+
+/* ---- bias.cu ---- */
+
+/* y += bias */
+cudaError_t reid_cuda_bias(cudaStream_t stream, reid_dtype dtype, void *y, const float *bias,
+                           int64_t rows, int64_t channels, int64_t stride);
+size_t reid_cuda_bias_grad_scratch_bytes(int64_t rows, int64_t channels);
+/* Sums over the rows. */
+cudaError_t reid_cuda_bias_grad(cudaStream_t stream, reid_dtype dtype, const void *dy,
+                                float *bias_grad, int64_t rows, int64_t channels, int64_t stride,
+                                void *scratch);
 
 /* ---- pool.cu ---- */
 
@@ -141,6 +163,23 @@ typedef struct reid_cuda_triplet {
 
 cudaError_t reid_cuda_triplet_forward(cudaStream_t stream, const reid_cuda_triplet *triplet);
 cudaError_t reid_cuda_triplet_backward(cudaStream_t stream, const reid_cuda_triplet *triplet);
+
+/* ---- update.cu: parts of flat f32 buffers, all parts in one launch. `ranges` is host memory. The
+ * buffers need no alignment, but are faster with it. ---- */
+
+cudaError_t reid_cuda_adam(cudaStream_t stream, const reid_adam_constants *constants,
+                           const reid_range *ranges, size_t range_count, float *value,
+                           const float *grad, float *m, float *v, float *max_v);
+cudaError_t reid_cuda_sgd(cudaStream_t stream, const reid_sgd_constants *constants,
+                          const reid_range *ranges, size_t range_count, float *value,
+                          const float *grad, float *momentum_buffer);
+cudaError_t reid_cuda_scale(cudaStream_t stream, const reid_range *ranges, size_t range_count,
+                            float *data, float factor);
+/* part: REID_CUDA_SUM_PARTS + 1 doubles; part[0] becomes the sum of squares. At most
+ * REID_CUDA_SUM_PARTS / 2 ranges. */
+#define REID_CUDA_SUM_PARTS 2047
+cudaError_t reid_cuda_sum_squares(cudaStream_t stream, const reid_range *ranges, size_t range_count,
+                                  const float *data, double *part);
 
 #ifdef __cplusplus
 }

@@ -78,8 +78,7 @@ __device__ __forceinline__ void reid_load(const T *p, float (&ret_values)[V])
         ret_values[i] = reid_to_float(pack.item[i]);
 }
 
-template <int V, class T>
-__device__ __forceinline__ void reid_store(T *p, const float (&values)[V])
+template <int V, class T> __device__ __forceinline__ void reid_store(T *p, const float (&values)[V])
 {
     reid_pack<T, V> pack;
 #pragma unroll

@@ -12,8 +12,7 @@ struct plain_shape {
 };
 
 /* Block: one tile of TILE places × TILE channels of one image. */
-template <class T>
-__global__ void reid_from_plain_kernel(const float *plain, T *out, plain_shape s)
+template <class T> __global__ void reid_from_plain_kernel(const float *plain, T *out, plain_shape s)
 {
     __shared__ float tile[TILE][TILE + 1];
     int64_t image = blockIdx.x / s.tiles, index = blockIdx.x % s.tiles;
@@ -32,8 +31,7 @@ __global__ void reid_from_plain_kernel(const float *plain, T *out, plain_shape s
     }
 }
 
-template <class T>
-__global__ void reid_to_plain_kernel(const T *in, float *plain, plain_shape s)
+template <class T> __global__ void reid_to_plain_kernel(const T *in, float *plain, plain_shape s)
 {
     __shared__ float tile[TILE][TILE + 1];
     int64_t image = blockIdx.x / s.tiles, index = blockIdx.x % s.tiles;

@@ -1,9 +1,9 @@
-/* Batch normalisation (Ioffe & Szegedy 2015) over rows of channels, in three kernels: partial sums of
- * chunks of rows, their combination per channel (Chan, Golub & LeVeque 1983), and the map. Backward
- * likewise.
+/* Batch normalisation (Ioffe & Szegedy 2015) over rows of channels, in three kernels: partial sums
+ * of chunks of rows, their combination per channel (Chan, Golub & LeVeque 1983), and the map.
+ * Backward likewise.
  *
- * A block has `lanes` threads side by side, each with V channels, times `depth` rows. Chunks depend on
- * the shape alone.
+ * A block has `lanes` threads side by side, each with V channels, times `depth` rows. Chunks depend
+ * on the shape alone.
  */
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch.cuh"
@@ -26,7 +26,7 @@ static bool is_wide(int stride, int width)
 
 static norm_split split_of(reid_dtype dtype, int64_t rows, int channels, int stride)
 {
-    int width = (int)(16 / reid_dtype_size(dtype));
+    int width = dtype == REID_F32 ? reid_wide<float> : reid_wide<__nv_bfloat16>;
     int packs = is_wide(stride, width) ? stride / width : stride;
     norm_split s = {rows, 0, channels, stride, 0, 1, 0, 0};
     while (s.lanes < MAX_LANES && s.lanes < packs)
@@ -455,12 +455,12 @@ static cudaError_t launch_backward(cudaStream_t stream, const norm_split &s,
 {
     float *part = static_cast<float *>(n->scratch), *mean_dy = part + part_count(&s),
           *slope = mean_dy + n->stride;
-    cudaError_t error = REID_LAUNCH((reid_norm_sums_kernel<T, V>), grid_of(s), block_of(s), 0,
-                                    stream, s, g, part);
+    cudaError_t error =
+        REID_LAUNCH((reid_norm_sums_kernel<T, V>), grid_of(s), block_of(s), 0, stream, s, g, part);
     if (error == cudaSuccess)
-        error = REID_LAUNCH(reid_norm_combine_grad_kernel, combine_grid(s), dim3(32, SLICES), 0,
-                            stream, s, part, n->inverse, n->gamma_grad, n->beta_grad, mean_dy,
-                            slope);
+        error =
+            REID_LAUNCH(reid_norm_combine_grad_kernel, combine_grid(s), dim3(32, SLICES), 0, stream,
+                        s, part, n->inverse, n->gamma_grad, n->beta_grad, mean_dy, slope);
     if (error != cudaSuccess || (!n->dx && !n->dr))
         return error;
     g.mean_dy = mean_dy;
