@@ -192,6 +192,12 @@ size_t reid_reducer_bucket_count(const reid_reducer *reducer)
     return reducer->bucket_count;
 }
 
+size_t reid_reducer_bucket_end(const reid_reducer *reducer, size_t index)
+{
+    REID_ASSERT(index < reducer->bucket_count);
+    return reducer->buckets[index].end;
+}
+
 reid_reducer_bucket reid_reducer_last_bucket(const reid_reducer *reducer, size_t index)
 {
     REID_ASSERT(index < reducer->bucket_count);

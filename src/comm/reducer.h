@@ -67,6 +67,9 @@ reid_status reid_reducer_finish(reid_reducer *reducer, reid_error *err);
 void reid_reducer_last_stats(const reid_reducer *reducer, reid_reducer_stats *ret_stats);
 size_t reid_reducer_bucket_count(const reid_reducer *reducer);
 
+/* Where bucket `index` ends, in floats; it begins where the one before it ends. */
+size_t reid_reducer_bucket_end(const reid_reducer *reducer, size_t index);
+
 /* One bucket in the last finished step; times are reid_clock_seconds, as in reid_comm_work. All
  * zero when nothing was sent. */
 typedef struct reid_reducer_bucket {

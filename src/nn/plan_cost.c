@@ -76,6 +76,9 @@ reid_cost_call reid_plan_cost_forward(const reid_plan *plan, size_t index)
     reid_cost_call call = {.name = node->name,
                            .kind = reid_op_kind_name(d->kind),
                            .kernels = node->op->kernels,
+                           .node = index,
+                           .input = d->input[0],
+                           .output = d->output,
                            .part_count = 1};
     reid_cost_part *part = &call.parts[0];
     part->name = "forward";
@@ -178,13 +181,16 @@ static void sum_backward(const reid_plan *plan, const reid_backward_step *step,
 reid_cost_call reid_plan_cost_backward(const reid_plan *plan, size_t index)
 {
     const reid_backward_step *step = &plan->steps.items[index];
-    reid_cost_call call = {.ready_end = step->ready_end};
+    reid_cost_call call = {.ready_end = step->ready_end, .node = REID_COST_NO_NODE};
     if (step->kind != REID_STEP_NODE) {
         sum_backward(plan, step, &call);
         return call;
     }
     const reid_plan_node *node = &plan->nodes.items[step->node];
     call.name = node->name;
+    call.node = (size_t)step->node;
+    call.input = node->desc.input[0];
+    call.output = node->desc.output;
     call.kind = reid_op_kind_name(node->desc.kind);
     call.kernels = node->op->kernels;
     if (has_product(&node->desc))

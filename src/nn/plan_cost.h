@@ -19,9 +19,12 @@ typedef struct reid_cost_part {
 } reid_cost_part;
 
 enum { REID_COST_PARTS = 2 };
+#define REID_COST_NO_NODE ((size_t)-1)
 
 typedef struct reid_cost_call {
     const char *name, *kind, *kernels;
+    size_t node; /* the forward call of the same operation; REID_COST_NO_NODE: a sum of gradients */
+    const reid_layout *input, *output; /* of that call; NULL for a sum */
     reid_cost_part parts[REID_COST_PARTS];
     size_t part_count;
     size_t ready_end; /* backward: gradients in [0, ready_end) floats are final after it */

@@ -129,6 +129,14 @@ static reid_status read_impl(reid_optimizer *o, const reid_config *config, reid_
     return o->impl->read ? o->impl->read(o, config, err) : REID_OK;
 }
 
+reid_status reid_optimizer_states_of(const reid_config *config, size_t *ret_count, reid_error *err)
+{
+    reid_optimizer probe = {0};
+    REID_TRY(read_impl(&probe, config, err));
+    *ret_count = probe.state_count;
+    return REID_OK;
+}
+
 static reid_status alloc_states(reid_optimizer *o, reid_error *err)
 {
     size_t bytes = o->params->total * sizeof(float);

@@ -36,6 +36,8 @@ typedef struct reid_optimizer reid_optimizer;
 reid_status reid_optimizer_new(const reid_config *config, reid_params *params,
                                reid_backend *backend, reid_optimizer **ret_optimizer,
                                reid_error *err);
+/* How many flat states SOLVER.OPT keeps, without making one. Fails as reid_optimizer_new. */
+reid_status reid_optimizer_states_of(const reid_config *config, size_t *ret_count, reid_error *err);
 void reid_optimizer_free(reid_optimizer *optimizer);
 
 /* Clips params->grad in place where configured, then updates params->value. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "train/plan_only.h"
 #include "train/session.h"
 #include "version.h"
 
@@ -86,6 +87,20 @@ static void start_with_short_spin(char **argv)
     execv("/proc/self/exe", argv); /* on failure it goes on as it is */
 }
 
+static int print_plan(const reid_train_options *options)
+{
+    reid_error err = {0};
+    char *text = NULL;
+    reid_status status = reid_plan_only(options, &text, &err);
+    if (status == REID_OK) {
+        fputs(text, stdout);
+        free(text);
+        return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
+    }
+    fprintf(stderr, "reid-train: %s\n", err.text);
+    return status == REID_ERR_INVALID || status == REID_ERR_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
     reid_train_options options;
@@ -110,6 +125,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "reid-train: %s\n", err.text);
         return EXIT_USAGE;
     }
+    if (options.plan_device != NULL)
+        return print_plan(&options);
     start_with_short_spin(argv);
     install_signals();
     return run(&options);

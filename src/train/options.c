@@ -24,6 +24,18 @@ const char reid_train_usage[] =
     "-1,\n"
     "                       the default: the newest checkpoint\n"
     "  --check-only         say whether the job can run, and end; with --world N for N ranks\n"
+    "  --plan-only DEVICE   plan the network for a device that need not be there, print memory, "
+    "chosen\n"
+    "                       engines, operations and bounds of time, and end. sm_80, sm_90, sm_100 "
+    "or\n"
+    "                       sm_120: a GPU of that compute capability; cuda, cpu, ref: of this "
+    "machine\n"
+    "    --world N          share SOLVER.IMS_PER_BATCH among N ranks\n"
+    "    --nodes M          that are on M nodes, with --link-gbit G Gbit/s of network each "
+    "(400)\n"
+    "    --memory SIZE      such as 80GiB: the largest batch that fits\n"
+    "    --gpu NAME         the GPU whose data sheet bounds the time\n"
+    "    --json             for programs\n"
     "  --version, --help\n"
     "  KEY VALUE            overrides, such as SOLVER.MAX_EPOCH 60 DATASETS.ROOT /data\n"
     "\n"
@@ -73,8 +85,89 @@ static reid_status parse_number(const char *option, const char *what, const char
     return REID_OK;
 }
 
+/* "80GiB", "80G" (the same), "80GB" (decimal), "500MiB". */
+static reid_status parse_bytes(const char *option, const char *text, int64_t *ret_bytes,
+                               reid_error *err)
+{
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = {{"GiB", 0x1p30}, {"G", 0x1p30}, {"GB", 1e9},    {"MiB", 0x1p20},
+                 {"M", 0x1p20},   {"MB", 1e6},   {"TiB", 0x1p40}};
+    size_t digits = strspn(text, "0123456789.");
+    char number[32] = {0};
+    double value = 0;
+    if (digits > 0 && digits < sizeof number)
+        memcpy(number, text, digits);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(text + digits, units[i].unit) == 0 &&
+            reid_parse_double(number, &value) == REID_OK && value > 0 &&
+            value * units[i].bytes < 0x1p62) {
+            *ret_bytes = (int64_t)(value * units[i].bytes);
+            return REID_OK;
+        }
+    return reid_fail(err, REID_ERR_INVALID,
+                     "%s needs a size with its unit, such as 80GiB, 40GB or 500MiB, not '%s'",
+                     option, text);
+}
+
+/* Those of --plan-only. *ret_known: the word at *index was one. */
+static reid_status parse_plan_option(int argc, char *const *argv, int *index,
+                                     reid_train_options *options, bool *ret_known, reid_error *err)
+{
+    const char *value;
+    int64_t number = 0;
+    *ret_known = true;
+    if (strcmp(argv[*index], "--json") == 0) {
+        options->json = true;
+    } else if ((value = option_value(argc, argv, index, "--plan-only")) != NULL) {
+        if (*value == '\0')
+            return reid_fail(err, REID_ERR_INVALID,
+                             "--plan-only needs a device: sm_80, sm_90, sm_100, sm_120, cuda, cpu "
+                             "or ref");
+        options->plan_device = value;
+    } else if ((value = option_value(argc, argv, index, "--gpu")) != NULL) {
+        options->plan_gpu = value;
+    } else if ((value = option_value(argc, argv, index, "--memory")) != NULL) {
+        REID_TRY(parse_bytes("--memory", value, &options->plan_memory_bytes, err));
+    } else if ((value = option_value(argc, argv, index, "--nodes")) != NULL) {
+        REID_TRY(parse_number("--nodes", "a number of nodes", value, 1, 65536, &number, err));
+        options->plan_nodes = (int)number;
+    } else if ((value = option_value(argc, argv, index, "--link-gbit")) != NULL) {
+        if (reid_parse_double(value, &options->plan_link_gbit) != REID_OK ||
+            !(options->plan_link_gbit > 0 && options->plan_link_gbit < 1e6))
+            return reid_fail(err, REID_ERR_INVALID,
+                             "--link-gbit needs a number of Gbit/s above 0, not '%s'", value);
+    } else {
+        *ret_known = false;
+    }
+    return REID_OK;
+}
+
+static reid_status check_plan_options(const reid_train_options *options, reid_error *err)
+{
+    if (options->plan_device == NULL) {
+        const char *word = options->json                  ? "--json"
+                           : options->plan_gpu            ? "--gpu"
+                           : options->plan_memory_bytes   ? "--memory"
+                           : options->plan_nodes          ? "--nodes"
+                           : options->plan_link_gbit != 0 ? "--link-gbit"
+                                                          : NULL;
+        return word ? reid_fail(err, REID_ERR_INVALID, "%s needs --plan-only", word) : REID_OK;
+    }
+    if (options->check_only || options->resume || options->eval_only || options->fork_from)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "--plan-only plans a training from its configuration; it does not go "
+                         "together with --check-only, --resume, --eval-only or --fork-from");
+    if (options->plan_nodes > 1 && options->world % options->plan_nodes != 0)
+        return reid_fail(err, REID_ERR_INVALID, "--world %d cannot be shared by --nodes %d",
+                         options->world, options->plan_nodes);
+    return REID_OK;
+}
+
 static reid_status check_together(const reid_train_options *options, reid_error *err)
 {
+    REID_TRY(check_plan_options(options, err));
     if (options->fork_from == NULL && options->fork_iter >= 0)
         return reid_fail(err, REID_ERR_INVALID, "--fork-iter needs --fork-from");
     if (options->fork_from != NULL && options->eval_only)
@@ -90,6 +183,10 @@ reid_status reid_train_options_parse(int argc, char *const *argv, reid_train_opt
     int i = 1;
     for (; i < argc && argv[i][0] == '-'; i++) {
         const char *value;
+        bool known = false;
+        REID_TRY(parse_plan_option(argc, argv, &i, &options, &known, err));
+        if (known)
+            continue;
         if (strcmp(argv[i], "--resume") == 0) {
             options.resume = true;
         } else if (strcmp(argv[i], "--eval-only") == 0) {

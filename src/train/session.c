@@ -245,6 +245,22 @@ static size_t gradient_offsets(const reid_params *params, size_t *ret_offsets)
     return count;
 }
 
+reid_status reid_session_new_reducer(const reid_config *config, reid_comm *comm,
+                                     reid_params *params, reid_reducer **ret_reducer,
+                                     reid_error *err)
+{
+    size_t *offsets = reid_xcalloc(params->count + 1, sizeof *offsets);
+    size_t count = gradient_offsets(params, offsets);
+    const reid_reducer_options options = {
+        .first_bucket_bytes = (size_t)reid_config_int(config, "COMM.FIRST_BUCKET_MB") << 20,
+        .bucket_bytes = (size_t)reid_config_int(config, "COMM.BUCKET_MB") << 20,
+    };
+    reid_status status = reid_reducer_new(comm, params->grad, params->trainable, offsets, count,
+                                          &options, ret_reducer, err);
+    free(offsets);
+    return status;
+}
+
 static reid_status make_solver(reid_session *session, int64_t iters_per_epoch, reid_error *err)
 {
     const reid_config *config = session->config;
@@ -252,16 +268,7 @@ static reid_status make_solver(reid_session *session, int64_t iters_per_epoch, r
     REID_TRY(reid_optimizer_new(config, params, session->backend, &session->optimizer, err));
     REID_TRY(
         reid_lr_schedule_new(config, iters_per_epoch, session->optimizer, &session->schedule, err));
-    size_t *offsets = reid_xcalloc(params->count + 1, sizeof *offsets);
-    size_t count = gradient_offsets(params, offsets);
-    const reid_reducer_options options = {
-        .first_bucket_bytes = (size_t)reid_config_int(config, "COMM.FIRST_BUCKET_MB") << 20,
-        .bucket_bytes = (size_t)reid_config_int(config, "COMM.BUCKET_MB") << 20,
-    };
-    reid_status status = reid_reducer_new(session->comm, params->grad, params->trainable, offsets,
-                                          count, &options, &session->reducer, err);
-    free(offsets);
-    return status;
+    return reid_session_new_reducer(config, session->comm, params, &session->reducer, err);
 }
 
 /* Told before the first step, not at the first checkpoint. */

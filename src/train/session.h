@@ -103,6 +103,11 @@ reid_status reid_session_load_config(const reid_train_options *options, int worl
 reid_status reid_session_set_classes(reid_config *config, const reid_dataset *dataset,
                                      reid_error *err);
 
+/* The reducer of these parameters' gradients, with COMM.*'s buckets. */
+reid_status reid_session_new_reducer(const reid_config *config, reid_comm *comm,
+                                     reid_params *params, reid_reducer **ret_reducer,
+                                     reid_error *err);
+
 /* What activations are computed in: bfloat16 under SOLVER.AMP.ENABLED, else float32. UNSUPPORTED
  * where the backend cannot. */
 reid_status reid_session_compute(const reid_config *config, const reid_backend *backend,

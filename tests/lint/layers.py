@@ -9,7 +9,7 @@ layer = {}
 for row in re.findall(r"^\| (\d) \| (.+?) \|$", (root / "src/README.md").read_text(), re.M):
     for module in row[1].split(","):
         layer[module.strip()] = int(row[0])
-programs = {"daemon": {"base", "config", "events", "rpc"}, "client": {"base", "config", "events", "rpc"}}
+programs = {"daemon": {"base", "config", "events", "gpu", "rpc"}, "client": {"base", "config", "events", "gpu", "rpc"}}
 # header pattern -> places that may include it
 vendor = {
     r"mpi\.h": ["src/comm/mpi.c"],

@@ -60,11 +60,42 @@ static void what_does_not_go_together_is_told(void **state)
     REFUSED("put options first", "A", "1", "--resume");
 }
 
+static void a_plan_has_a_device_and_its_own_options(void **state)
+{
+    reid_error err = {0};
+    reid_assert_ok(parse(&err, "--plan-only", "sm_90", "--memory", "80GiB", "--world=16", "--nodes",
+                         "2", "--link-gbit", "100", "--gpu=h200-sxm", "--json", "--config-file",
+                         "x.yml", "A", "1", NULL),
+                   &err);
+    assert_string_equal(options.plan_device, "sm_90");
+    assert_string_equal(options.plan_gpu, "h200-sxm");
+    assert_true(options.plan_memory_bytes == (int64_t)80 << 30);
+    assert_int_equal(options.plan_nodes, 2);
+    assert_true(options.plan_link_gbit == 100);
+    assert_true(options.json);
+    assert_int_equal(options.override_count, 2);
+    reid_assert_ok(parse(&err, "--plan-only=cpu", "--memory=1.5GB", NULL), &err);
+    assert_true(options.plan_memory_bytes == 1500000000);
+    reid_assert_ok(parse(&err, "--plan-only=cpu", "--memory", "512M", NULL), &err);
+    assert_true(options.plan_memory_bytes == (int64_t)512 << 20);
+    REFUSED("needs a device", "--plan-only", "");
+    REFUSED("--memory needs --plan-only", "--memory", "80GiB");
+    REFUSED("--json needs --plan-only", "--json");
+    REFUSED("with its unit", "--plan-only", "cpu", "--memory", "80");
+    REFUSED("with its unit", "--plan-only", "cpu", "--memory", "-1GiB");
+    REFUSED("with its unit", "--plan-only", "cpu", "--memory", "0GiB");
+    REFUSED("with its unit", "--plan-only", "cpu", "--memory", "1e9GiB");
+    REFUSED("cannot be shared by --nodes 3", "--plan-only", "cpu", "--world", "8", "--nodes", "3");
+    REFUSED("above 0, not 'fast'", "--plan-only", "cpu", "--link-gbit", "fast");
+    REFUSED("does not go together", "--plan-only", "cpu", "--resume");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fork_has_a_folder_and_an_iteration),
         cmocka_unit_test(what_does_not_go_together_is_told),
+        cmocka_unit_test(a_plan_has_a_device_and_its_own_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
