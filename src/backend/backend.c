@@ -140,6 +140,11 @@ void reid_backend_wait(reid_backend *backend)
         backend->impl->wait(backend);
 }
 
+reid_status reid_backend_status(reid_backend *backend, reid_error *err)
+{
+    return backend->impl->status ? backend->impl->status(backend, err) : REID_OK;
+}
+
 static void begin(reid_backend *backend)
 {
     if (backend->impl->begin)

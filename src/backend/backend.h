@@ -46,13 +46,17 @@ bool reid_backend_supports(const reid_backend *backend, reid_dtype compute);
 /* Names of the backends that need no module, in a NULL-terminated table. */
 const char *const *reid_backend_names(void);
 
-void *reid_backend_alloc(reid_backend *backend,
-                         size_t bytes); /* zeroed, aligned for the device; NULL on failure */
+/* Zeroed, aligned for the device; NULL on failure, then reid_backend_status says why. */
+void *reid_backend_alloc(reid_backend *backend, size_t bytes);
 void reid_backend_release(reid_backend *backend, void *memory, size_t bytes);
 void reid_backend_copy_in(reid_backend *backend, void *device, const void *host, size_t bytes);
 void reid_backend_copy_out(reid_backend *backend, void *host, const void *device, size_t bytes);
 void reid_backend_zero(reid_backend *backend, void *device, size_t bytes);
 void reid_backend_wait(reid_backend *backend);
+/* The first failure of the calls here that have no status, work that was queued included; a failed
+ * device stays failed, a failed alloc is told once. Ask after an alloc gave NULL, and after
+ * waits. */
+reid_status reid_backend_status(reid_backend *backend, reid_error *err);
 
 /* Between plain f32 on the host and `layout` on the device (which may be another type); padding
  * becomes zero. */

@@ -161,7 +161,10 @@ typedef struct reid_backend_impl {
     void (*copy_out)(reid_backend *backend, void *host, const void *device,
                      size_t bytes); /* waits */
     void (*zero)(reid_backend *backend, void *device, size_t bytes);
-    void (*wait)(reid_backend *backend);  /* NULL: nothing is ever queued */
+    void (*wait)(reid_backend *backend); /* NULL: nothing is ever queued */
+    /* The first failure of a call without a status (memory, copies, updates, queued work); it
+     * stays. A failed alloc is told once, with sizes. NULL: none of them can fail but alloc. */
+    reid_status (*status)(reid_backend *backend, reid_error *err);
     void (*begin)(reid_backend *backend); /* before calls from this thread (thread count, current
                                              device); cheap; may be NULL */
     const reid_layout *(*activation_layout)(reid_backend *backend, reid_role role,

@@ -33,6 +33,7 @@ typedef enum cuda_kind { CUDA_DENSE, CUDA_NHWC, CUDA_KRSC } cuda_kind;
 typedef struct cuda_layout {
     reid_layout base;
     cuda_kind kind;
+    int64_t stride; /* NHWC, and rows: numbers from one row to the next */
 } cuda_layout;
 
 struct cuda_dnn_plan;
@@ -44,6 +45,8 @@ typedef struct cuda_staging {
 } cuda_staging;
 
 #define CUDA_STAGING_BYTES ((size_t)4 << 20)
+#define CUDA_REDUCE_COUNT 2048
+#define CUDA_REDUCE_HOST_BYTES 4096
 
 typedef struct cuda_backend {
     reid_backend base;
@@ -55,7 +58,9 @@ typedef struct cuda_backend {
     cudnnBackendDescriptor_t properties; /* of a planned device */
     struct cuda_dnn_plan *plans;         /* list; cache of cuDNN's plans */
     cuda_staging in[2], out[2];
-    reid_error failed; /* first failure of a call that cannot report it */
+    double *reduce;      /* device, CUDA_REDUCE_COUNT: partial sums; NULL when planned */
+    double *reduce_host; /* pinned page that results come back to */
+    reid_error failed;   /* first failure of a call that cannot report it */
     char version[384];
 } cuda_backend;
 
@@ -72,6 +77,11 @@ static inline cuda_backend *cuda_of(const reid_op *op)
 static inline cuda_kind cuda_kind_of(const reid_layout *layout)
 {
     return ((const cuda_layout *)layout)->kind;
+}
+
+static inline int64_t cuda_stride_of(const reid_layout *layout)
+{
+    return ((const cuda_layout *)layout)->stride;
 }
 
 /* REID_OK, or a sentence: "what: what CUDA says". Lost devices are UNAVAILABLE, memory is

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/dnn.h"
 #include "base/alloc.h"
 
 reid_status cuda_check(reid_error *err, cudaError_t result, const char *what)
@@ -42,6 +43,16 @@ reid_status cuda_noted(cuda_backend *backend, reid_error *err)
     return reid_fail(err, backend->failed.code, "%s", backend->failed.text);
 }
 
+/* A device that is merely full can be used on. */
+static reid_status backend_status(reid_backend *base, reid_error *err)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    reid_status status = cuda_noted(backend, err);
+    if (status == REID_ERR_EXHAUSTED || status == REID_ERR_PRECONDITION)
+        reid_error_clear(&backend->failed);
+    return status;
+}
+
 void cuda_op_free(reid_op *op)
 {
     free(op);
@@ -52,6 +63,7 @@ static void backend_free(reid_backend *base)
     cuda_backend *backend = (cuda_backend *)base;
     if (backend->stream)
         cudaStreamSynchronize(backend->stream);
+    cuda_dnn_plans_free(backend);
     if (backend->properties)
         cudnnBackendDestroyDescriptor(backend->properties);
     if (backend->dnn)
@@ -133,6 +145,7 @@ static const reid_backend_impl cuda_impl = {
     .copy_out = cuda_copy_out,
     .zero = cuda_zero,
     .wait = cuda_wait,
+    .status = backend_status,
     .begin = backend_begin,
     .activation_layout = cuda_activation_layout,
     .param_layout = param_layout,

@@ -16,6 +16,7 @@ const reid_layout *cuda_layout_new(cuda_backend *backend, cuda_kind kind, const 
     proto.base.dtype = dtype;
     proto.base.bytes = reid_shape_count(shape) * reid_dtype_size(dtype);
     proto.kind = kind;
+    proto.stride = shape->rank > 1 ? shape->dim[1] : 1;
     snprintf(proto.base.text, sizeof proto.base.text, "%s %s", names[kind], reid_dtype_name(dtype));
     return reid_layout_intern(&backend->base, &proto.base, sizeof proto);
 }

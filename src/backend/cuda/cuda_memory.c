@@ -151,6 +151,9 @@ reid_status cuda_memory_init(cuda_backend *backend, reid_error *err)
         CUDA_TRY(cudaHostAlloc(&all[i]->host, CUDA_STAGING_BYTES, cudaHostAllocDefault));
         CUDA_TRY(cudaEventCreateWithFlags(&all[i]->done, cudaEventDisableTiming));
     }
+    CUDA_TRY(cudaMalloc((void **)&backend->reduce, CUDA_REDUCE_COUNT * sizeof(double)));
+    CUDA_TRY(cudaHostAlloc((void **)&backend->reduce_host, CUDA_REDUCE_HOST_BYTES,
+                           cudaHostAllocDefault));
     return REID_OK;
 }
 
@@ -163,4 +166,8 @@ void cuda_memory_fini(cuda_backend *backend)
         if (all[i]->host)
             cudaFreeHost(all[i]->host);
     }
+    if (backend->reduce_host)
+        cudaFreeHost(backend->reduce_host);
+    if (backend->reduce)
+        cudaFree(backend->reduce);
 }
