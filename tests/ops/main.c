@@ -151,7 +151,7 @@ static bool gradient_row(reid_backend *ref, const op_case *row)
 {
     op_run *run = make(ref, row);
     bool ok = true;
-    if (run->backward && !(row->flags & (OP_CASE_DETACHED | OP_CASE_BF16))) {
+    if (run->backward && !(row->flags & (OP_CASE_DETACHED | OP_CASE_MANY | OP_CASE_BF16))) {
         run_once(run);
         op_run_fetch(run);
         ok &= slopes(run, "input 0", &run->input[0], &run->input_grad[0]);

@@ -71,6 +71,9 @@ const op_case op_cases[] = {
     NORM(OP_CASE_RESIDUAL | OP_CASE_RELU | OP_CASE_TWO, 2, 64, 4, 4),
     NORM(0, 1, 5, 3, 2),
     NORM(OP_CASE_TWO, 5, 1, 1, 1),
+    /* sums in several parts, more channels than one block has */
+    NORM(OP_CASE_RELU | OP_CASE_TWO, 9, 24, 20, 16),
+    NORM(OP_CASE_RESIDUAL | OP_CASE_RELU, 3, 516, 9, 11),
     NORM(OP_CASE_EVAL, 2, 20, 4, 3),
     NORM(OP_CASE_EVAL | OP_CASE_RESIDUAL | OP_CASE_RELU, 1, 16, 1, 1),
     NORM(0, 8, 100, 0, 0),
@@ -93,11 +96,13 @@ const op_case op_cases[] = {
     POOL(0, 2, 3, 5, 5, 2, 2, 0, false),
     POOL(0, 1, 17, 7, 7, 3, 1, 1, true),
     POOL(0, 1, 1, 3, 3, 3, 2, 0, true),
+    POOL(OP_CASE_TWO, 2, 160, 6, 5, 5, 1, 2, false),
     POOL(OP_CASE_EVAL, 2, 16, 8, 8, 3, 2, 0, true),
 
     AVERAGE(0, 2, 16, 16, 8),
     AVERAGE(OP_CASE_TWO, 3, 20, 5, 3),
     AVERAGE(0, 1, 1, 1, 1),
+    AVERAGE(OP_CASE_TWO, 2, 260, 3, 3),
 
     LINEAR(0, 8, 64, 31, false, 1.0),
     LINEAR(0, 4, 33, 17, true, 1.0),
@@ -107,6 +112,7 @@ const op_case op_cases[] = {
     ENTROPY(8, 10, 0.1),
     ENTROPY(5, 33, 0.0),
     ENTROPY(1, 2, 0.1),
+    ENTROPY(3, 1041, 0.1),
     {.kind = REID_OP_CROSS_ENTROPY, OP_CASE_DETACHED, 6, 12, .cross_entropy = {-1.0, 0.2}},
     ENTROPY(4, 7, 1.0),
 
@@ -117,11 +123,15 @@ const op_case op_cases[] = {
     TRIPLET(0, 8, 33, 0.3, false, false),
     TRIPLET(0, 12, 8, 0.0, false, false),
     TRIPLET(OP_CASE_FAR, 8, 8, 0.0, false, true),
+    TRIPLET(OP_CASE_MANY, 40, 70, 0.3, false, true),
+    TRIPLET(OP_CASE_MANY, 40, 70, 0.0, false, false),
+    TRIPLET(OP_CASE_MANY, 140, 9, 0.0, true, true),
     TRIPLET(0, 2, 5, 0.3, false, true),
     TRIPLET(0, 1, 5, 0.3, false, true),
 
     {.kind = REID_OP_ACCURACY, 0, 16, 3},
     {.kind = REID_OP_ACCURACY, 0, 1, 40},
+    {.kind = REID_OP_ACCURACY, 0, 6, 300},
 
     /* bf16 for load and store */
     CONV(OP_CASE_BF16 | OP_CASE_IMAGES, 2, 3, 32, 16, 64, 7, 2, 3),
@@ -133,6 +143,7 @@ const op_case op_cases[] = {
     NORM(OP_CASE_BF16, 4, 32, 6, 5),
     NORM(OP_CASE_BF16 | OP_CASE_RELU | OP_CASE_TWO, 3, 20, 7, 3),
     NORM(OP_CASE_BF16 | OP_CASE_RESIDUAL | OP_CASE_RELU | OP_CASE_TWO, 3, 33, 5, 3),
+    NORM(OP_CASE_BF16 | OP_CASE_RELU, 5, 272, 9, 12),
     NORM(OP_CASE_BF16 | OP_CASE_EVAL | OP_CASE_RELU, 2, 20, 4, 3),
     ELEMENTWISE(REID_OP_RELU, OP_CASE_BF16 | OP_CASE_TWO, 2, 20, 3, 5),
     ELEMENTWISE(REID_OP_ADD, OP_CASE_BF16 | OP_CASE_RELU, 2, 33, 2, 2),
