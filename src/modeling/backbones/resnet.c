@@ -108,15 +108,16 @@ static reid_status resnet_build(reid_builder *b, reid_value images, reid_value *
                          (long long)last_stride);
     const int strides[STAGES] = {1, 2, 2, (int)last_stride};
     const int expansion = row->bottleneck ? 4 : 1;
+    const int base = (int)reid_config_int(b->config, "MODEL.BACKBONE.WIDTH");
 
     reid_value x =
-        reid_graph_relu(b->graph, conv_norm(b, images, "backbone", "conv1", "bn1", 64, 7, 2));
+        reid_graph_relu(b->graph, conv_norm(b, images, "backbone", "conv1", "bn1", base, 7, 2));
     x = reid_graph_max_pool(b->graph, x,
                             (reid_max_pool){.kernel = 3, .stride = 2, .ceil_mode = true});
-    int width = 64;
+    int width = base;
     for (int stage = 0; stage < STAGES; stage++) {
         for (int i = 0; i < row->blocks[stage]; i++) {
-            block k = {.channels = 64 << stage, .stride = i == 0 ? strides[stage] : 1};
+            block k = {.channels = base << stage, .stride = i == 0 ? strides[stage] : 1};
             snprintf(k.name, sizeof k.name, "backbone.layer%d.%d", stage + 1, i);
             k.project = k.stride != 1 || width != k.channels * expansion;
             x = row->bottleneck ? bottleneck_block(b, x, &k) : basic_block(b, x, &k);
