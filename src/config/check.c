@@ -235,7 +235,7 @@ static reid_status check_model(const reid_config *config, reid_error *err)
     char prefix[256];
     const char *depth = reid_config_string(config, "MODEL.BACKBONE.DEPTH");
     bool small = strcmp(depth, "18x") == 0 || strcmp(depth, "34x") == 0;
-    int64_t features = small ? 512 : 2048;
+    int64_t features = (small ? 8 : 32) * reid_config_int(config, "MODEL.BACKBONE.WIDTH");
     int64_t given = reid_config_int(config, "MODEL.BACKBONE.FEAT_DIM");
     if (given != features)
         return reid_fail(err, REID_ERR_INVALID,
