@@ -21,7 +21,7 @@ vendor = {
     r"xxhash\.h": ["src/base/hash.c"],
     r"(jpeglib|jerror)\.h": ["src/data/"],
     r"png\.h": ["src/data/"],
-    r"(cuda|cudnn|nccl|cublas).*": ["src/backend/cuda/", "src/comm/nccl.c"],
+    r"(cuda|cudnn|nccl|cublas).*": ["src/backend/cuda/", "src/comm/nccl/"],
 }
 faults = []
 count = 0
