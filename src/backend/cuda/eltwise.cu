@@ -33,7 +33,7 @@ template <class T> struct relu_map {
 template <class T> struct add_map {
     const T *a, *b;
     T *y;
-    bool relu;
+    int64_t relu;
 
     template <int V> __device__ __forceinline__ void run(size_t at) const
     {

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "backend/element.h"
+#include "backend/image.h"
 #include "tensor/dtype.h"
 
 #ifdef __cplusplus
@@ -163,6 +164,13 @@ typedef struct reid_cuda_triplet {
 
 cudaError_t reid_cuda_triplet_forward(cudaStream_t stream, const reid_cuda_triplet *triplet);
 cudaError_t reid_cuda_triplet_backward(cudaStream_t stream, const reid_cuda_triplet *triplet);
+
+/* ---- input.cu ---- */
+
+/* planes [count,3,H,W], choices [count] → rows of `stride` ≥ 3 numbers; count ≤ 65535 */
+cudaError_t reid_cuda_images(cudaStream_t stream, reid_dtype dtype, const reid_image_rule *rule,
+                             const uint8_t *planes, const reid_image_choice *choices, void *out,
+                             int count, int stride);
 
 /* ---- update.cu: parts of flat f32 buffers, all parts in one launch. `ranges` is host memory. The
  * buffers need no alignment, but are faster with it. ---- */

@@ -5,7 +5,8 @@
  * (REID_EMULATED_TWIN; the twin's own header is included first and defines the two macros). Hence:
  * kernels have external linkage, no __device__ globals, no inline PTX, no cooperative groups, no
  * atomics on floats. Arithmetic is float (double where few numbers are summed); bf16 and fp16 are
- * for load and store only. Results never depend on the order in which threads run.
+ * for load and store only. Structs that travel by value have no padding: the tests look through
+ * their words for addresses. Results never depend on the order in which threads run.
  */
 #ifndef REID_BACKEND_CUDA_LAUNCH_CUH
 #define REID_BACKEND_CUDA_LAUNCH_CUH

@@ -202,11 +202,11 @@ __global__ void reid_norm_combine_kernel(norm_split s, const float *part, norm_s
 template <class T> struct norm_map {
     const float *mean, *inverse; /* inverse NULL: from the variance */
     const float *variance;
-    float eps;
     const float *gamma, *beta;
     const T *x, *residual;
     T *out;
-    bool relu;
+    float eps;
+    int relu;
 };
 
 template <class T, int V> __global__ void reid_norm_map_kernel(norm_split s, norm_map<T> m)
@@ -244,6 +244,7 @@ template <class T> struct norm_grad {
     const T *x, *y, *d0, *d1;
     T *dx, *dr;
     reid_cuda_mask mask;
+    int zero;
 };
 
 /* Channel constants that the mask and the products need. */

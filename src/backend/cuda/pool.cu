@@ -31,8 +31,8 @@ template <class T> struct pool_side {
     const T *x, *d0, *d1;
     T *out;
     uint8_t *index;
-    int h, w, out_h, out_w, kernel, step, padding;
-    int64_t stride, places;
+    int h, w, out_h, out_w, kernel, step, padding, stride;
+    int64_t places;
 };
 
 template <int V> __device__ __forceinline__ void store_index(uint8_t *to, const int (&index)[V])

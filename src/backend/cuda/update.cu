@@ -10,8 +10,8 @@
 /* Travels by value with the launch. */
 struct range_span {
     int count;
-    bool wide; /* the buffers start at multiples of 16 bytes */
-    unsigned first_block[SPAN_RANGES + 1];
+    int wide; /* the buffers start at multiples of 16 bytes */
+    unsigned first_block[SPAN_RANGES + 2];
     size_t offset[SPAN_RANGES], size[SPAN_RANGES];
     size_t piece;
 };
@@ -55,10 +55,11 @@ template <class Map> __device__ __forceinline__ void for_piece(const range_span 
 }
 
 struct adam_map {
-    reid_adam_constants c;
     float *value;
     const float *grad;
     float *m, *v, *max_v;
+    reid_adam_constants c;
+    int zero;
 
     template <int V> __device__ __forceinline__ void run(size_t at) const
     {
@@ -81,10 +82,11 @@ struct adam_map {
 };
 
 struct sgd_map {
-    reid_sgd_constants c;
     float *value;
     const float *grad;
     float *buffer;
+    reid_sgd_constants c;
+    int zero;
 
     template <int V> __device__ __forceinline__ void run(size_t at) const
     {
@@ -106,6 +108,7 @@ struct sgd_map {
 struct scale_map {
     float *data;
     float factor;
+    int zero;
 
     template <int V> __device__ __forceinline__ void run(size_t at) const
     {
@@ -205,7 +208,7 @@ extern "C" cudaError_t reid_cuda_adam(cudaStream_t stream, const reid_adam_const
                                       const float *grad, float *m, float *v, float *max_v)
 {
     bool wide = aligned(value) && aligned(grad) && aligned(m) && aligned(v) && aligned(max_v);
-    adam_map map = {*constants, value, grad, m, v, max_v};
+    adam_map map = {value, grad, m, v, max_v, *constants, 0};
     return run_update(stream, ranges, range_count, wide, map);
 }
 
@@ -214,14 +217,14 @@ extern "C" cudaError_t reid_cuda_sgd(cudaStream_t stream, const reid_sgd_constan
                                      const float *grad, float *momentum_buffer)
 {
     bool wide = aligned(value) && aligned(grad) && aligned(momentum_buffer);
-    sgd_map map = {*constants, value, grad, momentum_buffer};
+    sgd_map map = {value, grad, momentum_buffer, *constants, 0};
     return run_update(stream, ranges, range_count, wide, map);
 }
 
 extern "C" cudaError_t reid_cuda_scale(cudaStream_t stream, const reid_range *ranges,
                                        size_t range_count, float *data, float factor)
 {
-    scale_map map = {data, factor};
+    scale_map map = {data, factor, 0};
     return run_update(stream, ranges, range_count, aligned(data), map);
 }
 
