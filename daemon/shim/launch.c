@@ -73,6 +73,10 @@ static const setting many_ranks[] = {
     {"OMPI_MCA_btl", "self,vader", false},
     {"OMPI_MCA_pml", "ob1", false},
     {"OMPI_MCA_hwloc_base_binding_policy", "none", false},
+    /* mpirun and each rank look for cores and memory, not for displays, disks and PCI cards: half
+     * of their start-up. */
+    {"HWLOC_PLUGINS_PATH", "/nonexistent", false},
+    {"HWLOC_COMPONENTS", "-linuxio,-pci,-opencl,-gl,-cuda,-nvml,-rsmi,-xml", false},
     /* The shim sees how each rank ends and acts on it; a rank that saves its state at TERM must not
      * be shot because another one has finished doing so. */
     {"OMPI_MCA_orte_abort_on_non_zero_status", "0", true},
@@ -100,6 +104,10 @@ reid_status reidd_launch_environment(const reidd_shim_options *options, const ch
         {"OMP_NUM_THREADS", threads, false},
     };
     REID_TRY(apply(common, REID_COUNT_OF(common), err));
+    /* What reid-train would set for itself, and execute itself anew for. */
+    const setting spin = {"GOMP_SPINCOUNT", "1000", false};
+    if (!getenv("OMP_WAIT_POLICY"))
+        REID_TRY(apply(&spin, 1, err));
     if (options->ranks == 1)
         return apply(one_rank, REID_COUNT_OF(one_rank), err);
     REID_TRY(apply(many_ranks, REID_COUNT_OF(many_ranks), err));

@@ -28,7 +28,10 @@ typedef struct reid_rng {
 } reid_rng;
 
 reid_rng reid_rng_stream(uint64_t seed, reid_rng_use use, uint64_t a, uint32_t b);
+/* Where a fresh stream is after 4 × `blocks` words. */
+void reid_rng_skip(reid_rng *rng, uint32_t blocks);
 uint32_t reid_rng_u32(reid_rng *rng);
+void reid_rng_fill_u32(reid_rng *rng, uint32_t *ret_words, size_t count); /* as that many u32 */
 uint64_t reid_rng_u64(reid_rng *rng);
 double reid_rng_uniform(reid_rng *rng); /* [0, 1), 53 bits */
 double reid_rng_range(reid_rng *rng, double low, double high);

@@ -41,6 +41,10 @@ void reid_comm_launch_choose(const reid_comm_launch *launch, const char *shared_
 {
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     bool one_node = launch->size > 0 && launch->local_size == launch->size;
+    if (one_node || !launch->launched) { /* across nodes it chooses a network card by its place */
+        setenv("HWLOC_PLUGINS_PATH", "/nonexistent", 0);
+        setenv("HWLOC_COMPONENTS", "-linuxio,-pci,-opencl,-gl,-cuda,-nvml,-rsmi,-xml", 0);
+    }
     if (!getenv("OMPI_MCA_pml") && !getenv("OMPI_MCA_btl") && (one_node || !launch->launched)) {
         REID_AUTOFREE char *transports = reid_xasprintf("self,%s", shared_memory);
         setenv("OMPI_MCA_btl", transports, 1);

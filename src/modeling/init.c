@@ -55,14 +55,17 @@ REID_CLONES static void box_muller(const uint32_t *words, float *values)
 void reid_init_normal(uint64_t seed, uint64_t index, double deviation, float *ret_values,
                       size_t number)
 {
-    reid_rng rng = reid_rng_stream(seed, REID_RNG_INIT, index, 0);
-    uint32_t words[2 * PAIRS];
-    float values[2 * PAIRS];
-    for (size_t done = 0; done < number; done += 2 * PAIRS) {
-        for (int i = 0; i < 2 * PAIRS; i++)
-            words[i] = reid_rng_u32(&rng);
+    const size_t size = (size_t)2 * PAIRS;
+    int64_t parts = (int64_t)((number + size - 1) / size);
+#pragma omp parallel for schedule(static) if (parts > 8)
+    for (int64_t part = 0; part < parts; part++) {
+        uint32_t words[2 * PAIRS];
+        float values[2 * PAIRS];
+        reid_rng rng = reid_rng_stream(seed, REID_RNG_INIT, index, 0);
+        reid_rng_skip(&rng, (uint32_t)part * (2 * PAIRS / 4));
+        reid_rng_fill_u32(&rng, words, size);
         box_muller(words, values);
-        size_t take = REID_MIN(number - done, (size_t)(2 * PAIRS));
+        size_t done = (size_t)part * size, take = REID_MIN(number - done, size);
         for (size_t i = 0; i < take; i++)
             ret_values[done + i] = (float)deviation * values[i];
     }
@@ -117,7 +120,9 @@ void reid_model_init_params(const reid_model *model, reid_params *params, uint64
     for (size_t i = 0; i < params->buffer_count; i++)
         largest =
             REID_MAX(largest, (size_t)(params->buffers[i].rank ? params->buffers[i].shape[0] : 1));
-    float *plain = reid_xcalloc(largest, sizeof *plain);
+    size_t bytes = largest * sizeof(float);
+    float *plain = reid_alloc_aligned(bytes); /* huge pages: the largest weight has 9 MB */
+    REID_ASSERT(plain);
     for (size_t i = 0; i < params->count; i++) {
         init_param(model, &params->items[i], i, seed, plain, reid_params_plain_count(params, i));
         reid_params_from_plain(params, i, plain, params->value);
@@ -128,5 +133,5 @@ void reid_model_init_params(const reid_model *model, reid_params *params, uint64
         fill(plain, buffer->rank ? (size_t)buffer->shape[0] : 1, is_variance ? 1.0f : 0.0f);
         reid_params_buffer_set(params, i, plain);
     }
-    free(plain);
+    reid_free_aligned(plain, bytes);
 }

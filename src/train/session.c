@@ -199,7 +199,7 @@ reid_status reid_session_compute(const reid_config *config, const reid_backend *
     return REID_OK;
 }
 
-static reid_status make_network(reid_session *session, reid_state_reader *reader, reid_error *err)
+static reid_status make_model(reid_session *session, reid_error *err)
 {
     const reid_config *config = session->config;
     int world = session->comm->size;
@@ -217,8 +217,13 @@ static reid_status make_network(reid_session *session, reid_state_reader *reader
     REID_TRY(reid_session_compute(config, session->backend, &session->plan_options.compute, err));
     const reid_params_options options = {.compute = session->plan_options.compute,
                                          .convolution = session->plan_options.convolution};
-    REID_TRY(
-        reid_params_new(session->model->train, session->backend, &options, &session->params, err));
+    return reid_params_new(session->model->train, session->backend, &options, &session->params,
+                           err);
+}
+
+static reid_status make_plan(reid_session *session, reid_state_reader *reader, reid_error *err)
+{
+    const reid_config *config = session->config;
     if (!session->options->eval_only)
         REID_TRY(reid_session_choose_convolutions(session, reader, err));
     if (!session->options->eval_only)
@@ -290,24 +295,39 @@ static reid_status check_space(const reid_session *session, reid_error *err)
         (unsigned long long)(need / 1000000));
 }
 
-/* SEED, or a drawn one; that of the run that is resumed goes first. Collective. */
+/* SEED, or a drawn one; that of the run that is resumed goes first. Rank 0's counts. */
 static reid_status choose_seed(reid_session *session, const reid_resume_point *point,
                                reid_error *err)
 {
     int64_t seed = reid_config_int(session->config, "SEED");
-    session->seed = (uint64_t)seed;
-    if (point->found) {
-        session->seed = point->seed;
-    } else if (seed < 0) {
-        uint32_t drawn = 0;
+    session->seed = point->found ? point->seed : (uint64_t)seed;
+    uint32_t drawn = 0;
+    if (!point->found && seed < 0) {
         if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn)
             return reid_fail(err, REID_ERR_IO, "cannot draw a random SEED; set SEED to a number");
         session->seed = drawn;
-    } else {
-        return REID_OK;
     }
+    return REID_OK;
+}
+
+static reid_status share_seed(reid_session *session, const reid_resume_point *point,
+                              reid_error *err)
+{
+    if (!point->found && reid_config_int(session->config, "SEED") >= 0)
+        return REID_OK;
     REID_TRY(reid_comm_broadcast(session->comm, &session->seed, sizeof session->seed, 0, err));
     reid_log_info("seed %llu", (unsigned long long)session->seed);
+    return REID_OK;
+}
+
+/* Where parameters begin. Rank 0 draws, while MPI may still be starting; all others get everything
+ * from it by broadcast, and a run that goes on from its checkpoint. */
+static reid_status draw_params(reid_session *session, const reid_resume_point *point,
+                               reid_error *err)
+{
+    REID_TRY(choose_seed(session, point, err));
+    if (session->comm->rank == 0 && !point->found)
+        reid_model_init_params(session->model, session->params, session->seed);
     return REID_OK;
 }
 
@@ -372,11 +392,13 @@ static reid_status open_training(reid_session *session, reid_error *err)
     reid_resume_point point;
     reid_status status = reid_state_open(session, &reader, &point, err);
     if (status == REID_OK)
-        status = make_network(session, reader, err);
+        status = make_model(session, err);
     if (status == REID_OK)
-        status = choose_seed(session, &point, err);
+        status = draw_params(session, &point, err);
     if (status == REID_OK)
-        reid_model_init_params(session->model, session->params, session->seed);
+        status = make_plan(session, reader, err);
+    if (status == REID_OK)
+        status = share_seed(session, &point, err);
     if (status == REID_OK)
         status = session->options->eval_only ? reid_state_load_network(session, reader, err)
                                              : make_training(session, reader, &point, err);

@@ -12,6 +12,7 @@
 
 #include <dnnl.h>
 
+#include "backend/cpu/cpu_populate.h"
 #include "backend/op.h"
 #include "backend/ref/ref.h"
 #include "base/compiler.h"
@@ -32,6 +33,7 @@ typedef struct cpu_backend {
     int block;                  /* channels per block: 16 or 8 */
     bool avx2, bf16;
     char version[96];
+    cpu_populate populate;
 } cpu_backend;
 
 static inline cpu_backend *cpu_of(const reid_op *op)

@@ -15,6 +15,7 @@ static void backend_free(reid_backend *base)
         dnnl_stream_destroy(backend->stream);
     if (backend->engine)
         dnnl_engine_destroy(backend->engine);
+    cpu_populate_fini(&backend->populate);
     reid_backend_fini(base);
     free(backend);
 }
@@ -31,11 +32,14 @@ static const char *backend_version(const reid_backend *base)
 
 static void *backend_alloc(reid_backend *backend, size_t bytes)
 {
-    return reid_alloc_aligned(bytes ? bytes : 1);
+    void *memory = reid_alloc_aligned(bytes ? bytes : 1);
+    cpu_populate_add(&((cpu_backend *)backend)->populate, memory, bytes);
+    return memory;
 }
 
 static void backend_release(reid_backend *backend, void *memory, size_t bytes)
 {
+    cpu_populate_forget(&((cpu_backend *)backend)->populate, memory);
     reid_free_aligned(memory, bytes ? bytes : 1);
 }
 
@@ -173,6 +177,7 @@ reid_status reid_cpu_backend_open(int threads, reid_backend **ret_backend, reid_
     cpu_backend *backend = reid_xcalloc(1, sizeof *backend);
     backend->base.impl = &cpu_impl;
     backend->base.threads = threads;
+    cpu_populate_init(&backend->populate);
     reid_status status = start(backend, err);
     if (status != REID_OK) {
         backend_free(&backend->base);

@@ -49,6 +49,28 @@ static void the_counter_carries_and_wraps(void **state)
     assert_int_equal(reid_rng_u32(&wrapped), 0x6627e8d5);
 }
 
+/* Many words at a time, from anywhere in a block, also where the first counter word wraps. */
+static void words_in_bulk_are_those_one_by_one(void **state)
+{
+    static const uint32_t STARTS[] = {0, 5, UINT32_MAX - 40, UINT32_MAX - 15, UINT32_MAX};
+    static const size_t COUNTS[] = {0, 1, 63, 64, 65, 257, 1024};
+    uint32_t words[1024];
+    for (size_t s = 0; s < REID_COUNT_OF(STARTS); s++)
+        for (size_t c = 0; c < REID_COUNT_OF(COUNTS); c++)
+            for (size_t taken = 0; taken < 5; taken++) {
+                reid_rng bulk = reid_rng_stream(77, REID_RNG_TEST, 3, 9);
+                reid_rng single = bulk;
+                reid_rng_skip(&bulk, STARTS[s]);
+                single.counter[0] = STARTS[s];
+                for (size_t i = 0; i < taken; i++)
+                    assert_int_equal(reid_rng_u32(&bulk), reid_rng_u32(&single));
+                reid_rng_fill_u32(&bulk, words, COUNTS[c]);
+                for (size_t i = 0; i < COUNTS[c]; i++)
+                    assert_int_equal(words[i], reid_rng_u32(&single));
+                assert_int_equal(reid_rng_u32(&bulk), reid_rng_u32(&single));
+            }
+}
+
 static void a_stream_depends_on_each_part_of_its_name(void **state)
 {
     reid_rng streams[] = {
@@ -148,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(philox_matches_the_published_vectors),
         cmocka_unit_test(the_counter_carries_and_wraps),
+        cmocka_unit_test(words_in_bulk_are_those_one_by_one),
         cmocka_unit_test(a_stream_depends_on_each_part_of_its_name),
         cmocka_unit_test(uniform_and_normal_have_their_moments),
         cmocka_unit_test(range_stays_inside),
