@@ -9,6 +9,7 @@
 #include "rpc/server_impl.h"
 
 enum { STREAM_WINDOW_BYTES = 1 << 20, CONNECTION_WINDOW_BYTES = 4 << 20 };
+enum { LINGER_MS = 250 }; /* a living peer closes within milliseconds */
 
 /* ---- floods ---- */
 
@@ -259,6 +260,7 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd)
         return;
     }
     reid_rpc_wire_init(&conn->wire, &server->pump, session, conn_broken, conn_closed);
+    conn->wire.linger_ms = REID_MIN(server->limits.linger_ms, LINGER_MS);
     conn->wire.max_waiting_frames = 2 * (size_t)server->limits.max_streams + 256;
     reid_rpc_list_init(&conn->calls);
     reid_rpc_list_append(&server->conns, &conn->node);

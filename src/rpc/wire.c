@@ -14,6 +14,7 @@ enum { READS_PER_TURN = 8, WRITES_PER_TURN = 16 };
 static void flush_task(reid_rpc_task *task);
 static void poll_ready(uv_poll_t *poll, int status, int events);
 static void read_some(reid_rpc_wire *wire);
+static void linger_over(reid_rpc_alarm *alarm);
 
 void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_session *own_session,
                         void (*on_broken)(reid_rpc_wire *wire, const char *why),
@@ -25,6 +26,7 @@ void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_sessio
                             .on_closed = on_closed,
                             .fd = -1};
     reid_rpc_task_init(&wire->flush, flush_task);
+    reid_rpc_alarm_init(&wire->linger, linger_over);
 }
 
 bool reid_rpc_wire_stuck(const reid_rpc_wire *wire)
@@ -38,6 +40,7 @@ static void break_wire(reid_rpc_wire *wire, const char *why)
         return;
     wire->broken = true;
     uv_poll_stop(&wire->poll);
+    reid_rpc_alarm_cancel(wire->pump, &wire->linger);
     reid_rpc_task_cancel(&wire->flush);
     wire->on_broken(wire, why);
 }
@@ -49,7 +52,7 @@ static void update_events(reid_rpc_wire *wire)
     int events = 0;
     if (wire->rest)
         events |= UV_WRITABLE;
-    if (!wire->rest || wire->max_waiting_frames == 0 ||
+    if (wire->shut || !wire->rest || wire->max_waiting_frames == 0 ||
         nghttp2_session_get_outbound_queue_size(wire->session) < wire->max_waiting_frames)
         events |= UV_READABLE;
     if (events == wire->events)
@@ -74,7 +77,7 @@ int reid_rpc_wire_attach(reid_rpc_wire *wire, int own_fd)
 
 void reid_rpc_wire_touch(reid_rpc_wire *wire)
 {
-    if (wire->fd >= 0 && !wire->broken && !wire->closing)
+    if (wire->fd >= 0 && !wire->shut && !wire->broken && !wire->closing)
         reid_rpc_task_post(wire->pump, &wire->flush);
 }
 
@@ -158,6 +161,23 @@ static bool send_rest(reid_rpc_wire *wire)
     return true;
 }
 
+static void linger_over(reid_rpc_alarm *alarm)
+{
+    break_wire(REID_RPC_OWNER(alarm, reid_rpc_wire, linger), "the connection was closed");
+}
+
+/* All has been said. What the peer still sends is read and dropped, until it closes, too. */
+static void end_session(reid_rpc_wire *wire)
+{
+    if (wire->linger_ms == 0 || shutdown(wire->fd, SHUT_WR) != 0) {
+        break_wire(wire, "the connection was closed");
+        return;
+    }
+    wire->shut = true;
+    update_events(wire);
+    reid_rpc_alarm_set(wire->pump, &wire->linger, wire->linger_ms);
+}
+
 static void flush_task(reid_rpc_task *task)
 {
     reid_rpc_wire *wire = REID_RPC_OWNER(task, reid_rpc_wire, flush);
@@ -174,7 +194,7 @@ static void flush_task(reid_rpc_task *task)
         if (size == 0 && !big) {
             if (!nghttp2_session_want_read(wire->session) &&
                 !nghttp2_session_want_write(wire->session)) {
-                break_wire(wire, "the connection was closed");
+                end_session(wire);
                 return;
             }
             break;
@@ -208,6 +228,8 @@ static void read_some(reid_rpc_wire *wire)
             return;
         }
         wire->bytes_in += (uint64_t)n;
+        if (wire->shut)
+            continue;
         wire->in_session = true;
         ssize_t used = nghttp2_session_mem_recv(wire->session, wire->pump->scratch, (size_t)n);
         wire->in_session = false;
@@ -270,6 +292,7 @@ void reid_rpc_wire_close(reid_rpc_wire *wire)
         return;
     wire->closing = true;
     reid_rpc_task_cancel(&wire->flush);
+    reid_rpc_alarm_cancel(wire->pump, &wire->linger);
     if (wire->fd >= 0) {
         uv_close((uv_handle_t *)&wire->poll, poll_closed);
         return;

@@ -32,11 +32,16 @@ typedef struct reid_rpc_wire {
     int events;
     size_t max_waiting_frames; /* while the peer reads nothing and so many frames wait, nothing is
                                   read from it; 0: off */
+    uint32_t linger_ms; /* after the session's end: its last frames are out, the write side is shut,
+                           and the socket stays so long for a peer that is still writing (an early
+                           close would cost it the frames that it has not read yet); 0: closed at
+                           once */
+    reid_rpc_alarm linger;
     reid_rpc_task flush;
     uint8_t *rest; /* bytes that the socket did not take */
     size_t rest_bytes, rest_sent;
     uint64_t bytes_in, bytes_out;
-    bool in_session, broken, closing;
+    bool in_session, shut, broken, closing;
 } reid_rpc_wire;
 
 /* Owns the session from here on. */

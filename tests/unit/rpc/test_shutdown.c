@@ -174,6 +174,37 @@ static void peer_that_does_not_read_cannot_hinder_the_end(void **state)
     raw_free(raw);
 }
 
+/* A peer that writes after the server's last word must not find the socket closed: it would lose
+ * what it has not read yet. */
+static void peer_that_still_writes_reads_the_last_frames(void **state)
+{
+    fixture *f = *state;
+    static const uint8_t ping[8];
+    raw_client *raw = raw_connect(echo_server_path(f->server));
+    raw_begin(raw);
+    assert_true(raw_request(raw, 1, ECHO_PATH "Say"));
+    assert_true(raw_message(raw, 1, NGHTTP2_FLAG_END_STREAM, 0, NULL, 0));
+    assert_int_equal(raw_wait(raw, 1).grpc_status, 0);
+    echo_server_shutdown(f->server, 60000);
+    assert_int_equal(raw_wait_closed(raw).goaway, NGHTTP2_NO_ERROR);
+    assert_true(raw_send_frame(raw, NGHTTP2_PING, NGHTTP2_FLAG_NONE, 0, ping, sizeof ping));
+    assert_false(is_down(f->server));
+    raw_free(raw);
+    assert_true(reid_test_wait(is_down, f->server, 10));
+}
+
+/* It may also stay connected for ever: then the server goes first. */
+static void peer_that_stays_does_not_hinder_the_end(void **state)
+{
+    fixture *f = *state;
+    raw_client *raw = raw_connect(echo_server_path(f->server));
+    raw_begin(raw);
+    echo_server_shutdown(f->server, 60000);
+    assert_int_equal(raw_wait_closed(raw).goaway, NGHTTP2_NO_ERROR);
+    assert_true(reid_test_wait(is_down, f->server, 10));
+    raw_free(raw);
+}
+
 static void second_shutdown_shortens_the_grace(void **state)
 {
     fixture *f = *state;
@@ -359,6 +390,8 @@ int main(void)
         TEST(open_calls_may_finish_in_the_grace),
         TEST(calls_left_after_the_grace_are_ended),
         TEST(peer_that_does_not_read_cannot_hinder_the_end),
+        TEST(peer_that_still_writes_reads_the_last_frames),
+        TEST(peer_that_stays_does_not_hinder_the_end),
         TEST(second_shutdown_shortens_the_grace),
         TEST(server_gone_with_open_stream),
         TEST(health_is_serving_until_the_shutdown),
