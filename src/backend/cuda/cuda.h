@@ -39,12 +39,12 @@ typedef struct cuda_layout {
 struct cuda_dnn_plan;
 
 typedef struct cuda_staging {
-    void *host; /* pinned, CUDA_STAGING_BYTES */
+    void *host; /* pinned, staging_bytes */
     cudaEvent_t done;
     bool busy;
 } cuda_staging;
 
-#define CUDA_STAGING_BYTES ((size_t)4 << 20)
+#define CUDA_STAGING_BYTES ((size_t)4 << 20) /* at the start */
 #define CUDA_REDUCE_COUNT 2048
 #define CUDA_REDUCE_HOST_BYTES 4096
 
@@ -58,7 +58,9 @@ typedef struct cuda_backend {
     cudnnBackendDescriptor_t properties; /* of a planned device */
     struct cuda_dnn_plan *plans;         /* list; cache of cuDNN's plans */
     cuda_staging in[2], out[2];
-    double *reduce;      /* device, CUDA_REDUCE_COUNT: partial sums; NULL when planned */
+    size_t staging_bytes;
+    float *convert; /* device, two parts of staging_bytes: plain on the way from or to a layout */
+    double *reduce; /* device, CUDA_REDUCE_COUNT: partial sums; NULL when planned */
     double *reduce_host; /* pinned page that results come back to */
     reid_error failed;   /* first failure of a call that cannot report it */
     char version[384];
@@ -122,6 +124,10 @@ void cuda_release(reid_backend *backend, void *memory, size_t bytes);
 void cuda_copy_in(reid_backend *backend, void *device, const void *host, size_t bytes);
 void cuda_copy_out(reid_backend *backend, void *host, const void *device, size_t bytes);
 void cuda_zero(reid_backend *backend, void *device, size_t bytes);
+void cuda_from_plain(reid_backend *backend, const reid_layout *layout, const float *plain,
+                     void *device);
+void cuda_to_plain(reid_backend *backend, const reid_layout *layout, const void *device,
+                   float *ret_plain);
 void cuda_wait(reid_backend *backend);
 reid_status cuda_memory_init(cuda_backend *backend, reid_error *err);
 void cuda_memory_fini(cuda_backend *backend);
@@ -131,41 +137,42 @@ const reid_layout *cuda_activation_layout(reid_backend *backend, reid_role role,
                                           const reid_shape *shape, reid_dtype dtype);
 const reid_layout *cuda_layout_new(cuda_backend *backend, cuda_kind kind, const reid_shape *shape,
                                    reid_dtype dtype);
-void cuda_from_plain(reid_backend *backend, const reid_layout *layout, const float *plain,
-                     void *device);
-void cuda_to_plain(reid_backend *backend, const reid_layout *layout, const void *device,
-                   float *ret_plain);
 
-/* Kinds that are not there yet are NULL and refused by op_new. */
-#define CUDA_LATER __attribute__((weak, visibility("hidden")))
 /* Operations of cuDNN allocate the op because theirs is larger. */
-CUDA_LATER reid_status cuda_conv_new(cuda_backend *backend, const reid_op_desc *desc,
-                                     reid_op **ret_op, reid_error *err);
-CUDA_LATER reid_status cuda_linear_new(cuda_backend *backend, const reid_op_desc *desc,
-                                       reid_op **ret_op, reid_error *err);
+reid_status cuda_conv_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
+                          reid_error *err);
+reid_status cuda_linear_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
+                            reid_error *err);
 /* Set-up of operations of our own: fills op->impl and the answers. impl->free is
  * cuda_op_free where nothing else is owned. */
 void cuda_op_free(reid_op *op);
-CUDA_LATER void cuda_norm_setup(reid_op *op); /* 4-D and rows */
-CUDA_LATER void cuda_relu_setup(reid_op *op);
-CUDA_LATER void cuda_add_setup(reid_op *op);
-CUDA_LATER void cuda_max_pool_setup(reid_op *op);
-CUDA_LATER void cuda_avg_pool_setup(reid_op *op);
-CUDA_LATER void cuda_cross_entropy_setup(reid_op *op);
-CUDA_LATER void cuda_triplet_setup(reid_op *op);
-CUDA_LATER void cuda_accuracy_setup(reid_op *op);
+void cuda_norm_setup(reid_op *op); /* 4-D and rows */
+void cuda_relu_setup(reid_op *op);
+void cuda_add_setup(reid_op *op);
+void cuda_max_pool_setup(reid_op *op);
+void cuda_avg_pool_setup(reid_op *op);
+void cuda_cross_entropy_setup(reid_op *op);
+void cuda_triplet_setup(reid_op *op);
+void cuda_accuracy_setup(reid_op *op);
 
 /* cuda_update.c: slots of the impl table. */
-CUDA_LATER void cuda_accumulate(reid_backend *backend, const reid_layout *layout, void *sum,
-                                const void *addend);
-CUDA_LATER void cuda_adam(reid_backend *backend, const reid_adam *args, float *value,
-                          const float *grad, float *m, float *v, float *max_v, size_t count);
-CUDA_LATER void cuda_sgd(reid_backend *backend, const reid_sgd *args, float *value,
-                         const float *grad, float *momentum_buffer, size_t count);
-CUDA_LATER double cuda_sum_squares(reid_backend *backend, const float *data, size_t count);
-CUDA_LATER void cuda_scale(reid_backend *backend, float *data, float factor, size_t count);
+void cuda_accumulate(reid_backend *backend, const reid_layout *layout, void *sum,
+                     const void *addend);
+void cuda_adam(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+               size_t range_count, float *value, const float *grad, float *m, float *v,
+               float *max_v);
+void cuda_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+              size_t range_count, float *value, const float *grad, float *momentum_buffer);
+double cuda_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                        const float *data);
+void cuda_scale(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
+                float factor);
+
+/* cuda_input.c */
+void cuda_images(reid_backend *backend, const reid_image_rule *rule, const reid_layout *layout,
+                 const uint8_t *planes, const reid_image_choice *choices, void *images);
 
 /* comm/nccl: module symbols by name, NULL when unknown. */
-CUDA_LATER void *reid_nccl_symbol(const char *name);
+void *reid_nccl_symbol(const char *name);
 
 #endif

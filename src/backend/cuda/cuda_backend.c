@@ -105,7 +105,7 @@ static reid_status param_layout(reid_backend *base, const reid_op_desc *desc, in
 static reid_status op_new(reid_backend *base, const reid_op_desc *desc, reid_op **ret_op,
                           reid_error *err)
 {
-    void (*const setups[REID_OP_KINDS])(reid_op * op) = {
+    static void (*const setups[REID_OP_KINDS])(reid_op * op) = {
         [REID_OP_BATCH_NORM] = cuda_norm_setup,
         [REID_OP_RELU] = cuda_relu_setup,
         [REID_OP_ADD] = cuda_add_setup,
@@ -116,13 +116,10 @@ static reid_status op_new(reid_backend *base, const reid_op_desc *desc, reid_op 
         [REID_OP_ACCURACY] = cuda_accuracy_setup,
     };
     cuda_backend *backend = (cuda_backend *)base;
-    if (desc->kind == REID_OP_CONV2D && cuda_conv_new)
+    if (desc->kind == REID_OP_CONV2D)
         return cuda_conv_new(backend, desc, ret_op, err);
-    if (desc->kind == REID_OP_LINEAR && cuda_linear_new)
+    if (desc->kind == REID_OP_LINEAR)
         return cuda_linear_new(backend, desc, ret_op, err);
-    if (!setups[desc->kind])
-        return reid_fail(err, REID_ERR_UNSUPPORTED, "backend 'cuda' has no %s yet",
-                         reid_op_kind_name(desc->kind));
     reid_op *op = reid_xcalloc(1, sizeof *op);
     op->backend = base;
     op->desc = *desc;
@@ -157,6 +154,7 @@ static const reid_backend_impl cuda_impl = {
     .sgd = cuda_sgd,
     .sum_squares = cuda_sum_squares,
     .scale = cuda_scale,
+    .images = cuda_images,
 };
 
 static reid_status start_planned(cuda_backend *backend, reid_error *err)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/kernels.h"
 #include "base/compiler.h"
 
 #define GIB (1.0 / (double)(1u << 30))
@@ -69,64 +70,193 @@ static cudaError_t staging_start(cuda_staging *staging, cudaStream_t stream)
     return result;
 }
 
-static cudaError_t copy_in(cuda_backend *backend, unsigned char *device, const unsigned char *host,
-                           size_t bytes)
+static reid_status staging_alloc(cuda_backend *backend, size_t bytes, reid_error *err)
 {
-    for (size_t at = 0, turn = 0; at < bytes; at += CUDA_STAGING_BYTES, turn++) {
-        cuda_staging *staging = &backend->in[turn % 2];
-        size_t part = REID_MIN(bytes - at, CUDA_STAGING_BYTES);
-        cudaError_t result = staging_ready(staging);
-        if (result != cudaSuccess)
-            return result;
-        memcpy(staging->host, host + at, part);
-        result = cudaMemcpyAsync(device + at, staging->host, part, cudaMemcpyHostToDevice,
-                                 backend->stream);
-        if (result == cudaSuccess)
-            result = staging_start(staging, backend->stream);
-        if (result != cudaSuccess)
-            return result;
+    cuda_staging *all[] = {&backend->in[0], &backend->in[1], &backend->out[0], &backend->out[1]};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        CUDA_TRY(cudaHostAlloc(&all[i]->host, bytes, cudaHostAllocDefault));
+        CUDA_TRY(cudaEventCreateWithFlags(&all[i]->done, cudaEventDisableTiming));
     }
-    return cudaSuccess;
+    CUDA_TRY(cudaMalloc((void **)&backend->convert, 2 * bytes));
+    backend->staging_bytes = bytes;
+    return REID_OK;
+}
+
+static void staging_free(cuda_backend *backend)
+{
+    cuda_staging *all[] = {&backend->in[0], &backend->in[1], &backend->out[0], &backend->out[1]};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (all[i]->done)
+            cudaEventDestroy(all[i]->done);
+        if (all[i]->host)
+            cudaFreeHost(all[i]->host);
+        memset(all[i], 0, sizeof *all[i]);
+    }
+    if (backend->convert)
+        cudaFree(backend->convert);
+    backend->convert = NULL;
+    backend->staging_bytes = 0;
+}
+
+static void grow(cuda_backend *backend, size_t bytes)
+{
+    cuda_wait(&backend->base);
+    staging_free(backend);
+    staging_alloc(backend, (bytes + 4095) / 4096 * 4096, &backend->failed);
+}
+
+/* A copy between the host and the device in parts, each through a pinned buffer; with a layout
+ * that is not plain also through a buffer on the device, where a kernel converts. */
+typedef struct transfer {
+    unsigned char *device;
+    size_t part, part_device;  /* bytes on the host, and on the device, of one part */
+    size_t bytes;              /* on the host */
+    const reid_layout *layout; /* NULL: the same bytes on both sides */
+} transfer;
+
+/* Outermost index, channels and places of a layout's plain form [N,C,P]. */
+typedef struct plain_form {
+    int64_t n, c, p;
+} plain_form;
+
+static plain_form form_of(const reid_layout *layout)
+{
+    const int64_t *d = layout->shape.dim;
+    int64_t count = (int64_t)reid_shape_count(&layout->shape);
+    if (cuda_kind_of(layout) != CUDA_DENSE)
+        return (plain_form){d[0], d[1], d[2] * d[3]};
+    return layout->shape.rank < 2 ? (plain_form){count, 1, 1} : (plain_form){d[0], count / d[0], 1};
+}
+
+static transfer transfer_raw(const cuda_backend *backend, const void *device, size_t bytes)
+{
+    size_t part = backend->staging_bytes;
+    return part ? (transfer){(unsigned char *)device, part, part, bytes, NULL}
+                : (transfer){.part = 1}; /* noted by grow */
+}
+
+/* Parts are whole outermost indices (images): the buffers grow where one does not fit. */
+static transfer transfer_of(cuda_backend *backend, const reid_layout *layout, const void *device)
+{
+    if (cuda_kind_of(layout) == CUDA_DENSE && layout->dtype == REID_F32)
+        return transfer_raw(backend, device, layout->bytes);
+    plain_form f = form_of(layout);
+    size_t one = (size_t)(f.c * f.p) * sizeof(float);
+    if (one > backend->staging_bytes)
+        grow(backend, one);
+    size_t many = backend->staging_bytes / one;
+    if (!many) /* noted by grow */
+        return (transfer){.part = 1};
+    return (transfer){(unsigned char *)device, many * one,
+                      many * (size_t)(cuda_stride_of(layout) * f.p) *
+                          reid_dtype_size(layout->dtype),
+                      (size_t)f.n * one, layout};
+}
+
+static cudaError_t convert(cuda_backend *backend, const transfer *t, size_t turn, bool in)
+{
+    plain_form f = form_of(t->layout);
+    float *plain = backend->convert + turn % 2 * (backend->staging_bytes / sizeof(float));
+    void *device = t->device + turn * t->part_device;
+    size_t bytes = REID_MIN(t->bytes - turn * t->part, t->part);
+    int64_t n = (int64_t)(bytes / sizeof(float)) / (f.c * f.p), stride = cuda_stride_of(t->layout);
+    return in ? reid_cuda_from_plain(backend->stream, t->layout->dtype, plain, device, n, f.c, f.p,
+                                     stride)
+              : reid_cuda_to_plain(backend->stream, t->layout->dtype, device, plain, n, f.c, f.p,
+                                   stride);
+}
+
+static cudaError_t part_in(cuda_backend *backend, const transfer *t, size_t turn,
+                           const unsigned char *host)
+{
+    cuda_staging *staging = &backend->in[turn % 2];
+    size_t at = turn * t->part, bytes = REID_MIN(t->bytes - at, t->part);
+    void *target =
+        t->layout ? (void *)(backend->convert + turn % 2 * (backend->staging_bytes / sizeof(float)))
+                  : t->device + at;
+    cudaError_t result = staging_ready(staging);
+    if (result != cudaSuccess)
+        return result;
+    memcpy(staging->host, host + at, bytes);
+    result = cudaMemcpyAsync(target, staging->host, bytes, cudaMemcpyHostToDevice, backend->stream);
+    if (result == cudaSuccess)
+        result = staging_start(staging, backend->stream);
+    if (result == cudaSuccess && t->layout)
+        result = convert(backend, t, turn, true);
+    return result;
+}
+
+static cudaError_t transfer_in(cuda_backend *backend, const transfer *t, const void *host)
+{
+    cudaError_t result = cudaSuccess;
+    for (size_t turn = 0; turn * t->part < t->bytes && result == cudaSuccess; turn++)
+        result = part_in(backend, t, turn, host);
+    return result;
+}
+
+static cudaError_t part_out(cuda_backend *backend, const transfer *t, size_t turn)
+{
+    cuda_staging *staging = &backend->out[turn % 2];
+    size_t at = turn * t->part, bytes = REID_MIN(t->bytes - at, t->part);
+    const void *source = t->device + at;
+    cudaError_t result = cudaSuccess;
+    if (t->layout) {
+        source = backend->convert + turn % 2 * (backend->staging_bytes / sizeof(float));
+        result = convert(backend, t, turn, false);
+    }
+    if (result == cudaSuccess)
+        result =
+            cudaMemcpyAsync(staging->host, source, bytes, cudaMemcpyDeviceToHost, backend->stream);
+    return result == cudaSuccess ? staging_start(staging, backend->stream) : result;
+}
+
+/* The copy of one part runs while the part before it is taken from its buffer. */
+static cudaError_t transfer_out(cuda_backend *backend, const transfer *t, unsigned char *host)
+{
+    size_t parts = (t->bytes + t->part - 1) / t->part;
+    cudaError_t result = cudaSuccess;
+    for (size_t turn = 0; turn <= parts && result == cudaSuccess; turn++) {
+        if (turn < parts)
+            result = part_out(backend, t, turn);
+        if (turn == 0 || result != cudaSuccess)
+            continue;
+        cuda_staging *staging = &backend->out[(turn - 1) % 2];
+        size_t at = (turn - 1) * t->part;
+        result = staging_ready(staging);
+        if (result == cudaSuccess)
+            memcpy(host + at, staging->host, REID_MIN(t->bytes - at, t->part));
+    }
+    return result;
 }
 
 void cuda_copy_in(reid_backend *base, void *device, const void *host, size_t bytes)
 {
     cuda_backend *backend = (cuda_backend *)base;
-    cuda_note(backend, copy_in(backend, device, host, bytes), "copy to the GPU");
-}
-
-/* The copy of one part runs while the part before it is taken from its buffer. */
-static cudaError_t copy_out(cuda_backend *backend, unsigned char *host, const unsigned char *device,
-                            size_t bytes)
-{
-    size_t parts = (bytes + CUDA_STAGING_BYTES - 1) / CUDA_STAGING_BYTES;
-    for (size_t i = 0; i < parts + 1; i++) {
-        cudaError_t result = cudaSuccess;
-        if (i < parts) {
-            cuda_staging *staging = &backend->out[i % 2];
-            size_t at = i * CUDA_STAGING_BYTES, part = REID_MIN(bytes - at, CUDA_STAGING_BYTES);
-            result = cudaMemcpyAsync(staging->host, device + at, part, cudaMemcpyDeviceToHost,
-                                     backend->stream);
-            if (result == cudaSuccess)
-                result = staging_start(staging, backend->stream);
-        }
-        if (result == cudaSuccess && i > 0) {
-            cuda_staging *staging = &backend->out[(i - 1) % 2];
-            size_t at = (i - 1) * CUDA_STAGING_BYTES;
-            result = staging_ready(staging);
-            if (result == cudaSuccess)
-                memcpy(host + at, staging->host, REID_MIN(bytes - at, CUDA_STAGING_BYTES));
-        }
-        if (result != cudaSuccess)
-            return result;
-    }
-    return cudaSuccess;
+    transfer t = transfer_raw(backend, device, bytes);
+    cuda_note(backend, transfer_in(backend, &t, host), "copy to the GPU");
 }
 
 void cuda_copy_out(reid_backend *base, void *host, const void *device, size_t bytes)
 {
     cuda_backend *backend = (cuda_backend *)base;
-    cuda_note(backend, copy_out(backend, host, device, bytes), "copy from the GPU");
+    transfer t = transfer_raw(backend, device, bytes);
+    cuda_note(backend, transfer_out(backend, &t, host), "copy from the GPU");
+}
+
+void cuda_from_plain(reid_backend *base, const reid_layout *layout, const float *plain,
+                     void *device)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    transfer t = transfer_of(backend, layout, device);
+    cuda_note(backend, transfer_in(backend, &t, plain), "copy to the GPU");
+}
+
+void cuda_to_plain(reid_backend *base, const reid_layout *layout, const void *device,
+                   float *ret_plain)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    transfer t = transfer_of(backend, layout, device);
+    cuda_note(backend, transfer_out(backend, &t, (unsigned char *)ret_plain), "copy from the GPU");
 }
 
 void cuda_zero(reid_backend *base, void *device, size_t bytes)
@@ -146,11 +276,7 @@ void cuda_wait(reid_backend *base)
 
 reid_status cuda_memory_init(cuda_backend *backend, reid_error *err)
 {
-    cuda_staging *all[] = {&backend->in[0], &backend->in[1], &backend->out[0], &backend->out[1]};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        CUDA_TRY(cudaHostAlloc(&all[i]->host, CUDA_STAGING_BYTES, cudaHostAllocDefault));
-        CUDA_TRY(cudaEventCreateWithFlags(&all[i]->done, cudaEventDisableTiming));
-    }
+    REID_TRY(staging_alloc(backend, CUDA_STAGING_BYTES, err));
     CUDA_TRY(cudaMalloc((void **)&backend->reduce, CUDA_REDUCE_COUNT * sizeof(double)));
     CUDA_TRY(cudaHostAlloc((void **)&backend->reduce_host, CUDA_REDUCE_HOST_BYTES,
                            cudaHostAllocDefault));
@@ -159,13 +285,7 @@ reid_status cuda_memory_init(cuda_backend *backend, reid_error *err)
 
 void cuda_memory_fini(cuda_backend *backend)
 {
-    cuda_staging *all[] = {&backend->in[0], &backend->in[1], &backend->out[0], &backend->out[1]};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (all[i]->done)
-            cudaEventDestroy(all[i]->done);
-        if (all[i]->host)
-            cudaFreeHost(all[i]->host);
-    }
+    staging_free(backend);
     if (backend->reduce_host)
         cudaFreeHost(backend->reduce_host);
     if (backend->reduce)

@@ -3,11 +3,6 @@
 
 #include "backend/cuda/cuda.h"
 
-static void *module_symbol(const char *name)
-{
-    return reid_nccl_symbol ? reid_nccl_symbol(name) : NULL;
-}
-
 __attribute__((visibility("default"))) reid_module_entry_fn reid_module_entry;
 
 const reid_module *reid_module_entry(void)
@@ -16,7 +11,7 @@ const reid_module *reid_module_entry(void)
         .abi = REID_MODULE_ABI,
         .name = "cuda",
         .open = cuda_backend_open,
-        .symbol = module_symbol,
+        .symbol = reid_nccl_symbol,
     };
     return &module;
 }
