@@ -80,14 +80,24 @@ size_t reid_arena_place(reid_arena_buffer *buffers, size_t count)
 
 size_t reid_arena_live_peak(const reid_arena_buffer *buffers, size_t count)
 {
-    size_t peak = 0;
+    int first = 0, last = 0;
     for (size_t i = 0; i < count; i++) {
-        size_t sum = 0; /* the peak is reached when some buffer begins */
-        for (size_t k = 0; k < count; k++)
-            if (buffers[k].root < 0 && buffers[k].first <= buffers[i].first &&
-                buffers[i].first <= buffers[k].last)
-                sum += aligned(buffers[k].bytes);
+        first = buffers[i].first < first ? buffers[i].first : first;
+        last = buffers[i].last > last ? buffers[i].last : last;
+    }
+    size_t times = (size_t)(last - first) + 1, peak = 0, sum = 0;
+    size_t *begun = reid_xcalloc(times + 1, sizeof *begun);
+    size_t *ended = reid_xcalloc(times + 1, sizeof *ended);
+    for (size_t i = 0; i < count; i++)
+        if (buffers[i].root < 0) {
+            begun[buffers[i].first - first] += aligned(buffers[i].bytes);
+            ended[buffers[i].last - first + 1] += aligned(buffers[i].bytes);
+        }
+    for (size_t t = 0; t < times; t++) {
+        sum = sum + begun[t] - ended[t];
         peak = sum > peak ? sum : peak;
     }
+    free(begun);
+    free(ended);
     return peak;
 }

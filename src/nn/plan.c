@@ -18,9 +18,12 @@ static reid_status bind(reid_plan *plan, reid_plan_node *node, reid_error *err)
 {
     reid_op_buffers *b = &node->op->buffers;
     reid_params *params = plan->params;
-    for (int k = 0; k < node->desc.input_count; k++)
-        b->input[k] = b->saved_input[k] = place_of(plan, plan->values[node->input[k]].buffer);
-    b->output = b->saved_output = place_of(plan, plan->values[node->output].buffer);
+    for (int k = 0; k < node->desc.input_count; k++) {
+        b->input[k] = place_of(plan, plan->values[node->input[k]].buffer);
+        b->saved_input[k] = place_of(plan, plan->values[node->input[k]].saved);
+    }
+    b->output = place_of(plan, plan->values[node->output].buffer);
+    b->saved_output = place_of(plan, plan->values[node->output].saved);
     for (int k = 0; k < REID_OP_GRAD_PARTS; k++)
         b->output_grad[k] = place_of(plan, node->output_grad[k]);
     for (int k = 0; k < REID_OP_INPUTS; k++)
@@ -239,9 +242,21 @@ static void add_up(reid_plan *plan, const reid_backward_step *step)
                                     place_of(plan, step->from));
 }
 
+static reid_status run_recompute(reid_plan *plan, reid_plan_node *node, reid_error *err)
+{
+    double start_s = is_timed(plan) ? reid_clock_seconds() : 0.0;
+    reid_status status = node->op->impl->recompute(node->op, err);
+    if (is_timed(plan))
+        node->recompute_seconds +=
+            end_call(plan, node->name, "recompute", node->op->kernels, true, start_s);
+    return status == REID_OK ? REID_OK : reid_error_prefix(err, "recomputing '%s'", node->name);
+}
+
 static reid_status run_step(reid_plan *plan, const reid_backward_step *step, reid_error *err)
 {
     double start_s = is_timed(plan) ? reid_clock_seconds() : 0.0;
+    if (step->kind == REID_STEP_RECOMPUTE)
+        return run_recompute(plan, &plan->nodes.items[step->node], err);
     if (step->kind != REID_STEP_NODE) {
         add_up(plan, step);
         if (is_timed(plan))
@@ -352,6 +367,8 @@ reid_plan_stats reid_plan_get_stats(const reid_plan *plan)
                              .live_peak_bytes = plan->live_peak_bytes,
                              .forward_calls = plan->nodes.count,
                              .backward_calls = plan->steps.count};
+    for (size_t i = 0; i < plan->steps.count; i++)
+        stats.recomputed += plan->steps.items[i].kind == REID_STEP_RECOMPUTE;
     for (size_t i = 0; i < plan->nodes.count; i++) {
         const reid_plan_node *node = &plan->nodes.items[i];
         stats.weight_reorders += (size_t)node->op->weight_reorders;

@@ -18,14 +18,24 @@
 
 typedef struct reid_plan reid_plan;
 
+/* What of forward is computed a second time in backward instead of being kept: speed for memory.
+ * Cheap operations only; the bits of a training are the same at every level. */
+typedef enum reid_recompute {
+    REID_RECOMPUTE_NONE,
+    REID_RECOMPUTE_NORM,  /* batch norms [with ReLU] */
+    REID_RECOMPUTE_BLOCK, /* … and every second end of a residual block */
+    REID_RECOMPUTE_STAGE  /* … and every end, those of one stage when its backward begins */
+} reid_recompute;
+
 typedef struct reid_plan_options {
     bool training; /* batch statistics, gradients; otherwise running statistics and forward only */
     reid_dtype compute; /* of activations; parameters, gradients and rows [N,D] are always f32 */
     reid_convolution convolution; /* AUTO: Winograd where it pays */
     const reid_tuning *tuning;    /* what was measured, for AUTO; NULL: by the backend's rule.
                                      Training plans only, until reid_plan_new returns */
-    bool profile;                 /* reid_plan_summary also lists the time of each call */
-    bool no_fusion;               /* one call per graph operation; for tests */
+    reid_recompute recompute;
+    bool profile;   /* reid_plan_summary also lists the time of each call */
+    bool no_fusion; /* one call per graph operation; for tests */
     bool plan_only; /* takes no device memory: the plan can be looked at, not run. Params as well */
 } reid_plan_options;
 
@@ -93,6 +103,7 @@ typedef struct reid_plan_stats {
     size_t live_peak_bytes;     /* lower bound of arena_bytes: most bytes alive in one call */
     size_t forward_calls;       /* backend operations run by forward */
     size_t backward_calls;      /* … by backward */
+    size_t recomputed;          /* … of these, computing a value of forward anew */
     size_t activation_reorders; /* layout changes of activations inside the network */
     size_t weight_reorders;     /* layout changes of weights in a step */
 } reid_plan_stats;

@@ -178,19 +178,41 @@ static void sum_backward(const reid_plan *plan, const reid_backward_step *step,
         writes(plan, part, step->layout);
 }
 
+/* The output of forward once more, without its statistics: subtract, multiply-add. */
+static void recompute(const reid_plan *plan, const reid_plan_node *node, reid_cost_call *call)
+{
+    const reid_op_desc *d = &node->desc;
+    reid_cost_part *part = &call->parts[call->part_count++];
+    call->name = node->name;
+    call->kind = "recompute";
+    call->kernels = node->op->kernels;
+    part->name = "recompute";
+    part->flops = count_of(d->output) *
+                  ((d->kind == REID_OP_BATCH_NORM ? 3.0 : 0.0) + d->relu + (d->input_count > 1));
+    for (int k = 0; k < d->input_count; k++)
+        reads(plan, part, d->input[k], 1);
+    for (int k = 0; k < d->param_count; k++)
+        reads_param(part, d, k);
+    writes(plan, part, d->output);
+}
+
 reid_cost_call reid_plan_cost_backward(const reid_plan *plan, size_t index)
 {
     const reid_backward_step *step = &plan->steps.items[index];
     reid_cost_call call = {.ready_end = step->ready_end, .node = REID_COST_NO_NODE};
-    if (step->kind != REID_STEP_NODE) {
+    if (step->node < 0) {
         sum_backward(plan, step, &call);
         return call;
     }
     const reid_plan_node *node = &plan->nodes.items[step->node];
-    call.name = node->name;
     call.node = (size_t)step->node;
     call.input = node->desc.input[0];
     call.output = node->desc.output;
+    if (step->kind == REID_STEP_RECOMPUTE) {
+        recompute(plan, node, &call);
+        return call;
+    }
+    call.name = node->name;
     call.kind = reid_op_kind_name(node->desc.kind);
     call.kernels = node->op->kernels;
     if (has_product(&node->desc))

@@ -194,7 +194,7 @@ static void describe_values(reid_plan *plan, const reid_graph *g)
         value->input = g->values.items[i].input;
         value->kept = g->values.items[i].is_output;
         value->producer = -1;
-        value->buffer = REID_BUFFER_NONE;
+        value->buffer = value->saved = REID_BUFFER_NONE;
         value->label_bound = INT32_MAX;
     }
 }

@@ -1,6 +1,7 @@
 /* Inside of a plan. Building runs in stages, one file each:
  *   plan_fuse.c      graph nodes → plan nodes (fusion, dead code)
  *   plan_gradients.c which values need gradients; creation of the operations
+ *   plan_recompute.c which values backward computes anew
  *   plan_schedule.c  buffers and their lifetimes, forward then backward; ranges of finished
  * gradients arena.c          offsets of the buffers plan.c           binding and running
  */
@@ -25,7 +26,7 @@ typedef struct reid_plan_node {
     int workspace; /* buffers, or REID_BUFFER_NONE */
     int output_grad[REID_OP_GRAD_PARTS];
     int input_grad[REID_OP_INPUTS];
-    double forward_seconds, backward_seconds; /* profile */
+    double forward_seconds, backward_seconds, recompute_seconds; /* profile */
 } reid_plan_node;
 
 typedef struct reid_plan_value {
@@ -35,11 +36,19 @@ typedef struct reid_plan_value {
     bool needs_grad;
     int producer; /* plan node, or -1 */
     int buffer;
+    bool dropped;        /* not kept for backward: restored there when it is wanted */
+    int restored;        /* while scheduling: time of that, or -1 */
+    int saved;           /* buffer with what backward reads; the same as `buffer` when kept */
     int64_t label_bound; /* labels: smallest number of classes they index */
     REID_VEC(int) grads; /* while scheduling: buffers that hold addends of its gradient */
 } reid_plan_value;
 
-typedef enum reid_step_kind { REID_STEP_NODE, REID_STEP_ACCUMULATE, REID_STEP_COPY } reid_step_kind;
+typedef enum reid_step_kind {
+    REID_STEP_NODE,
+    REID_STEP_RECOMPUTE, /* the node's output once more */
+    REID_STEP_ACCUMULATE,
+    REID_STEP_COPY
+} reid_step_kind;
 
 /* One entry of the backward list. */
 typedef struct reid_backward_step {
@@ -82,6 +91,8 @@ reid_status reid_plan_fuse(reid_plan *plan, const reid_graph *g, reid_error *err
 reid_status reid_plan_create_ops(reid_plan *plan, reid_error *err);
 /* Gradient of the total loss by this value. */
 float reid_plan_value_weight(const reid_plan *plan, reid_value value);
+/* plan_recompute.c: marks the values that options.recompute drops, before they are scheduled. */
+void reid_plan_drop_values(reid_plan *plan);
 reid_status reid_plan_schedule(reid_plan *plan, reid_error *err);
 /* tuning.c: fills desc->algorithm when the table has the shape. */
 void reid_tuning_apply(const reid_tuning *tuning, reid_op_desc *desc);

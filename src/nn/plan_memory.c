@@ -19,9 +19,11 @@ static buffer_kind *find_kinds(const reid_plan *plan)
     for (size_t i = 0; i < plan->buffers.count; i++)
         kinds[i] = GRADIENT;
     for (size_t i = 0; i < plan->value_count; i++)
-        if (plan->values[i].used)
-            set_kind(kinds, plan->values[i].buffer,
-                     plan->values[i].input != REID_INPUT_NONE ? INPUT : ACTIVATION);
+        if (plan->values[i].used) {
+            buffer_kind kind = plan->values[i].input != REID_INPUT_NONE ? INPUT : ACTIVATION;
+            set_kind(kinds, plan->values[i].buffer, kind);
+            set_kind(kinds, plan->values[i].saved, kind);
+        }
     for (size_t i = 0; i < plan->nodes.count; i++)
         set_kind(kinds, plan->nodes.items[i].workspace, WORKSPACE);
     set_kind(kinds, plan->scratch, SCRATCH);
@@ -64,7 +66,7 @@ static const char *call_at(const reid_plan *plan, int time, bool *ret_backward)
     *ret_backward = (size_t)time >= forward;
     if (!*ret_backward)
         return plan->nodes.items[time].name;
-    if (step >= plan->steps.count || plan->steps.items[step].kind != REID_STEP_NODE)
+    if (step >= plan->steps.count || plan->steps.items[step].node < 0)
         return "a sum of gradients";
     return plan->nodes.items[plan->steps.items[step].node].name;
 }

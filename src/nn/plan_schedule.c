@@ -60,6 +60,29 @@ static void add_step(schedule *s, reid_step_kind kind, int node, const reid_layo
     reid_vec_push(&s->plan->steps, step);
 }
 
+/* From here on backward can read the value: one that was dropped is computed anew, after what that
+ * reads. */
+static void restore(schedule *s, reid_value index)
+{
+    reid_plan_value *value = &s->plan->values[index];
+    if (!value->dropped || value->restored >= 0)
+        return;
+    const reid_plan_node *node = &s->plan->nodes.items[value->producer];
+    for (int k = 0; k < node->desc.input_count; k++)
+        restore(s, node->input[k]);
+    value->restored = now(s);
+    add_step(s, REID_STEP_RECOMPUTE, value->producer, NULL, REID_BUFFER_NONE, REID_BUFFER_NONE);
+}
+
+static void restore_read(schedule *s, const reid_plan_node *node)
+{
+    for (int k = 0; k < node->desc.input_count; k++)
+        if (node->op->needs_input[k])
+            restore(s, node->input[k]);
+    if (node->op->needs_output)
+        restore(s, node->output);
+}
+
 /* Makes one addend of two: into one that nobody else reads, else into a new buffer. Returns the
  * sum's buffer. */
 static int add_together(schedule *s, const reid_layout *layout, int a, int b)
@@ -141,6 +164,7 @@ static void schedule_backward(schedule *s, int index)
         return;
     }
     reduce_parts(s, out, (size_t)node->op->grad_parts);
+    restore_read(s, node);
     for (size_t p = 0; p < out->grads.count; p++) {
         int part = out->grads.items[p];
         node->output_grad[p] = part;
@@ -163,46 +187,66 @@ static void schedule_backward(schedule *s, int index)
 
 /* ---- forward: values and workspaces ---- */
 
-/* When the node runs backward, or -1. */
-static int *backward_times(const schedule *s)
+/* When each value is read for the last time; node outputs from forward, and those computed anew. */
+typedef struct last_uses {
+    int *forward, *saved; /* [values] */
+    int *workspace;       /* [nodes] */
+} last_uses;
+
+static void use_value(const schedule *s, last_uses *uses, reid_value value, int time)
 {
-    int *times = reid_xcalloc(s->plan->nodes.count + 1, sizeof *times);
-    for (size_t i = 0; i < s->plan->nodes.count; i++)
-        times[i] = -1;
-    for (size_t k = 0; k < s->plan->steps.count; k++)
-        if (s->plan->steps.items[k].kind == REID_STEP_NODE)
-            times[s->plan->steps.items[k].node] = (int)(s->plan->nodes.count + k);
-    return times;
+    bool anew = s->plan->values[value].restored >= 0 && time >= (int)s->plan->nodes.count;
+    int *last = anew ? &uses->saved[value] : &uses->forward[value];
+    *last = REID_MAX(*last, time);
 }
 
-static int *last_uses(const schedule *s, const int *backward)
+/* `all` inputs, or those that backward reads. */
+static void use_node(const schedule *s, last_uses *uses, int index, int time, bool all)
+{
+    const reid_plan_node *node = &s->plan->nodes.items[index];
+    for (int k = 0; k < node->desc.input_count; k++)
+        if (all || node->op->needs_input[k])
+            use_value(s, uses, node->input[k], time);
+    if (all || node->op->needs_output)
+        use_value(s, uses, node->output, time);
+    uses->workspace[index] = REID_MAX(uses->workspace[index], time);
+}
+
+static last_uses find_last_uses(const schedule *s)
 {
     const reid_plan *plan = s->plan;
-    int *last = reid_xcalloc(plan->value_count + 1, sizeof *last);
-    for (size_t i = 0; i < plan->nodes.count; i++) {
-        const reid_plan_node *node = &plan->nodes.items[i];
-        for (int k = 0; k < node->desc.input_count; k++) {
-            int *use = &last[node->input[k]];
-            *use = REID_MAX(*use, (int)i);
-            if (backward[i] >= 0 && node->op->needs_input[k])
-                *use = REID_MAX(*use, backward[i]);
-        }
-        int *out = &last[node->output];
-        *out = REID_MAX(*out, (int)i);
-        if (backward[i] >= 0 && node->op->needs_output)
-            *out = REID_MAX(*out, backward[i]);
+    last_uses uses = {reid_xcalloc(plan->value_count + 1, sizeof(int)),
+                      reid_xcalloc(plan->value_count + 1, sizeof(int)),
+                      reid_xcalloc(plan->nodes.count + 1, sizeof(int))};
+    for (size_t i = 0; i < plan->nodes.count; i++)
+        use_node(s, &uses, (int)i, (int)i, true);
+    for (size_t k = 0; k < plan->steps.count; k++) {
+        const reid_backward_step *step = &plan->steps.items[k];
+        if (step->kind == REID_STEP_NODE || step->kind == REID_STEP_RECOMPUTE)
+            use_node(s, &uses, step->node, (int)(plan->nodes.count + k),
+                     step->kind == REID_STEP_RECOMPUTE);
     }
     for (size_t i = 0; i < plan->value_count; i++)
         if (plan->values[i].kept || plan->values[i].input != REID_INPUT_NONE)
-            last[i] = s->end; /* readable after, or filled before, the step */
-    return last;
+            uses.forward[i] = s->end; /* readable after, or filled before, the step */
+    return uses;
 }
 
+static int saved_buffer(const schedule *s, reid_value value)
+{
+    const reid_plan_value *v = &s->plan->values[value];
+    return v->restored >= 0 ? v->saved : v->buffer;
+}
+
+/* A buffer for the node's output at this time: over an input that is read for the last time, or a
+ * new one. */
 static int output_buffer(schedule *s, const reid_plan_node *node, int time, int last)
 {
     size_t bytes = node->desc.output->bytes;
+    bool forward = time < (int)s->plan->nodes.count;
     for (int k = 0; k < node->desc.input_count; k++) {
-        int host = s->plan->values[node->input[k]].buffer;
+        int host =
+            forward ? s->plan->values[node->input[k]].buffer : saved_buffer(s, node->input[k]);
         if (node->op->output_over_input[k] && root_buffer(s, host)->last == time &&
             root_buffer(s, host)->bytes == bytes)
             return add_over(s, host, bytes, time, last);
@@ -210,25 +254,38 @@ static int output_buffer(schedule *s, const reid_plan_node *node, int time, int 
     return add_buffer(s, bytes, time, last);
 }
 
-static void schedule_forward(schedule *s)
+static void schedule_forward(schedule *s, const last_uses *uses)
 {
     reid_plan *plan = s->plan;
-    int *backward = backward_times(s), *last = last_uses(s, backward);
     size_t scratch = 1;
     for (size_t i = 0; i < plan->value_count; i++)
         if (plan->values[i].input != REID_INPUT_NONE && plan->values[i].used)
             plan->values[i].buffer = add_buffer(s, plan->values[i].layout->bytes, -1, s->end);
     for (size_t i = 0; i < plan->nodes.count; i++) {
         reid_plan_node *node = &plan->nodes.items[i];
-        plan->values[node->output].buffer = output_buffer(s, node, (int)i, last[node->output]);
+        plan->values[node->output].buffer =
+            output_buffer(s, node, (int)i, uses->forward[node->output]);
         if (node->op->workspace_bytes)
-            node->workspace =
-                add_buffer(s, node->op->workspace_bytes, (int)i, REID_MAX((int)i, backward[i]));
+            node->workspace = add_buffer(s, node->op->workspace_bytes, (int)i, uses->workspace[i]);
         scratch = REID_MAX(scratch, node->op->scratch_bytes);
     }
     plan->scratch = add_buffer(s, scratch, -1, s->end);
-    free(backward);
-    free(last);
+}
+
+/* Buffers of what is computed anew. */
+static void schedule_restored(schedule *s, const last_uses *uses)
+{
+    reid_plan *plan = s->plan;
+    for (size_t i = 0; i < plan->value_count; i++)
+        plan->values[i].saved = plan->values[i].buffer;
+    for (size_t k = 0; k < plan->steps.count; k++) {
+        const reid_backward_step *step = &plan->steps.items[k];
+        if (step->kind != REID_STEP_RECOMPUTE)
+            continue;
+        const reid_plan_node *node = &plan->nodes.items[step->node];
+        plan->values[node->output].saved =
+            output_buffer(s, node, (int)(plan->nodes.count + k), uses->saved[node->output]);
+    }
 }
 
 /* After which step which prefix of the gradients is final. */
@@ -259,16 +316,67 @@ static void find_ready_ranges(reid_plan *plan)
     free(done);
 }
 
+/* Undoes what scheduling has written. */
+static void clear(schedule *s)
+{
+    reid_plan *plan = s->plan;
+    plan->steps.count = plan->buffers.count = s->refs.count = 0;
+    for (size_t i = 0; i < plan->value_count; i++) {
+        plan->values[i].grads.count = 0;
+        plan->values[i].buffer = plan->values[i].saved = REID_BUFFER_NONE;
+        plan->values[i].restored = -1;
+    }
+    for (size_t i = 0; i < plan->nodes.count; i++) {
+        reid_plan_node *node = &plan->nodes.items[i];
+        node->workspace = REID_BUFFER_NONE;
+        for (int p = 0; p < REID_OP_GRAD_PARTS; p++)
+            node->output_grad[p] = REID_BUFFER_NONE;
+        for (int k = 0; k < REID_OP_INPUTS; k++)
+            node->input_grad[k] = REID_BUFFER_NONE;
+    }
+}
+
+/* Steps, buffers and lifetimes; returns the most bytes alive at once. */
+static size_t schedule_all(schedule *s)
+{
+    reid_plan *plan = s->plan;
+    clear(s);
+    for (size_t i = plan->nodes.count; plan->options.training && i-- > 0;)
+        if (plan->nodes.items[i].backward)
+            schedule_backward(s, (int)i);
+    s->end = now(s);
+    last_uses uses = find_last_uses(s);
+    schedule_forward(s, &uses);
+    schedule_restored(s, &uses);
+    free(uses.forward);
+    free(uses.saved);
+    free(uses.workspace);
+    return reid_arena_live_peak(plan->buffers.items, plan->buffers.count);
+}
+
+/* Values whose absence does not lower the peak are kept after all, the last ones first: those are
+ * wanted soon after they are made. */
+static size_t keep_what_is_free(schedule *s, size_t peak)
+{
+    reid_plan *plan = s->plan;
+    for (size_t i = plan->value_count; i-- > 0;) {
+        if (plan->values[i].restored < 0)
+            continue;
+        plan->values[i].dropped = false;
+        if (schedule_all(s) <= peak)
+            continue;
+        plan->values[i].dropped = true;
+        schedule_all(s);
+    }
+    return peak;
+}
+
 reid_status reid_plan_schedule(reid_plan *plan, reid_error *err)
 {
     schedule s = {.plan = plan};
-    for (size_t i = plan->nodes.count; plan->options.training && i-- > 0;)
-        if (plan->nodes.items[i].backward)
-            schedule_backward(&s, (int)i);
-    s.end = now(&s);
-    schedule_forward(&s);
+    reid_plan_drop_values(plan);
+    plan->live_peak_bytes = keep_what_is_free(&s, schedule_all(&s));
     find_ready_ranges(plan);
-    plan->live_peak_bytes = reid_arena_live_peak(plan->buffers.items, plan->buffers.count);
     plan->arena_bytes = reid_arena_place(plan->buffers.items, plan->buffers.count);
     reid_vec_fini(&s.refs);
     for (size_t i = 0; i < plan->value_count; i++)

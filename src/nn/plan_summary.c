@@ -12,9 +12,10 @@ static void add_node(reid_str *s, const reid_plan *plan, const reid_plan_node *n
                   d->input[0]->text, reid_shape_text(out, &d->output->shape), d->output->text,
                   node->op->kernels);
     if (!hashed && plan->options.profile && plan->runs)
-        reid_str_addf(s, " forward %.3f ms backward %.3f ms",
+        reid_str_addf(s, " forward %.3f ms backward %.3f ms recompute %.3f ms",
                       node->forward_seconds / (double)plan->runs * 1e3,
-                      node->backward_seconds / (double)plan->runs * 1e3);
+                      node->backward_seconds / (double)plan->runs * 1e3,
+                      node->recompute_seconds / (double)plan->runs * 1e3);
     reid_str_add_char(s, '\n');
 }
 

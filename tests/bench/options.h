@@ -11,10 +11,11 @@
 typedef struct bench_options {
     const char *depth; /* as MODEL.BACKBONE.DEPTH: "18x", "50x" */
     int64_t height, width, batch, steps, warmup, threads;
-    int64_t bf16;    /* 1: activations in bfloat16 */
-    int64_t direct;  /* 1: no Winograd */
-    int64_t rule;    /* 1: Winograd by the rule of shapes, nothing measured */
-    int64_t summary; /* 1: the time of each layer, or of each kind of call, to stderr */
+    int64_t bf16;      /* 1: activations in bfloat16 */
+    int64_t direct;    /* 1: no Winograd */
+    int64_t rule;      /* 1: Winograd by the rule of shapes, nothing measured */
+    int64_t recompute; /* level: 0 none, 1 norm, 2 block, 3 stage */
+    int64_t summary;   /* 1: the time of each layer, or of each kind of call, to stderr */
 } bench_options;
 
 #define BENCH_OPTIONS_DEFAULT                                                                      \
@@ -29,10 +30,10 @@ static inline reid_status bench_options_parse(int argc, char **argv, bench_optio
         const char *name;
         int64_t *value;
     } const rows[] = {
-        {"--height", &o->height},   {"--width", &o->width},   {"--batch", &o->batch},
-        {"--steps", &o->steps},     {"--warmup", &o->warmup}, {"--threads", &o->threads},
-        {"--bf16", &o->bf16},       {"--direct", &o->direct}, {"--rule", &o->rule},
-        {"--summary", &o->summary},
+        {"--height", &o->height},   {"--width", &o->width},         {"--batch", &o->batch},
+        {"--steps", &o->steps},     {"--warmup", &o->warmup},       {"--threads", &o->threads},
+        {"--bf16", &o->bf16},       {"--direct", &o->direct},       {"--rule", &o->rule},
+        {"--summary", &o->summary}, {"--recompute", &o->recompute},
     };
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
