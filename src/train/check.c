@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
+#include "train/device.h"
 #include "train/fork.h"
 #include "train/session.h"
 
@@ -40,6 +41,7 @@ static reid_status check_backend(const reid_config *config, reid_error *err)
 {
     reid_backend *backend = NULL;
     reid_dtype compute;
+    REID_TRY(reid_session_check_compression(config, err));
     REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"), 1, &backend, err));
     reid_status status = reid_session_compute(config, backend, &compute, err);
     reid_backend_free(backend);

@@ -14,10 +14,12 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/file.h"
+#include "base/flight.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "engine/plan_step.h"
 #include "train/convolution.h"
+#include "train/device.h"
 #include "train/fork.h"
 #include "train/state.h"
 
@@ -207,8 +209,7 @@ static reid_status make_model(reid_session *session, reid_error *err)
     REID_TRY(reid_model_build(config, (int)reid_config_int(config, "MODEL.HEADS.NUM_CLASSES"),
                               train_batch > 0 ? train_batch : 1,
                               reid_evaluator_batch(config, world), &session->model, err));
-    REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"),
-                               compute_threads(session->comm), &session->backend, err));
+    REID_TRY(reid_session_open_backend(session, compute_threads(session->comm), err));
     bool direct = strcmp(reid_config_string(config, "MODEL.CONVOLUTION"), "direct") == 0;
     session->plan_options = (reid_plan_options){
         .training = true,
@@ -273,7 +274,8 @@ static reid_status make_solver(reid_session *session, int64_t iters_per_epoch, r
     REID_TRY(reid_optimizer_new(config, params, session->backend, &session->optimizer, err));
     REID_TRY(
         reid_lr_schedule_new(config, iters_per_epoch, session->optimizer, &session->schedule, err));
-    return reid_session_new_reducer(config, session->comm, params, &session->reducer, err);
+    return reid_session_new_reducer(config, reid_session_gradient_comm(session), params,
+                                    &session->reducer, err);
 }
 
 /* Told before the first step, not at the first checkpoint. */
@@ -372,6 +374,7 @@ static reid_status make_training(reid_session *session, reid_state_reader *reade
                                  const reid_resume_point *point, reid_error *err)
 {
     int64_t per_epoch = reid_train_loader_batches_per_epoch(session->config, session->dataset);
+    REID_TRY(reid_session_open_device_comm(session, err));
     REID_TRY(make_solver(session, per_epoch, err));
     REID_TRY(check_space(session, err));
     uint64_t hash = reid_plan_hash(session->plan);
@@ -406,11 +409,27 @@ static reid_status open_training(reid_session *session, reid_error *err)
     return status;
 }
 
+/* A training does without, where none can be kept. */
+static void start_flight_recorder(reid_session *session)
+{
+    reid_error err = {0};
+    if (session->comm->size == 1)
+        return;
+    session->flight_dir = reid_path_join(
+        session->env.managed ? session->env.attempt_dir : session->output_dir, REID_FLIGHT_DIR);
+    if (reid_comm_record(session->comm, session->flight_dir, &err) == REID_OK)
+        return;
+    reid_log_warn("no flight recorder is kept: %s", err.text);
+    free(session->flight_dir);
+    session->flight_dir = NULL;
+}
+
 static reid_status open_ranks(reid_session *session, reid_error *err)
 {
     const reid_job_env *env = &session->env;
     REID_TRY(open_comm(session, err));
     REID_TRY(prepare_output(session, err));
+    start_flight_recorder(session);
     if (env->managed && session->comm->rank == 0 && !session->options->eval_only)
         session->queue = reid_control_queue_new();
     return reid_link_open(env, session->comm->rank, session->comm->size, session->queue,
@@ -430,6 +449,7 @@ reid_status reid_session_open(reid_session *session, const reid_train_options *o
     reid_comm_launch_detect(&launch);
     REID_TRY(reid_session_load_config(options, launch.size > 0 ? launch.size : 1, &session->config,
                                       err));
+    REID_TRY(reid_session_check_compression(session->config, err));
     REID_TRY(open_ranks(session, err));
     reid_session_set_phase(session, REID_LINK_LOADING);
     if (session->comm->rank == 0)
@@ -457,6 +477,7 @@ reid_status reid_session_open_leg(reid_session *leg, const reid_session *host,
                           .stop_signal = host->stop_signal,
                           .config = own_config,
                           .output_dir = reid_xstrdup(output_dir),
+                          .flight_dir = host->flight_dir ? reid_xstrdup(host->flight_dir) : NULL,
                           .comm = host->comm,
                           .lock_fd = -1};
     REID_TRY(open_data(leg, err));
@@ -482,12 +503,16 @@ reid_status reid_session_train(reid_session *session, reid_error *err)
         reid_link_wait(session->link, LINK_SECONDS);
     reid_session_set_phase(session, REID_LINK_TRAINING);
     reid_comm_set_phase(session->comm, "training", 0);
+    if (session->device_comm)
+        reid_comm_set_phase(session->device_comm, "training", 0);
     reid_trainer *trainer = &session->trainer.base;
     if (session->start_iter >= trainer->max_iter && session->comm->rank == 0)
         reid_log_info("the run to be resumed has done all its %lld iterations; raise "
                       "SOLVER.MAX_EPOCH to train on",
                       (long long)trainer->max_iter);
     reid_status status = reid_trainer_train(trainer, session->start_iter, err);
+    if (status == REID_OK)
+        status = reid_session_settle(session, err);
     if (status == REID_ERR_CANCELLED) {
         reid_error failure = {0};
         if (save_stopped(session, &failure) != REID_OK) {
@@ -539,6 +564,7 @@ void reid_session_close(reid_session *session)
         reid_simple_trainer_fini(&session->trainer);
     reid_loader_free(session->loader);
     reid_reducer_free(session->reducer);
+    reid_comm_free(session->device_comm);
     reid_lr_schedule_free(session->schedule);
     reid_optimizer_free(session->optimizer);
     reid_evaluator_free(session->evaluator);
@@ -554,6 +580,9 @@ void reid_session_close(reid_session *session)
     reid_control_queue_free(session->queue);
     reid_config_free(session->config);
     free(session->output_dir);
+    if (session->flight_dir && session->host == NULL)
+        rmdir(session->flight_dir); /* when nothing was left to be read */
+    free(session->flight_dir);
     free(session->start_path);
     if (session->lock_fd >= 0)
         close(session->lock_fd);

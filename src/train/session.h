@@ -47,6 +47,8 @@ typedef struct reid_session {
     char *output_dir;
     int lock_fd; /* rank 0's lock on output_dir; -1: none */
     reid_comm *comm;
+    reid_comm *device_comm;    /* between the ranks' devices; NULL: comm serves for all */
+    char *flight_dir;          /* of the flight recorders; NULL: none are kept */
     reid_control_queue *queue; /* rank 0 with a daemon */
     reid_link *link;           /* NULL without a daemon */
     reid_link_phase phase;

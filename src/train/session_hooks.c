@@ -9,6 +9,7 @@
 #include "engine/hooks/periodic_checkpointer.h"
 #include "engine/hooks/periodic_writer.h"
 #include "events/writer.h"
+#include "train/device.h"
 #include "train/fork.h"
 #include "train/progress_hook.h"
 #include "train/session.h"
@@ -21,7 +22,11 @@ static reid_status evaluate(void *user, reid_eval_results *results, reid_error *
     reid_session_set_phase(session, REID_LINK_EVALUATING);
     reid_comm_set_phase(session->comm, "evaluation", 0);
     double start_s = reid_profiler_clock(session->profiler);
-    reid_status status = reid_evaluator_run(session->evaluator, results, err);
+    reid_status status = reid_session_settle(session, err);
+    if (status == REID_OK)
+        status = reid_evaluator_run(session->evaluator, results, err);
+    if (status == REID_OK)
+        status = reid_session_settle(session, err);
     reid_profiler_span(session->profiler, "evaluation", start_s);
     reid_comm_set_phase(session->comm, "training", 0);
     reid_session_set_phase(session, before);

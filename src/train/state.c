@@ -11,6 +11,7 @@
 #include "base/vec.h"
 #include "checkpoint/checkpoint.h"
 #include "train/convolution.h"
+#include "train/device.h"
 
 #define MODEL_FILE "model.safetensors"
 #define OPTIMIZER_FILE "optimizer.safetensors"
@@ -138,6 +139,7 @@ reid_status reid_state_save(reid_session *session, const char *name, bool last, 
 {
     if (session->comm->rank != 0)
         return REID_OK;
+    REID_TRY(reid_session_settle(session, err)); /* what a failed device left is not saved */
     const reid_trainer *trainer = &session->trainer.base;
     const reid_params *params = session->params;
     const reid_safetensors_pair libraries[] = {
@@ -407,12 +409,16 @@ static reid_status load_weights(reid_session *session, const char *path, reid_er
     return status == REID_OK ? REID_OK : reid_error_prefix(err, "MODEL.WEIGHTS");
 }
 
-/* Rank 0's state becomes everybody's, through host memory whatever the device. */
+/* Rank 0's state becomes everybody's: between devices, else through host memory. */
 static reid_status broadcast_device(reid_session *session, void *device, size_t bytes,
                                     reid_error *err)
 {
     if (session->comm->size == 1 || bytes == 0)
         return REID_OK;
+    if (session->device_comm) {
+        REID_TRY(reid_comm_broadcast(session->device_comm, device, bytes, 0, err));
+        return reid_session_settle(session, err);
+    }
     if (reid_backend_is_host(session->backend))
         return reid_comm_broadcast(session->comm, device, bytes, 0, err);
     void *host = reid_alloc(bytes, 1);
