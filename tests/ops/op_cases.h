@@ -20,7 +20,8 @@ enum {
     OP_CASE_BF16 = 1024, /* computes in bf16 where the backend has it; skipped where not; inputs are
                             representable */
     OP_CASE_MANY = 2048, /* so many rows that the loss has too few digits for its slope */
-    OP_CASE_FAR = 256,   /* rows far from each other (triplet: soft margin overflows) */
+    OP_CASE_WINOGRAD = 4096, /* convolution: Winograd where the backend can, as if measured */
+    OP_CASE_FAR = 256,       /* rows far from each other (triplet: soft margin overflows) */
 };
 
 typedef struct op_case {

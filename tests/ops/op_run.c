@@ -117,6 +117,8 @@ static reid_status describe(op_run *run, reid_op_desc *d, reid_error *err)
     set_params(run, d);
     d->training = !(c->flags & OP_CASE_EVAL);
     d->direct = c->flags & OP_CASE_DIRECT;
+    for (int pass = 0; c->flags & OP_CASE_WINOGRAD && pass < REID_OP_PASSES; pass++)
+        d->algorithm[pass] = REID_ALGORITHM_WINOGRAD;
     d->relu = c->flags & OP_CASE_RELU;
     if (c->flags & OP_CASE_BF16 && reid_backend_supports(run->backend, REID_BF16))
         d->compute = REID_BF16;

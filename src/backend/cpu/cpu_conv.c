@@ -1,5 +1,5 @@
-/* Convolution by oneDNN: three primitives, and reorders of the weights where a primitive wants
- * another blocking. */
+/* Convolution by oneDNN: a primitive for each pass, and reorders where it wants another blocking of
+ * the weights, or another type of the activations, than the network keeps. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,12 +7,36 @@
 #include "backend/cpu/cpu_call.h"
 #include "base/alloc.h"
 
+enum { SOURCE, WEIGHTS, TARGET, OPERANDS };
+
+typedef struct conv_pass {
+    cpu_call main;             /* no pd: there is no such pass */
+    cpu_call change[OPERANDS]; /* between what the network keeps and what main takes */
+} conv_pass;
+
 typedef struct cpu_conv {
     reid_op op; /* first */
-    cpu_call forward, data, weights;
-    cpu_call forward_reorder, data_reorder; /* parameter → what the primitive reads */
-    cpu_call weights_reorder;               /* what the primitive writes → gradient */
+    conv_pass pass[REID_OP_PASSES];
 } cpu_conv;
+
+static const int written[REID_OP_PASSES] = {
+    [REID_PASS_FORWARD] = TARGET, [REID_PASS_PARAMS] = WEIGHTS, [REID_PASS_INPUTS] = SOURCE};
+
+/* How oneDNN calls the operands. */
+static const struct {
+    dnnl_query_t query;
+    int arg;
+} names[REID_OP_PASSES][OPERANDS] = {
+    [REID_PASS_FORWARD] = {{dnnl_query_src_md, DNNL_ARG_SRC},
+                           {dnnl_query_weights_md, DNNL_ARG_WEIGHTS},
+                           {dnnl_query_dst_md, DNNL_ARG_DST}},
+    [REID_PASS_PARAMS] = {{dnnl_query_src_md, DNNL_ARG_SRC},
+                          {dnnl_query_diff_weights_md, DNNL_ARG_DIFF_WEIGHTS},
+                          {dnnl_query_diff_dst_md, DNNL_ARG_DIFF_DST}},
+    [REID_PASS_INPUTS] = {{dnnl_query_diff_src_md, DNNL_ARG_DIFF_SRC},
+                          {dnnl_query_weights_md, DNNL_ARG_WEIGHTS},
+                          {dnnl_query_diff_dst_md, DNNL_ARG_DIFF_DST}},
+};
 
 /* Memory descriptions of one convolution; channels are rounded up to the block unless the source is
  * plain. */
@@ -32,7 +56,7 @@ static dnnl_data_type_t type_of(reid_dtype dtype)
 }
 
 static reid_status activation_md(const cpu_backend *backend, const reid_layout *layout,
-                                 dnnl_memory_desc_t *ret_md, reid_error *err)
+                                 reid_dtype dtype, dnnl_memory_desc_t *ret_md, reid_error *err)
 {
     const int64_t *d = layout->shape.dim;
     bool blocked = cpu_layout_of(layout)->kind == CPU_BLOCKED;
@@ -40,19 +64,20 @@ static reid_status activation_md(const cpu_backend *backend, const reid_layout *
     dnnl_format_tag_t tag = !blocked               ? dnnl_nchw
                             : backend->block == 16 ? dnnl_nChw16c
                                                    : dnnl_nChw8c;
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, type_of(layout->dtype), tag));
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, type_of(dtype), tag));
     return REID_OK;
 }
 
-static reid_status describe(const cpu_backend *backend, const reid_op_desc *desc, conv_mds *ret,
-                            reid_error *err)
+/* `dtype` of the activations and of the weights that are read. */
+static reid_status describe(const cpu_backend *backend, const reid_op_desc *desc, reid_dtype dtype,
+                            conv_mds *ret, reid_error *err)
 {
     const reid_conv2d *a = &desc->attr.conv;
     memset(ret, 0, sizeof *ret);
-    REID_TRY(activation_md(backend, desc->input[0], &ret->source, err));
-    REID_TRY(activation_md(backend, desc->output, &ret->target, err));
+    REID_TRY(activation_md(backend, desc->input[0], dtype, &ret->source, err));
+    REID_TRY(activation_md(backend, desc->output, dtype, &ret->target, err));
     dnnl_dims_t dims = {ret->target.dims[1], ret->source.dims[1], a->kernel, a->kernel};
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->weights_any, 4, dims, type_of(desc->compute),
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->weights_any, 4, dims, type_of(dtype),
                                           dnnl_format_tag_any));
     DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->grad_any, 4, dims, dnnl_f32, dnnl_format_tag_any));
     DNNL_TRY(dnnl_memory_desc_init_by_tag(&ret->bias, 1, dims, dnnl_f32, dnnl_a));
@@ -95,7 +120,10 @@ static dnnl_status_t create_pd(const cpu_backend *backend, const reid_op_desc *d
  * there are enough 4×4 tiles of output to share the transformed weights: with 16 tiles of 512
  * channels it takes three times as long as direct convolution, with 64 about the same, with 256
  * half. oneDNN's own `auto` rule then looks at the sizes too. A rule of shapes alone: every rank
- * decides alike. cpu_conv_tune measures where it is in doubt. */
+ * decides alike. cpu_conv_tune measures where it is in doubt.
+ *
+ * oneDNN has Winograd in float32 only. In a bfloat16 network it is taken where it was measured to
+ * be faster, casts included: processors differ widely in how fast their bfloat16 products are. */
 #define WINOGRAD_TILES_MIN 64
 
 bool cpu_conv_suits_winograd(const cpu_backend *backend, const reid_op_desc *desc,
@@ -106,8 +134,8 @@ bool cpu_conv_suits_winograd(const cpu_backend *backend, const reid_op_desc *des
     int64_t height = in[2] + 2 * a->padding - 2,
             width = in[3] + 2 * a->padding - 2; /* of the output */
     *ret_tiles = in[0] * ((height + 3) / 4) * ((width + 3) / 4);
-    return !desc->direct && desc->compute == REID_F32 && a->kernel == 3 && a->stride == 1 &&
-           in[1] >= backend->block && a->out_channels >= backend->block;
+    return !desc->direct && a->kernel == 3 && a->stride == 1 && in[1] >= backend->block &&
+           a->out_channels >= backend->block;
 }
 
 /* oneDNN's words for it: direct, auto or winograd. */
@@ -120,23 +148,27 @@ static dnnl_alg_kind_t first_choice(const cpu_backend *backend, const reid_op_de
         return dnnl_convolution_direct;
     if (wanted == REID_ALGORITHM_WINOGRAD)
         return dnnl_convolution_winograd;
-    return tiles >= WINOGRAD_TILES_MIN ? dnnl_convolution_auto : dnnl_convolution_direct;
+    return tiles >= WINOGRAD_TILES_MIN && desc->compute == REID_F32 ? dnnl_convolution_auto
+                                                                    : dnnl_convolution_direct;
 }
 
-static reid_status choose(const cpu_backend *backend, const reid_op_desc *desc, const conv_mds *m,
-                          reid_op_pass pass, const_dnnl_primitive_desc_t hint,
-                          dnnl_primitive_desc_t *ret_pd, reid_error *err)
+static reid_status choose(const cpu_backend *backend, const reid_op_desc *desc, reid_op_pass pass,
+                          const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret_pd,
+                          reid_error *err)
 {
-    const dnnl_memory_desc_t *any = pass == REID_PASS_PARAMS ? &m->grad_any : &m->weights_any;
-    /* Forward and weight gradients keep the parameter's layout where they can: no reorder. */
-    bool same_type = pass == REID_PASS_PARAMS || desc->compute == REID_F32;
     const dnnl_alg_kind_t order[] = {first_choice(backend, desc, pass), dnnl_convolution_direct};
     dnnl_status_t status = dnnl_unimplemented;
     for (int i = 0; i < 2 && status != dnnl_success; i++) {
-        if (pass != REID_PASS_INPUTS && same_type)
-            status = create_pd(backend, desc, m, pass, order[i], &m->weights, hint, ret_pd);
+        reid_dtype dtype = order[i] == dnnl_convolution_direct ? desc->compute : REID_F32;
+        conv_mds m;
+        REID_TRY(describe(backend, desc, dtype, &m, err));
+        /* Forward and weight gradients keep the parameter's layout where they can: no reorder. */
+        if (pass == REID_PASS_PARAMS || (pass == REID_PASS_FORWARD && dtype == REID_F32))
+            status = create_pd(backend, desc, &m, pass, order[i], &m.weights, hint, ret_pd);
         if (status != dnnl_success)
-            status = create_pd(backend, desc, m, pass, order[i], any, hint, ret_pd);
+            status =
+                create_pd(backend, desc, &m, pass, order[i],
+                          pass == REID_PASS_PARAMS ? &m.grad_any : &m.weights_any, hint, ret_pd);
     }
     return status == dnnl_success ? REID_OK : cpu_dnnl_fail(status, "this convolution", err);
 }
@@ -197,7 +229,7 @@ reid_status cpu_conv_weight_layout(cpu_backend *backend, const reid_op_desc *des
     plain.output =
         cpu_activation_layout(&backend->base, REID_ROLE_INNER, &desc->output->shape, REID_F32);
     conv_mds m;
-    REID_TRY(describe(backend, &plain, &m, err));
+    REID_TRY(describe(backend, &plain, REID_F32, &m, err));
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status = create_pd(backend, &plain, &m, REID_PASS_FORWARD,
                                      dnnl_convolution_direct, &m.weights_any, NULL, &pd);
@@ -222,182 +254,196 @@ reid_status cpu_conv_weight_layout(cpu_backend *backend, const reid_op_desc *des
     return REID_OK;
 }
 
-/* A reorder when the two differ; otherwise call->pd stays NULL. */
-static reid_status maybe_reorder(cpu_backend *backend, cpu_call *call,
-                                 const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
-                                 reid_error *err)
-{
-    if (dnnl_memory_desc_equal(from, to))
-        return REID_OK;
-    DNNL_TRY(dnnl_reorder_primitive_desc_create(&call->pd, from, backend->engine, to,
-                                                backend->engine, backend->attr));
-    return REID_OK;
-}
-
 static size_t aligned(size_t bytes)
 {
     return (bytes + 63) / 64 * 64;
 }
 
-static size_t largest(size_t a, size_t b)
+/* What the primitive takes as this operand. */
+static const dnnl_memory_desc_t *inside_md(const conv_pass *p, reid_op_pass pass, int operand)
 {
-    return a > b ? a : b;
+    return cpu_call_md(&p->main, names[pass][operand].query);
 }
 
-/* Scratch of a pass: first the reordered weights, then the scratchpad that reorder and primitive
- * use in turn. */
-static size_t pass_scratch(const cpu_call *main, const cpu_call *reorder, dnnl_query_t weights)
+static const dnnl_memory_desc_t *outside_md(const conv_mds *m, int operand)
 {
-    if (!main->pd)
-        return 0;
-    size_t copy = reorder->pd ? aligned(dnnl_memory_desc_get_size(cpu_call_md(main, weights))) : 0;
-    return copy + largest(cpu_call_scratch_bytes(main), cpu_call_scratch_bytes(reorder));
+    return operand == SOURCE ? &m->source : operand == TARGET ? &m->target : &m->weights;
+}
+
+/* Scratch of a pass: first the changed operands, then the scratchpad that all its calls use in
+ * turn. */
+static size_t pass_scratch(const conv_pass *p, reid_op_pass pass)
+{
+    size_t copies = 0, pad = cpu_call_scratch_bytes(&p->main);
+    for (int i = 0; i < OPERANDS; i++) {
+        size_t own = cpu_call_scratch_bytes(&p->change[i]);
+        pad = own > pad ? own : pad;
+        if (p->change[i].pd)
+            copies += aligned(dnnl_memory_desc_get_size(inside_md(p, pass, i)));
+    }
+    return copies + pad;
+}
+
+static reid_status choose_pass(cpu_backend *backend, cpu_conv *conv, reid_op_pass pass,
+                               reid_error *err)
+{
+    conv_pass *p = &conv->pass[pass];
+    const reid_op_desc *desc = &conv->op.desc;
+    conv_mds m;
+    REID_TRY(choose(backend, desc, pass, conv->pass[REID_PASS_FORWARD].main.pd, &p->main.pd, err));
+    REID_TRY(describe(backend, desc, desc->compute, &m, err));
+    for (int i = 0; i < OPERANDS; i++) {
+        const dnnl_memory_desc_t *in = inside_md(p, pass, i), *out = outside_md(&m, i);
+        if (dnnl_memory_desc_equal(in, out))
+            continue;
+        bool writes = i == written[pass];
+        DNNL_TRY(dnnl_reorder_primitive_desc_create(&p->change[i].pd, writes ? in : out,
+                                                    backend->engine, writes ? out : in,
+                                                    backend->engine, backend->attr));
+    }
+    size_t bytes = pass_scratch(p, pass);
+    conv->op.scratch_bytes = bytes > conv->op.scratch_bytes ? bytes : conv->op.scratch_bytes;
+    conv->op.weight_reorders += p->change[WEIGHTS].pd != NULL;
+    return REID_OK;
 }
 
 static reid_status choose_all(cpu_backend *backend, cpu_conv *conv, reid_error *err)
 {
     reid_op *op = &conv->op;
-    conv_mds m;
-    REID_TRY(describe(backend, &op->desc, &m, err));
-    REID_TRY(choose(backend, &op->desc, &m, REID_PASS_FORWARD, NULL, &conv->forward.pd, err));
-    REID_TRY(maybe_reorder(backend, &conv->forward_reorder, &m.weights,
-                           cpu_call_md(&conv->forward, dnnl_query_weights_md), err));
-    if (op->desc.input_grad[0]) {
-        REID_TRY(choose(backend, &op->desc, &m, REID_PASS_INPUTS, conv->forward.pd, &conv->data.pd,
-                        err));
-        REID_TRY(maybe_reorder(backend, &conv->data_reorder, &m.weights,
-                               cpu_call_md(&conv->data, dnnl_query_weights_md), err));
-    }
-    if (op->desc.param_grad[0]) {
-        REID_TRY(choose(backend, &op->desc, &m, REID_PASS_PARAMS, conv->forward.pd,
-                        &conv->weights.pd, err));
-        REID_TRY(maybe_reorder(backend, &conv->weights_reorder,
-                               cpu_call_md(&conv->weights, dnnl_query_diff_weights_md), &m.weights,
-                               err));
-    }
-    op->scratch_bytes = largest(
-        pass_scratch(&conv->forward, &conv->forward_reorder, dnnl_query_weights_md),
-        largest(pass_scratch(&conv->data, &conv->data_reorder, dnnl_query_weights_md),
-                pass_scratch(&conv->weights, &conv->weights_reorder, dnnl_query_diff_weights_md)));
-    op->weight_reorders = (conv->forward_reorder.pd != NULL) + (conv->data_reorder.pd != NULL) +
-                          (conv->weights_reorder.pd != NULL);
-    snprintf(op->kernels, sizeof op->kernels, "%s, %s, %s%s%s%s", cpu_call_kernel(&conv->forward),
-             cpu_call_kernel(&conv->data), cpu_call_kernel(&conv->weights),
-             conv->forward_reorder.pd ? ", rf" : "", conv->data_reorder.pd ? ", rd" : "",
-             conv->weights_reorder.pd ? ", rw" : "");
+    const conv_pass *p = conv->pass;
+    REID_TRY(choose_pass(backend, conv, REID_PASS_FORWARD, err));
+    if (op->desc.input_grad[0])
+        REID_TRY(choose_pass(backend, conv, REID_PASS_INPUTS, err));
+    if (op->desc.param_grad[0])
+        REID_TRY(choose_pass(backend, conv, REID_PASS_PARAMS, err));
+    snprintf(op->kernels, sizeof op->kernels, "%s, %s, %s%s%s%s",
+             cpu_call_kernel(&p[REID_PASS_FORWARD].main),
+             cpu_call_kernel(&p[REID_PASS_INPUTS].main), cpu_call_kernel(&p[REID_PASS_PARAMS].main),
+             p[REID_PASS_FORWARD].change[WEIGHTS].pd ? ", rf" : "",
+             p[REID_PASS_INPUTS].change[WEIGHTS].pd ? ", rd" : "",
+             p[REID_PASS_PARAMS].change[WEIGHTS].pd ? ", rw" : "");
     return REID_OK;
 }
 
-/* Prepares one pass: arguments common to reorder and primitive. Returns the memory of the weights
- * the primitive uses. */
-static reid_status bind_pass(cpu_backend *backend, cpu_conv *conv, cpu_call *main,
-                             cpu_call *reorder, const dnnl_memory_desc_t *outside_md, void *outside,
-                             dnnl_query_t query, int arg, reid_error *err)
+static void *outside_memory(const reid_op *op, reid_op_pass pass, int operand)
 {
-    const dnnl_memory_desc_t *inside_md = cpu_call_md(main, query);
+    const reid_op_buffers *b = &op->buffers;
+    if (operand == SOURCE)
+        return pass == REID_PASS_INPUTS   ? b->input_grad[0]
+               : pass == REID_PASS_PARAMS ? (void *)b->saved_input[0]
+                                          : (void *)b->input[0];
+    if (operand == TARGET)
+        return pass == REID_PASS_FORWARD ? b->output : (void *)b->output_grad[0];
+    return pass == REID_PASS_PARAMS ? b->param_grad[0] : (void *)b->param[0];
+}
+
+/* The reorder of one operand from or to `inside`. */
+static reid_status bind_change(cpu_backend *backend, cpu_call *change, void *from, void *to,
+                               void *scratchpad, reid_error *err)
+{
+    REID_TRY(cpu_call_prepare(change, err));
+    REID_TRY(cpu_call_arg(backend, change, DNNL_ARG_FROM, cpu_call_md(change, dnnl_query_src_md),
+                          from, err));
+    REID_TRY(cpu_call_arg(backend, change, DNNL_ARG_TO, cpu_call_md(change, dnnl_query_dst_md), to,
+                          err));
+    return cpu_call_arg(backend, change, DNNL_ARG_SCRATCHPAD,
+                        cpu_call_md(change, dnnl_query_scratchpad_md), scratchpad, err);
+}
+
+static reid_status bind_pass(cpu_backend *backend, cpu_conv *conv, reid_op_pass pass,
+                             reid_error *err)
+{
+    conv_pass *p = &conv->pass[pass];
+    void *inside[OPERANDS];
     unsigned char *scratch = conv->op.buffers.scratch;
-    void *inside = outside;
-    bool writes = query == dnnl_query_diff_weights_md;
-    REID_TRY(cpu_call_prepare(main, err));
-    if (reorder->pd) {
-        inside = scratch;
-        scratch += aligned(dnnl_memory_desc_get_size(inside_md));
-        REID_TRY(cpu_call_prepare(reorder, err));
-        REID_TRY(cpu_call_arg(backend, reorder, writes ? DNNL_ARG_TO : DNNL_ARG_FROM, outside_md,
-                              outside, err));
-        REID_TRY(cpu_call_arg(backend, reorder, writes ? DNNL_ARG_FROM : DNNL_ARG_TO, inside_md,
-                              inside, err));
-        REID_TRY(cpu_call_arg(backend, reorder, DNNL_ARG_SCRATCHPAD,
-                              cpu_call_md(reorder, dnnl_query_scratchpad_md), scratch, err));
+    for (int i = 0; i < OPERANDS; i++) {
+        inside[i] = outside_memory(&conv->op, pass, i);
+        if (!p->change[i].pd)
+            continue;
+        inside[i] = scratch;
+        scratch += aligned(dnnl_memory_desc_get_size(inside_md(p, pass, i)));
     }
-    REID_TRY(cpu_call_arg(backend, main, arg, inside_md, inside, err));
-    return cpu_call_arg(backend, main, DNNL_ARG_SCRATCHPAD,
-                        cpu_call_md(main, dnnl_query_scratchpad_md), scratch, err);
+    REID_TRY(cpu_call_prepare(&p->main, err));
+    for (int i = 0; i < OPERANDS; i++) {
+        void *outside = outside_memory(&conv->op, pass, i);
+        bool writes = i == written[pass];
+        REID_TRY(cpu_call_arg(backend, &p->main, names[pass][i].arg, inside_md(p, pass, i),
+                              inside[i], err));
+        if (p->change[i].pd)
+            REID_TRY(bind_change(backend, &p->change[i], writes ? inside[i] : outside,
+                                 writes ? outside : inside[i], scratch, err));
+    }
+    return cpu_call_arg(backend, &p->main, DNNL_ARG_SCRATCHPAD,
+                        cpu_call_md(&p->main, dnnl_query_scratchpad_md), scratch, err);
+}
+
+static reid_status bind_bias(cpu_backend *backend, cpu_conv *conv, reid_op_pass pass, int arg,
+                             void *memory, reid_error *err)
+{
+    conv_mds m;
+    REID_TRY(describe(backend, &conv->op.desc, conv->op.desc.compute, &m, err));
+    return cpu_call_arg(backend, &conv->pass[pass].main, arg, &m.bias, memory, err);
 }
 
 static reid_status conv_bind(reid_op *op, reid_error *err)
 {
     cpu_conv *conv = (cpu_conv *)op;
     cpu_backend *backend = cpu_of(op);
-    reid_op_buffers *b = &op->buffers;
-    bool bias = op->desc.param_count > 1;
-    conv_mds m;
-    REID_TRY(describe(backend, &op->desc, &m, err));
-    REID_TRY(bind_pass(backend, conv, &conv->forward, &conv->forward_reorder, &m.weights,
-                       (void *)b->param[0], dnnl_query_weights_md, DNNL_ARG_WEIGHTS, err));
-    REID_TRY(
-        cpu_call_arg(backend, &conv->forward, DNNL_ARG_SRC, &m.source, (void *)b->input[0], err));
-    REID_TRY(cpu_call_arg(backend, &conv->forward, DNNL_ARG_DST, &m.target, b->output, err));
-    if (bias)
-        REID_TRY(cpu_call_arg(backend, &conv->forward, DNNL_ARG_BIAS, &m.bias, (void *)b->param[1],
-                              err));
-    if (conv->data.pd) {
-        REID_TRY(bind_pass(backend, conv, &conv->data, &conv->data_reorder, &m.weights,
-                           (void *)b->param[0], dnnl_query_weights_md, DNNL_ARG_WEIGHTS, err));
-        REID_TRY(cpu_call_arg(backend, &conv->data, DNNL_ARG_DIFF_SRC, &m.source, b->input_grad[0],
-                              err));
-        REID_TRY(cpu_call_arg(backend, &conv->data, DNNL_ARG_DIFF_DST, &m.target,
-                              (void *)b->output_grad[0], err));
-    }
-    if (conv->weights.pd) {
-        REID_TRY(bind_pass(backend, conv, &conv->weights, &conv->weights_reorder, &m.weights,
-                           b->param_grad[0], dnnl_query_diff_weights_md, DNNL_ARG_DIFF_WEIGHTS,
-                           err));
-        REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_SRC, &m.source,
-                              (void *)b->saved_input[0], err));
-        REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_DIFF_DST, &m.target,
-                              (void *)b->output_grad[0], err));
-        if (bias)
-            REID_TRY(cpu_call_arg(backend, &conv->weights, DNNL_ARG_DIFF_BIAS, &m.bias,
-                                  b->param_grad[1], err));
-    }
+    const reid_op_buffers *b = &op->buffers;
+    for (reid_op_pass pass = 0; pass < REID_OP_PASSES; pass++)
+        if (conv->pass[pass].main.pd)
+            REID_TRY(bind_pass(backend, conv, pass, err));
+    if (op->desc.param_count < 2)
+        return REID_OK;
+    REID_TRY(bind_bias(backend, conv, REID_PASS_FORWARD, DNNL_ARG_BIAS, (void *)b->param[1], err));
+    if (conv->pass[REID_PASS_PARAMS].main.pd)
+        REID_TRY(
+            bind_bias(backend, conv, REID_PASS_PARAMS, DNNL_ARG_DIFF_BIAS, b->param_grad[1], err));
     return REID_OK;
 }
 
-static reid_status run_pass(const reid_op *op, const cpu_call *first, const cpu_call *second,
-                            reid_error *err)
+static reid_status run_pass(reid_op *op, reid_op_pass pass, reid_error *err)
 {
-    if (first->pd)
-        REID_TRY(cpu_call_run(cpu_of(op), first, err));
-    return second->pd ? cpu_call_run(cpu_of(op), second, err) : REID_OK;
+    const conv_pass *p = &((const cpu_conv *)op)->pass[pass];
+    for (int i = 0; i < OPERANDS; i++)
+        if (p->change[i].pd && i != written[pass])
+            REID_TRY(cpu_call_run(cpu_of(op), &p->change[i], err));
+    if (p->main.pd)
+        REID_TRY(cpu_call_run(cpu_of(op), &p->main, err));
+    const cpu_call *last = &p->change[written[pass]];
+    return last->pd ? cpu_call_run(cpu_of(op), last, err) : REID_OK;
 }
 
 static reid_status conv_forward(reid_op *op, reid_error *err)
 {
-    const cpu_conv *conv = (const cpu_conv *)op;
-    return run_pass(op, &conv->forward_reorder, &conv->forward, err);
+    return run_pass(op, REID_PASS_FORWARD, err);
 }
 
 static reid_status conv_backward_params(reid_op *op, reid_error *err)
 {
-    const cpu_conv *conv = (const cpu_conv *)op;
-    return run_pass(op, &conv->weights, &conv->weights_reorder, err);
+    return run_pass(op, REID_PASS_PARAMS, err);
 }
 
 static reid_status conv_backward_inputs(reid_op *op, reid_error *err)
 {
-    const cpu_conv *conv = (const cpu_conv *)op;
-    return run_pass(op, &conv->data_reorder, &conv->data, err);
+    return run_pass(op, REID_PASS_INPUTS, err);
 }
 
 static void conv_free(reid_op *op)
 {
     cpu_conv *conv = (cpu_conv *)op;
-    cpu_call_fini(&conv->forward);
-    cpu_call_fini(&conv->data);
-    cpu_call_fini(&conv->weights);
-    cpu_call_fini(&conv->forward_reorder);
-    cpu_call_fini(&conv->data_reorder);
-    cpu_call_fini(&conv->weights_reorder);
+    for (int pass = 0; pass < REID_OP_PASSES; pass++) {
+        cpu_call_fini(&conv->pass[pass].main);
+        for (int i = 0; i < OPERANDS; i++)
+            cpu_call_fini(&conv->pass[pass].change[i]);
+    }
     free(conv);
 }
 
 bool cpu_conv_is_winograd(const reid_op *op, reid_op_pass pass)
 {
     const cpu_conv *conv = (const cpu_conv *)op;
-    const cpu_call *call = pass == REID_PASS_FORWARD  ? &conv->forward
-                           : pass == REID_PASS_PARAMS ? &conv->weights
-                                                      : &conv->data;
+    const cpu_call *call = &conv->pass[pass].main;
     const dnnl_convolution_desc_t *desc = NULL;
     return call->pd &&
            dnnl_primitive_desc_query(call->pd, dnnl_query_convolution_d, 0, (void *)&desc) ==

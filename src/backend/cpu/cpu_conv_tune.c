@@ -8,7 +8,8 @@
 #include "base/clock.h"
 
 /* With fewer 4×4 tiles than this the transformed weights are never shared enough; with more than
- * the other, Winograd took half of the time or less on every machine seen. Neither is measured. */
+ * the other, Winograd took half of the time or less on every machine seen, in float32. Neither is
+ * measured. */
 #define TILES_MIN 16
 #define TILES_MAX 1024
 /* The rule stands unless the other way is faster by this factor: what is measured while others use
@@ -140,7 +141,7 @@ reid_status cpu_conv_tune(reid_backend *base, const reid_op_desc *desc,
     for (int pass = 0; pass < REID_OP_PASSES; pass++)
         ret_algorithm[pass] = REID_ALGORITHM_RULE;
     if (desc->kind != REID_OP_CONV2D || !cpu_conv_suits_winograd(backend, desc, &tiles) ||
-        tiles < TILES_MIN || tiles >= TILES_MAX)
+        tiles < TILES_MIN || (tiles >= TILES_MAX && desc->compute == REID_F32))
         return REID_OK;
     trial rule = {0}, direct = {0}, winograd = {0};
     reid_status status = trial_init(backend, desc, REID_ALGORITHM_RULE, &rule, err);
