@@ -75,6 +75,12 @@ static int check_level(void)
     return level;
 }
 
+/* Instead of a thread's number: reads of several that nothing orders. Of one warp: the warp's
+ * number is added. */
+#define SEVERAL_OF_WARP 0xffff0000u
+#define SEVERAL_OF_BLOCK 0xfffffff0u
+#define SEVERAL_BLOCKS 0xfffffff1u
+
 /* Is the past access ordered before one of the running thread, or no conflict of the same bytes?
  * first: blocks before that number are of earlier launches. */
 static inline bool ordered(access past, unsigned bytes, bool atomic, uint32_t first)
@@ -84,18 +90,44 @@ static inline bool ordered(access past, unsigned bytes, bool atomic, uint32_t fi
         return true;
     if (past.atomic && atomic)
         return true;
-    if (past.block != emu_now.block_number)
+    if (past.block != emu_now.block_number || past.thread == SEVERAL_BLOCKS)
         return false;
-    return past.thread == f->linear || past.barrier != (emu_now.barrier_epoch & 0xffff) ||
-           (past.thread / 32 == f->linear / 32 && past.warp != (f->warp_epoch & 0x7ff));
+    if (past.thread == f->linear || past.barrier != (emu_now.barrier_epoch & 0xffff))
+        return true;
+    uint32_t warp = past.thread >= SEVERAL_OF_BLOCK  ? UINT32_MAX
+                    : past.thread >= SEVERAL_OF_WARP ? past.thread - SEVERAL_OF_WARP
+                                                     : past.thread / 32;
+    return warp == f->linear / 32 && past.warp != (f->warp_epoch & 0x7ff);
+}
+
+/* What stands for the last read of a word after one more: a later write must be ordered after all
+ * reads, so those that are not ordered among themselves are kept together. */
+static inline access with_read(access past, access now, uint32_t first)
+{
+    uint32_t warp = now.thread / 32;
+    if (!(past.bytes & now.bytes) || ordered(past, now.bytes, false, first))
+        return now;
+    now.bytes |= past.bytes;
+    if (past.block != now.block || past.thread == SEVERAL_BLOCKS)
+        now.thread = SEVERAL_BLOCKS;
+    else if (past.thread == SEVERAL_OF_WARP + warp || past.thread / 32 == warp)
+        now.thread = SEVERAL_OF_WARP + warp;
+    else
+        now.thread = SEVERAL_OF_BLOCK;
+    return now;
 }
 
 static void tell_race(access past, bool past_write, bool write, bool global, size_t at)
 {
-    emu_thread_fault("KERNEL-RACE", "%s of %s byte %zu races with the %s by thread %u of %s block",
+    char who[64];
+    if (past.thread >= SEVERAL_OF_WARP)
+        snprintf(who, sizeof who, "several threads");
+    else
+        snprintf(who, sizeof who, "thread %u of %s block", past.thread,
+                 past.block == emu_now.block_number ? "the same" : "another");
+    emu_thread_fault("KERNEL-RACE", "%s of %s byte %zu races with the %s by %s",
                      write ? "write" : "read", global ? "global" : "shared", at,
-                     past_write ? "write" : "read", past.thread,
-                     past.block == emu_now.block_number ? "the same" : "another");
+                     past_write ? "write" : "read", who);
 }
 
 static void check_cells(cell *cells, uintptr_t offset, unsigned count, bool write, bool atomic,
@@ -119,7 +151,7 @@ static void check_cells(cell *cells, uintptr_t offset, unsigned count, bool writ
         if (write)
             c->write = a;
         else
-            c->read = a;
+            c->read = with_read(c->read, a, first);
         i += n;
     }
 }

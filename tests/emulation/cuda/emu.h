@@ -178,7 +178,6 @@ enum { EMU_WARP_SYNC, EMU_WARP_SHUFFLE, EMU_WARP_BALLOT };
 uint64_t emu_warp(unsigned mask, uint64_t value, int source, int what);
 int emu_lane(void);
 void emu_atomic_note(const void *address, unsigned bytes);
-void emu_trap(const char *file, int line, const char *text);
 
 #ifdef __cplusplus
 }

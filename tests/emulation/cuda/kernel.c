@@ -118,7 +118,11 @@ static void tell(const char *kind, const char *format, va_list args)
     const emu_fiber *f = emu_fiber_now;
     uint3 b = emu_now.block_index;
     vsnprintf(text, sizeof text, format, args);
-    if (emu_now.faults++ < 3)
+    emu_now.faults++;
+    if (!emu_now.told_kind || strcmp(emu_now.told_kind, kind) != 0)
+        emu_now.told = 0;
+    emu_now.told_kind = kind;
+    if (emu_now.told++ < 2)
         emu_report(kind, "kernel %s, block (%u,%u,%u) thread (%u,%u,%u): %s", emu_now.name, b.x,
                    b.y, b.z, f->index.x, f->index.y, f->index.z, text);
 }
@@ -141,12 +145,6 @@ void emu_thread_die(const char *kind, const char *format, ...)
     emu_fiber_now->state = FIBER_DONE;
     for (;;)
         to_scheduler();
-}
-
-void emu_trap(const char *file, int line, const char *text)
-{
-    if (emu_fiber_now)
-        emu_thread_fault("KERNEL-UB", "%s%s%.0d", text, file, line);
 }
 
 /* ---- what threads see ---- */
@@ -195,8 +193,10 @@ int emu_syncthreads(int line, int predicate, int what)
 uint64_t emu_warp(unsigned mask, uint64_t value, int source, int what)
 {
     emu_fiber *f = emu_fiber_now;
-    if (!(mask >> f->lane & 1))
+    if (!(mask >> f->lane & 1)) {
         emu_thread_fault("SYNC", "warp intrinsic whose mask leaves out the calling lane");
+        return value;
+    }
     f->state = FIBER_WARP;
     f->mask = mask;
     f->value = value;
@@ -414,7 +414,7 @@ bool emu_kernel_run(emu_kernel *kernel, const char *name, dim3 grid, dim3 block,
         prepare_block((i + start) % blocks);
         run_block();
     }
-    if (emu_now.faults > 3)
+    if (emu_now.faults > 2)
         fprintf(stderr, "EMU: kernel %s: %d faults in all\n", name, emu_now.faults);
     emu_fiber_now = NULL;
     return !emu_now.broken;

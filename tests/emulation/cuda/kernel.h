@@ -37,13 +37,15 @@ typedef struct emu_running {
     size_t shared_bytes;
     char *shared;
     bool broken; /* an access was refused: the context is lost */
-    int faults;
+    int faults, told;
+    const char *told_kind;
 } emu_running;
 
 extern emu_running emu_now;
 extern emu_fiber *emu_fiber_now; /* NULL: no kernel runs */
 
-/* A fault of the running thread; the third and later ones of a launch are only counted. */
+/* A fault of the running thread; of a kind, the third and later ones of a launch are only counted.
+ */
 void emu_thread_fault(const char *kind, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same, and the thread and its launch end. */

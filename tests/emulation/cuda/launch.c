@@ -158,8 +158,9 @@ static bool launchable(dim3 g, dim3 b, size_t shared)
 }
 
 /* Words of the arguments that hold device addresses become the twin's addresses. */
-static void translate(char *bytes, unsigned size, int index, emu_op *op)
+static bool translate(char *bytes, unsigned size, int index, emu_op *op)
 {
+    bool ok = true;
     for (unsigned at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
         uintptr_t v;
         memcpy(&v, bytes + at, sizeof v);
@@ -169,6 +170,7 @@ static void translate(char *bytes, unsigned size, int index, emu_op *op)
         if (!a || a->freed) {
             emu_report("MEMORY", "%s: argument %d holds %#lx, which is in no live allocation",
                        op->name, index, v);
+            ok = false;
             continue;
         }
         if (a->device < 0)
@@ -181,6 +183,7 @@ static void translate(char *bytes, unsigned size, int index, emu_op *op)
         v = (uintptr_t)a->mem + (v - a->va);
         memcpy(bytes + at, &v, sizeof v);
     }
+    return ok;
 }
 
 static size_t rounded(unsigned size)
@@ -215,12 +218,17 @@ cudaError_t cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **arg
     *l = (launch){.kernel = k, .grid = grid, .block = block, .shared = shared};
     emu_op *op = emu_op_new(stream, k->name, run_launch);
     op->owned = l;
+    bool ok = true;
     char *at = (char *)(((uintptr_t)l->data + 15) & ~(uintptr_t)15);
     for (int i = 0; i < count && i < ARGS; i++) {
         memcpy(at, args[i], sizes[i]);
-        translate(at, sizes[i], i, op);
+        ok &= translate(at, sizes[i], i, op);
         l->args[i] = at;
         at += rounded(sizes[i]);
+    }
+    if (!ok) {
+        emu_op_free(op);
+        return emu_error(cudaErrorInvalidValue);
     }
     emu_op_submit(op);
     return cudaSuccess;

@@ -1,5 +1,5 @@
 /* The address space: what programs see is reserved and closed, the data lies elsewhere. */
-#include "emu.h"
+#include "kernel.h"
 
 #include <execinfo.h>
 #include <signal.h>
@@ -191,24 +191,34 @@ static void tell_pinned(const emu_alloc *a, uintptr_t address)
                address, (size_t)(address - a->va), a->size, users);
 }
 
+/* A fault of a kernel ends its thread; the host's ends the process. */
+static void on_kernel_fault(int signal_number, uintptr_t address)
+{
+    if (signal_number == SIGILL)
+        emu_thread_die("KERNEL-UB",
+                       "undefined behaviour (index, shift, alignment or signed overflow)");
+    if (emu_is_device_address(address))
+        emu_thread_die("UNSUPPORTED", "use of %#lx, a pointer that was stored in device memory",
+                       address);
+    emu_thread_die("KERNEL-BOUNDS", "access of %#lx, or too much memory on the stack", address);
+}
+
 static void on_fault(int signal_number, siginfo_t *info, void *context)
 {
     (void)context;
     uintptr_t address = (uintptr_t)info->si_addr;
     emu_alloc *a = emu_find(address);
-    bool ours = signal_number == SIGSEGV && (emu_is_device_address(address) || a);
-    if (signal_number == SIGILL && emu_in_engine())
-        emu_trap("", 0, "undefined behaviour (index, shift, alignment or signed overflow)");
-    else if (signal_number == SIGSEGV && emu_is_device_address(address))
-        emu_report("HOST-DEREF", "%s code touched device address %#lx (%s)",
-                   emu_in_engine() ? "device" : "host", address,
-                   !a         ? "no allocation"
-                   : a->freed ? "a freed allocation"
-                              : "a live allocation");
-    else if (a)
-        tell_pinned(a, address);
-    if (ours) {
+    if (emu_in_engine() && emu_fiber_now)
+        on_kernel_fault(signal_number, address);
+    if (signal_number == SIGSEGV && (emu_is_device_address(address) || a)) {
         void *frames[12];
+        if (emu_is_device_address(address))
+            emu_report("HOST-DEREF", "the host touched device address %#lx (%s)", address,
+                       !a         ? "no allocation"
+                       : a->freed ? "a freed allocation"
+                                  : "a live allocation");
+        else
+            tell_pinned(a, address);
         backtrace_symbols_fd(frames, backtrace(frames, 12), STDERR_FILENO);
     }
     sigaction(signal_number, signal_number == SIGSEGV ? &old_segv : &old_ill, NULL);
@@ -237,7 +247,8 @@ __attribute__((constructor(101))) static void memory_init(void)
     pages = reserve(emu_arena_bytes / EMU_PAGE * sizeof *pages, open);
     void *frame;
     backtrace(&frame, 1); /* loads what a later call needs */
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
     sigaction(SIGSEGV, &action, &old_segv);
     sigaction(SIGILL, &action, &old_ill);
 }

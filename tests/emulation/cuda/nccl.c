@@ -38,7 +38,7 @@ static bool joined(const struct ncclComm *c)
 /* As in reality a missing rank hangs the others; unlike reality it is named. */
 void emu_nccl_missing(ncclComm_t c, const char *what)
 {
-    double limit = (double)emu_option("REID_EMU_NCCL_TELL_S", 5);
+    double limit = 1e-3 * (double)emu_option("REID_EMU_NCCL_TELL_MS", 5000);
     if (c->told || emu_nccl_now() - c->since < limit)
         return;
     char list[256] = "";

@@ -1,7 +1,7 @@
 /* Accesses that nothing orders. An access conflicts with an earlier one of the same bytes when one
  * of them writes; it is ordered after it when its operation's clock has reached the other's epoch.
  */
-#include "emu.h"
+#include "kernel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,7 +102,6 @@ static void check_bits(emu_alloc *a, uint8_t *bits, bool write, const emu_op *op
 
 static emu_alloc *first_touched;
 
-void emu_touched_add(emu_alloc *a);
 void emu_touched_add(emu_alloc *a)
 {
     a->touched = true;

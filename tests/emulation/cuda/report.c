@@ -143,9 +143,10 @@ static emu_fault act(const plan *p)
 
 emu_fault emu_fault_at(const char *api)
 {
-    static bool parsed;
-    if (!parsed) {
-        parsed = true;
+    static pid_t parsed_by; /* a child may have another plan */
+    if (parsed_by != getpid()) {
+        parsed_by = getpid();
+        plan_count = 0;
         parse_plans(getenv("REID_EMU_FAULT"));
     }
     emu_fault fault = EMU_GO_ON;

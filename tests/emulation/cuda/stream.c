@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,12 +212,34 @@ static bool runnable(const struct CUstream_st *s)
     return true;
 }
 
+/* Memory was there when the operation was submitted; only a free on another stream can have taken
+ * it away. */
+static bool memory_is_gone(const emu_op *op)
+{
+    for (int i = 0; i < op->range_count; i++) {
+        const emu_alloc *a = emu_find(op->range[i].address);
+        if (a && !a->freed)
+            continue;
+        emu_report("RACE", "'%s' (stream %d) uses memory that another stream has freed meanwhile",
+                   op->name, op->stream->id);
+        return true;
+    }
+    return false;
+}
+
+static bool run_op(emu_op *op)
+{
+    if (op->stalled && !(op->cancelled && op->cancelled(op)))
+        return false;
+    return memory_is_gone(op) || op->run(op);
+}
+
 /* True when an operation of the stream ended. Locked, but not while it runs. */
 static bool run_head(struct CUstream_st *s)
 {
     emu_op *op = s->head;
     emu_unlock();
-    bool done = op->stalled ? op->cancelled && op->cancelled(op) && op->run(op) : op->run(op);
+    bool done = run_op(op);
     emu_lock();
     if (!done)
         return false;
@@ -230,16 +253,21 @@ static bool run_head(struct CUstream_st *s)
     return true;
 }
 
-static bool wait_lazily(void)
+/* True when nobody has asked for 20 ms, counted from the first call. */
+static bool wait_lazily(struct timespec *until)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 20000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
+    if (!until->tv_sec) {
+        clock_gettime(CLOCK_REALTIME, until);
+        until->tv_nsec += 20000000;
+        if (until->tv_nsec >= 1000000000) {
+            until->tv_sec++;
+            until->tv_nsec -= 1000000000;
+        }
     }
-    return pthread_cond_timedwait(&work, &mutex, &until) == ETIMEDOUT;
+    if (pthread_cond_timedwait(&work, &mutex, until) != ETIMEDOUT)
+        return false;
+    until->tv_sec = 0;
+    return true;
 }
 
 static schedule chosen_schedule(void)
@@ -250,7 +278,11 @@ static schedule chosen_schedule(void)
 
 static void *engine_main(void *unused)
 {
+    static char signal_stack[64 * 1024]; /* a kernel may have used up its own */
+    stack_t stack = {.ss_sp = signal_stack, .ss_size = sizeof signal_stack};
+    struct timespec until = {0};
     schedule order = chosen_schedule();
+    sigaltstack(&stack, NULL);
     in_engine = true;
     emu_lock();
     for (;;) {
@@ -262,7 +294,7 @@ static void *engine_main(void *unused)
             pthread_cond_wait(&work, &mutex);
             continue;
         }
-        if (order == SCHEDULE_LAZY && !waiters && !wait_lazily())
+        if (order == SCHEDULE_LAZY && !waiters && !wait_lazily(&until))
             continue;
         unsigned turn = order == SCHEDULE_LAZY ? 0 : (unsigned)(emu_random() % (unsigned)count);
         bool any = false;
