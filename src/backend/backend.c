@@ -165,30 +165,52 @@ void reid_backend_to_plain(reid_backend *backend, const reid_layout *layout, con
     backend->impl->to_plain(backend, layout, device, ret_plain);
 }
 
-void reid_backend_adam(reid_backend *backend, const reid_adam *args, float *value,
-                       const float *grad, float *m, float *v, float *max_v, size_t count)
+void reid_backend_adam(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+                       size_t range_count, float *value, const float *grad, float *m, float *v,
+                       float *max_v)
 {
     REID_ASSERT(args->step >= 1);
     begin(backend);
-    backend->impl->adam(backend, args, value, grad, m, v, max_v, count);
+    if (range_count > 0)
+        backend->impl->adam(backend, args, ranges, range_count, value, grad, m, v, max_v);
 }
 
-void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
-                      float *momentum_buffer, size_t count)
+void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+                      size_t range_count, float *value, const float *grad, float *momentum_buffer)
 {
     REID_ASSERT(momentum_buffer || args->momentum == 0.0);
     begin(backend);
-    backend->impl->sgd(backend, args, value, grad, momentum_buffer, count);
+    if (range_count > 0)
+        backend->impl->sgd(backend, args, ranges, range_count, value, grad, momentum_buffer);
 }
 
-double reid_backend_sum_squares(reid_backend *backend, const float *data, size_t count)
+double reid_backend_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                                const float *data)
 {
     begin(backend);
-    return backend->impl->sum_squares(backend, data, count);
+    return range_count > 0 ? backend->impl->sum_squares(backend, ranges, range_count, data) : 0.0;
 }
 
-void reid_backend_scale(reid_backend *backend, float *data, double factor, size_t count)
+void reid_backend_scale(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                        float *data, double factor)
 {
     begin(backend);
-    backend->impl->scale(backend, data, (float)factor, count);
+    if (range_count > 0)
+        backend->impl->scale(backend, ranges, range_count, data, (float)factor);
+}
+
+bool reid_backend_takes_bytes(const reid_backend *backend)
+{
+    return backend->impl->images != NULL;
+}
+
+void reid_backend_images(reid_backend *backend, const reid_image_rule *rule,
+                         const reid_layout *layout, const uint8_t *planes,
+                         const reid_image_choice *choices, void *images)
+{
+    const int64_t *d = layout->shape.dim;
+    REID_ASSERT(layout->shape.rank == 4 && d[1] == REID_IMAGE_CHANNELS && d[2] == rule->height &&
+                d[3] == rule->width);
+    begin(backend);
+    backend->impl->images(backend, rule, layout, planes, choices, images);
 }

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/image.h"
 #include "base/status.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
@@ -65,30 +66,49 @@ void reid_backend_from_plain(reid_backend *backend, const reid_layout *layout, c
 void reid_backend_to_plain(reid_backend *backend, const reid_layout *layout, const void *device,
                            float *ret_plain);
 
-/* One Adam step over `count` floats (torch.optim.Adam, L2 coupled, single-tensor form of
- * PyTorch 1.13): g = grad + weight_decay·value;  m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g² value
- * -= (lr / (1-β1^step)) · m / (√v / √(1-β2^step) + eps) max_v: AMSGrad's running maximum, or NULL.
- * step counts from 1. */
+/* The rest works on flat buffers of floats: on the numbers of `ranges`, which lie on the host, are
+ * disjoint, and count alike in all buffers of a call. One call is one sweep over memory; on a GPU,
+ * one launch for all ranges of a parameter group.
+ *
+ * One Adam step (torch.optim.Adam, L2 coupled, single-tensor form of PyTorch 1.13): g =
+ * grad_factor·grad + weight_decay·value;  m = β1·m + (1-β1)·g;  v = β2·v + (1-β2)·g² value -= (lr /
+ * (1-β1^step)) · m / (√v / √(1-β2^step) + eps) max_v: AMSGrad's running maximum, or NULL. step
+ * counts from 1. */
 typedef struct reid_adam {
     double lr, beta1, beta2, eps, weight_decay;
     int64_t step;
-    bool decoupled; /* AdamW: value *= 1 - lr·weight_decay first, and no L2 term */
+    bool decoupled;     /* AdamW: value *= 1 - lr·weight_decay first, and no L2 term */
+    double grad_factor; /* of clipping and of a loss scale; 0 means 1 */
 } reid_adam;
-void reid_backend_adam(reid_backend *backend, const reid_adam *args, float *value,
-                       const float *grad, float *m, float *v, float *max_v, size_t count);
+void reid_backend_adam(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+                       size_t range_count, float *value, const float *grad, float *m, float *v,
+                       float *max_v);
 
-/* One SGD step (torch.optim.SGD): g = grad + weight_decay·value; b = momentum·b + (1-dampening)·g
- * (b = g when first); g = nesterov ? g + momentum·b : b; value -= lr·g. momentum_buffer may be NULL
- * when momentum is 0. */
+/* One SGD step (torch.optim.SGD): g = grad_factor·grad + weight_decay·value; b = momentum·b +
+ * (1-dampening)·g (b = g when first); g = nesterov ? g + momentum·b : b; value -= lr·g.
+ * momentum_buffer may be NULL when momentum is 0. */
 typedef struct reid_sgd {
     double lr, momentum, dampening, weight_decay;
     bool nesterov, first;
+    double grad_factor; /* as Adam's */
 } reid_sgd;
-void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
-                      float *momentum_buffer, size_t count);
+void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+                      size_t range_count, float *value, const float *grad, float *momentum_buffer);
 
-double reid_backend_sum_squares(reid_backend *backend, const float *data,
-                                size_t count); /* same bits at any thread count */
-void reid_backend_scale(reid_backend *backend, float *data, double factor, size_t count);
+/* In double, the same bits at any thread count; not finite exactly when one of the numbers is not
+ * (squares of floats cannot overflow it). Waits. */
+double reid_backend_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                                const float *data);
+void reid_backend_scale(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                        float *data, double factor);
+
+/* Whether images can be handed over as bytes: reid_backend_images is there. */
+bool reid_backend_takes_bytes(const reid_backend *backend);
+/* u8 images to a network's input: planes [N,3,H,W] and choices [N] in device memory → images in
+ * `layout` of shape [N,3,H,W] (f32 or bf16). image.h says what is done; the choices must be such as
+ * src/data draws. */
+void reid_backend_images(reid_backend *backend, const reid_image_rule *rule,
+                         const reid_layout *layout, const uint8_t *planes,
+                         const reid_image_choice *choices, void *images);
 
 #endif

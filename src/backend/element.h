@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #ifdef __CUDACC__
 #define REID_ELEMENT static __host__ __device__ __forceinline__
@@ -15,10 +16,15 @@
 #define REID_ELEMENT static inline __attribute__((always_inline))
 #endif
 
+/* A part of flat buffers, in numbers. */
+typedef struct reid_range {
+    size_t offset, size;
+} reid_range;
+
 /* Constants of one Adam step, computed once per call in double (reid_adam_prepare). */
 typedef struct reid_adam_constants {
     float beta1, one_minus_beta1, beta2, one_minus_beta2;
-    float minus_step_size, sqrt_bias_correction2, eps, weight_decay, keep;
+    float minus_step_size, sqrt_bias_correction2, eps, weight_decay, keep, grad_factor;
 } reid_adam_constants;
 
 /* g: gradient; m, v: running averages; max_v NULL or AMSGrad's maximum. Returns the new value. */
@@ -26,7 +32,7 @@ REID_ELEMENT float reid_adam_element(const reid_adam_constants *c, float value, 
                                      float *v, float *max_v)
 {
     value = value * c->keep;
-    g = g + c->weight_decay * value;
+    g = g * c->grad_factor + c->weight_decay * value;
     float m1 = *m * c->beta1 + c->one_minus_beta1 * g;
     float v1 = *v * c->beta2 + c->one_minus_beta2 * g * g;
     *m = m1;
@@ -41,14 +47,14 @@ REID_ELEMENT float reid_adam_element(const reid_adam_constants *c, float value, 
 }
 
 typedef struct reid_sgd_constants {
-    float lr, momentum, one_minus_dampening, weight_decay;
+    float lr, momentum, one_minus_dampening, weight_decay, grad_factor;
     bool nesterov, first;
 } reid_sgd_constants;
 
 /* b: momentum buffer or NULL. Returns the new value. */
 REID_ELEMENT float reid_sgd_element(const reid_sgd_constants *c, float value, float g, float *b)
 {
-    g = g + c->weight_decay * value;
+    g = g * c->grad_factor + c->weight_decay * value;
     if (b) {
         float next = c->first ? g : *b * c->momentum + c->one_minus_dampening * g;
         *b = next;

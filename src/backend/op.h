@@ -145,7 +145,7 @@ typedef enum reid_role {
     REID_ROLE_IMAGES, /* a graph input that only convolutions read */
 } reid_role;
 
-#define REID_BACKEND_ABI 3u
+#define REID_BACKEND_ABI 4u
 
 typedef struct reid_backend_impl {
     uint32_t abi; /* REID_BACKEND_ABI; a module of another ABI is refused */
@@ -188,12 +188,19 @@ typedef struct reid_backend_impl {
                         reid_algorithm ret_algorithm[REID_OP_PASSES], reid_error *err);
     void (*accumulate)(reid_backend *backend, const reid_layout *layout, void *sum,
                        const void *addend);
-    void (*adam)(reid_backend *backend, const reid_adam *args, float *value, const float *grad,
-                 float *m, float *v, float *max_v, size_t count);
-    void (*sgd)(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
-                float *momentum_buffer, size_t count);
-    double (*sum_squares)(reid_backend *backend, const float *data, size_t count);
-    void (*scale)(reid_backend *backend, float *data, float factor, size_t count);
+    /* Ranges: as the functions of backend.h; never empty lists. */
+    void (*adam)(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+                 size_t range_count, float *value, const float *grad, float *m, float *v,
+                 float *max_v);
+    void (*sgd)(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+                size_t range_count, float *value, const float *grad, float *momentum_buffer);
+    double (*sum_squares)(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                          const float *data);
+    void (*scale)(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
+                  float factor);
+    /* NULL: images come as floats. */
+    void (*images)(reid_backend *backend, const reid_image_rule *rule, const reid_layout *layout,
+                   const uint8_t *planes, const reid_image_choice *choices, void *images);
 } reid_backend_impl;
 
 /* Base of every backend's own struct. */

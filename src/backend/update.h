@@ -6,6 +6,11 @@
 #include "backend/backend.h"
 #include "backend/element.h"
 
+static inline float reid_grad_factor(double factor)
+{
+    return factor == 0.0 ? 1.0f : (float)factor;
+}
+
 static inline reid_adam_constants reid_adam_prepare(const reid_adam *a)
 {
     double correction1 = 1.0 - pow(a->beta1, (double)a->step),
@@ -20,6 +25,7 @@ static inline reid_adam_constants reid_adam_prepare(const reid_adam *a)
         .eps = (float)a->eps,
         .weight_decay = a->decoupled ? 0.0f : (float)a->weight_decay,
         .keep = a->decoupled ? (float)(1.0 - a->lr * a->weight_decay) : 1.0f,
+        .grad_factor = reid_grad_factor(a->grad_factor),
     };
 }
 
@@ -30,6 +36,7 @@ static inline reid_sgd_constants reid_sgd_prepare(const reid_sgd *a)
         .momentum = (float)a->momentum,
         .one_minus_dampening = (float)(1.0 - a->dampening),
         .weight_decay = (float)a->weight_decay,
+        .grad_factor = reid_grad_factor(a->grad_factor),
         .nesterov = a->nesterov,
         .first = a->first,
     };

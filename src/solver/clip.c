@@ -1,5 +1,6 @@
 #include "solver/clip.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -72,46 +73,36 @@ static double norm_of_order(const reid_solver_group *group, const float *grad, d
     return pow(sum, 1 / order);
 }
 
-static double norm_two(reid_backend *backend, const reid_solver_group *group, const float *grad)
-{
-    double sum = 0;
-    for (size_t r = 0; r < group->ranges.count; r++)
-        sum += reid_backend_sum_squares(backend, grad + group->ranges.items[r].offset,
-                                        group->ranges.items[r].size);
-    return sqrt(sum);
-}
-
-static void clip_norm(const reid_clip *clip, reid_backend *backend, const reid_solver_group *group,
-                      float *grad)
+static double norm_factor(const reid_clip *clip, reid_backend *backend,
+                          const reid_solver_group *group, const float *grad, double loss_scale)
 {
     double norm;
     if (clip->norm_order == 2)
-        norm = norm_two(backend, group, grad);
+        norm =
+            sqrt(reid_backend_sum_squares(backend, group->ranges.items, group->ranges.count, grad));
     else if (isinf(clip->norm_order))
         norm = norm_infinite(group, grad);
     else
         norm = norm_of_order(group, grad, clip->norm_order);
-    double factor = clip->limit / (norm + 1e-6);
-    if (factor >= 1)
-        return;
-    for (size_t r = 0; r < group->ranges.count; r++)
-        reid_backend_scale(backend, grad + group->ranges.items[r].offset, factor,
-                           group->ranges.items[r].size);
+    double factor = clip->limit / (norm / loss_scale + 1e-6);
+    return factor >= 1 ? 1 : factor; /* NaN stays */
 }
 
-void reid_clip_group(const reid_clip *clip, reid_backend *backend, const reid_solver_group *group,
-                     float *grad)
+double reid_clip_group(const reid_clip *clip, reid_backend *backend, const reid_solver_group *group,
+                       float *grad, double loss_scale)
 {
+    double factor = 1;
     switch (clip->type) {
     case REID_CLIP_NONE:
         break;
     case REID_CLIP_VALUE:
         for (size_t r = 0; r < group->ranges.count; r++)
-            clamp(grad + group->ranges.items[r].offset, (float)clip->limit,
+            clamp(grad + group->ranges.items[r].offset, (float)(clip->limit * loss_scale),
                   group->ranges.items[r].size);
         break;
     case REID_CLIP_NORM:
-        clip_norm(clip, backend, group, grad);
+        factor = norm_factor(clip, backend, group, grad, loss_scale);
         break;
     }
+    return factor == 0 ? DBL_MIN : factor / loss_scale; /* to the update rules 0 means 1 */
 }

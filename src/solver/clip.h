@@ -16,7 +16,9 @@ typedef struct reid_clip {
  */
 reid_status reid_clip_read(const reid_config *config, const reid_backend *backend,
                            reid_clip *ret_clip, reid_error *err);
-void reid_clip_group(const reid_clip *clip, reid_backend *backend, const reid_solver_group *group,
-                     float *grad);
+/* What the group's gradients, which are `loss_scale` times too large, have to be multiplied by.
+ * With REID_CLIP_VALUE they are clamped in place first. */
+double reid_clip_group(const reid_clip *clip, reid_backend *backend, const reid_solver_group *group,
+                       float *grad, double loss_scale);
 
 #endif

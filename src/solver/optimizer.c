@@ -1,5 +1,6 @@
 #include "solver/optimizer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,8 @@ typedef struct optimizer_impl {
     const char *states[MAX_STATES]; /* NULL behind the last */
     reid_status (*read)(reid_optimizer *o, const reid_config *config,
                         reid_error *err); /* may be NULL */
-    void (*update)(reid_optimizer *o, const reid_solver_group *group, reid_optimizer_range range);
+    /* grad_factor: of clipping and of the loss scale */
+    void (*update)(reid_optimizer *o, const reid_solver_group *group, double grad_factor);
 } optimizer_impl;
 
 struct reid_optimizer {
@@ -35,8 +37,8 @@ struct reid_optimizer {
     int64_t steps;
 };
 
-static void adam_update_as(reid_optimizer *o, const reid_solver_group *group,
-                           reid_optimizer_range range, bool decoupled)
+static void adam_update_as(reid_optimizer *o, const reid_solver_group *group, double grad_factor,
+                           bool decoupled)
 {
     reid_adam args = {
         .lr = group->lr,
@@ -46,22 +48,20 @@ static void adam_update_as(reid_optimizer *o, const reid_solver_group *group,
         .weight_decay = group->weight_decay,
         .step = o->steps + 1,
         .decoupled = decoupled,
+        .grad_factor = grad_factor,
     };
-    size_t at = range.offset;
-    reid_backend_adam(o->backend, &args, o->params->value + at, o->params->grad + at,
-                      o->states[0] + at, o->states[1] + at, NULL, range.size);
+    reid_backend_adam(o->backend, &args, group->ranges.items, group->ranges.count, o->params->value,
+                      o->params->grad, o->states[0], o->states[1], NULL);
 }
 
-static void adam_update(reid_optimizer *o, const reid_solver_group *group,
-                        reid_optimizer_range range)
+static void adam_update(reid_optimizer *o, const reid_solver_group *group, double grad_factor)
 {
-    adam_update_as(o, group, range, false);
+    adam_update_as(o, group, grad_factor, false);
 }
 
-static void adamw_update(reid_optimizer *o, const reid_solver_group *group,
-                         reid_optimizer_range range)
+static void adamw_update(reid_optimizer *o, const reid_solver_group *group, double grad_factor)
 {
-    adam_update_as(o, group, range, true);
+    adam_update_as(o, group, grad_factor, true);
 }
 
 static reid_status sgd_read(reid_optimizer *o, const reid_config *config, reid_error *err)
@@ -78,8 +78,7 @@ static reid_status sgd_read(reid_optimizer *o, const reid_config *config, reid_e
     return REID_OK;
 }
 
-static void sgd_update(reid_optimizer *o, const reid_solver_group *group,
-                       reid_optimizer_range range)
+static void sgd_update(reid_optimizer *o, const reid_solver_group *group, double grad_factor)
 {
     reid_sgd args = {
         .lr = group->lr,
@@ -87,11 +86,11 @@ static void sgd_update(reid_optimizer *o, const reid_solver_group *group,
         .weight_decay = group->weight_decay,
         .nesterov = o->nesterov,
         .first = o->steps == 0,
+        .grad_factor = grad_factor,
     };
-    size_t at = range.offset;
-    float *momentum_buffer = o->state_count ? o->states[0] + at : NULL;
-    reid_backend_sgd(o->backend, &args, o->params->value + at, o->params->grad + at,
-                     momentum_buffer, range.size);
+    float *momentum_buffer = o->state_count ? o->states[0] : NULL;
+    reid_backend_sgd(o->backend, &args, group->ranges.items, group->ranges.count, o->params->value,
+                     o->params->grad, momentum_buffer);
 }
 
 static const optimizer_impl optimizers[] = {
@@ -187,15 +186,32 @@ void reid_optimizer_free(reid_optimizer *optimizer)
     free(optimizer);
 }
 
-void reid_optimizer_step(reid_optimizer *o)
+static void step(reid_optimizer *o, double loss_scale)
 {
     for (size_t i = 0; i < o->groups.list.count; i++) {
         const reid_solver_group *group = &o->groups.list.items[i];
-        reid_clip_group(&o->clip, o->backend, group, o->params->grad);
-        for (size_t r = 0; r < group->ranges.count; r++)
-            o->impl->update(o, group, group->ranges.items[r]);
+        o->impl->update(o, group,
+                        reid_clip_group(&o->clip, o->backend, group, o->params->grad, loss_scale));
     }
     o->steps++;
+}
+
+void reid_optimizer_step(reid_optimizer *optimizer)
+{
+    step(optimizer, 1);
+}
+
+bool reid_optimizer_step_scaled(reid_optimizer *optimizer, double loss_scale)
+{
+    REID_ASSERT(loss_scale > 0);
+    for (size_t i = 0; i < optimizer->groups.list.count; i++) {
+        const reid_solver_group *group = &optimizer->groups.list.items[i];
+        if (!isfinite(reid_backend_sum_squares(optimizer->backend, group->ranges.items,
+                                               group->ranges.count, optimizer->params->grad)))
+            return false;
+    }
+    step(optimizer, loss_scale);
+    return true;
 }
 
 double reid_optimizer_lr(const reid_optimizer *optimizer)

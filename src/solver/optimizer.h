@@ -40,8 +40,12 @@ reid_status reid_optimizer_new(const reid_config *config, reid_params *params,
 reid_status reid_optimizer_states_of(const reid_config *config, size_t *ret_count, reid_error *err);
 void reid_optimizer_free(reid_optimizer *optimizer);
 
-/* Clips params->grad in place where configured, then updates params->value. */
+/* Updates params->value with params->grad, clipped where configured (CLIP_TYPE value clamps
+ * params->grad itself, else it stays as it is). */
 void reid_optimizer_step(reid_optimizer *optimizer);
+/* The same for gradients of a loss that was multiplied by loss_scale. False, and nothing changes,
+ * when one of them is not finite. Waits for the device. */
+bool reid_optimizer_step_scaled(reid_optimizer *optimizer, double loss_scale);
 
 /* The rate that fast-reid logs: that of the first group whose base rate is the commonest among
  * groups. */
@@ -74,9 +78,7 @@ double reid_optimizer_clip_value(const reid_optimizer *optimizer);
 void reid_optimizer_set_clip_value(reid_optimizer *optimizer, double value);
 
 /* Ranges of a group in the flat buffers, ascending; neighbours are merged. */
-typedef struct reid_optimizer_range {
-    size_t offset, size; /* floats */
-} reid_optimizer_range;
+typedef reid_range reid_optimizer_range;
 size_t reid_optimizer_group_range_count(const reid_optimizer *optimizer, size_t group);
 reid_optimizer_range reid_optimizer_group_range(const reid_optimizer *optimizer, size_t group,
                                                 size_t range);

@@ -104,12 +104,15 @@ const reid_layout *cpu_activation_layout(reid_backend *backend, reid_role role,
                                          const reid_shape *shape, reid_dtype dtype);
 
 /* cpu_update.c */
-void cpu_adam(reid_backend *backend, const reid_adam *args, float *value, const float *grad,
-              float *m, float *v, float *max_v, size_t count);
-void cpu_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
-             float *momentum_buffer, size_t count);
-double cpu_sum_squares(reid_backend *backend, const float *data, size_t count);
-void cpu_scale(reid_backend *backend, float *data, float factor, size_t count);
+void cpu_adam(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+              size_t range_count, float *value, const float *grad, float *m, float *v,
+              float *max_v);
+void cpu_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+             size_t range_count, float *value, const float *grad, float *momentum_buffer);
+double cpu_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                       const float *data);
+void cpu_scale(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
+               float factor);
 void cpu_accumulate(reid_backend *backend, const reid_layout *layout, void *sum,
                     const void *addend);
 

@@ -20,19 +20,26 @@ REID_CLONES static void amsgrad_piece(const reid_adam_constants *constants, floa
         value[i] = reid_adam_element(&c, value[i], grad[i], m + i, v + i, max_v + i);
 }
 
-void cpu_adam(reid_backend *backend, const reid_adam *args, float *value, const float *grad,
-              float *m, float *v, float *max_v, size_t count)
+static void adam_range(const reid_adam_constants *c, float *value, const float *grad, float *m,
+                       float *v, float *max_v, int64_t total)
 {
-    reid_adam_constants c = reid_adam_prepare(args);
-    int64_t total = (int64_t)count;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < total; i += CPU_PIECE) {
         int64_t piece = REID_MIN(CPU_PIECE, total - i);
         if (max_v)
-            amsgrad_piece(&c, value + i, grad + i, m + i, v + i, max_v + i, piece);
+            amsgrad_piece(c, value + i, grad + i, m + i, v + i, max_v + i, piece);
         else
-            adam_piece(&c, value + i, grad + i, m + i, v + i, piece);
+            adam_piece(c, value + i, grad + i, m + i, v + i, piece);
     }
+}
+
+void cpu_adam(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+              size_t range_count, float *value, const float *grad, float *m, float *v, float *max_v)
+{
+    reid_adam_constants c = reid_adam_prepare(args);
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        adam_range(&c, value + r->offset, grad + r->offset, m + r->offset, v + r->offset,
+                   max_v ? max_v + r->offset : NULL, (int64_t)r->size);
 }
 
 REID_CLONES static void sgd_piece(const reid_sgd_constants *constants, float *restrict value,
@@ -47,15 +54,22 @@ REID_CLONES static void sgd_piece(const reid_sgd_constants *constants, float *re
             value[i] = reid_sgd_element(&c, value[i], grad[i], NULL);
 }
 
-void cpu_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
-             float *momentum_buffer, size_t count)
+static void sgd_range(const reid_sgd_constants *c, float *value, const float *grad, float *buffer,
+                      int64_t total)
 {
-    reid_sgd_constants c = reid_sgd_prepare(args);
-    int64_t total = (int64_t)count;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < total; i += CPU_PIECE)
-        sgd_piece(&c, value + i, grad + i, momentum_buffer ? momentum_buffer + i : NULL,
+        sgd_piece(c, value + i, grad + i, buffer ? buffer + i : NULL,
                   REID_MIN(CPU_PIECE, total - i));
+}
+
+void cpu_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+             size_t range_count, float *value, const float *grad, float *momentum_buffer)
+{
+    reid_sgd_constants c = reid_sgd_prepare(args);
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        sgd_range(&c, value + r->offset, grad + r->offset,
+                  momentum_buffer ? momentum_buffer + r->offset : NULL, (int64_t)r->size);
 }
 
 #define SUM_LANES 16
@@ -77,11 +91,10 @@ REID_CLONES static double sum_piece(const float *data, int64_t count)
 /* At most this many pieces, of a size that depends on the count alone. */
 #define SUM_PIECES 1024
 
-double cpu_sum_squares(reid_backend *backend, const float *data, size_t count)
+static double sum_range(const float *data, int64_t total)
 {
     double part[SUM_PIECES], sum = 0.0;
-    int64_t total = (int64_t)count,
-            piece = (total / SUM_PIECES + SUM_LANES) / SUM_LANES * SUM_LANES;
+    int64_t piece = (total / SUM_PIECES + SUM_LANES) / SUM_LANES * SUM_LANES;
     int64_t pieces = (total + piece - 1) / piece;
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < pieces; k++)
@@ -91,16 +104,31 @@ double cpu_sum_squares(reid_backend *backend, const float *data, size_t count)
     return sum;
 }
 
+double cpu_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                       const float *data)
+{
+    double sum = 0.0;
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        sum += sum_range(data + r->offset, (int64_t)r->size);
+    return sum;
+}
+
 REID_CLONES static void scale_piece(float *data, float factor, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         data[i] *= factor;
 }
 
-void cpu_scale(reid_backend *backend, float *data, float factor, size_t count)
+static void scale_range(float *data, float factor, int64_t total)
 {
-    int64_t total = (int64_t)count;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < total; i += CPU_PIECE)
         scale_piece(data + i, factor, REID_MIN(CPU_PIECE, total - i));
+}
+
+void cpu_scale(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
+               float factor)
+{
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        scale_range(data + r->offset, factor, (int64_t)r->size);
 }

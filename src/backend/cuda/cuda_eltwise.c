@@ -92,12 +92,3 @@ void cuda_add_setup(reid_op *op)
     op->equal_grads = true;
     op->needs_output = op->desc.relu;
 }
-
-void cuda_accumulate(reid_backend *base, const reid_layout *layout, void *sum, const void *addend)
-{
-    cuda_backend *backend = (cuda_backend *)base;
-    cuda_note(
-        backend,
-        reid_cuda_add(backend->stream, layout->dtype, sum, addend, sum, count_of(layout), false),
-        "sum of two gradients");
-}

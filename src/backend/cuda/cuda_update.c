@@ -7,45 +7,67 @@
 
 _Static_assert(CUDA_REDUCE_COUNT >= REID_CUDA_SUM_PARTS + 1, "room for partial sums");
 
-void cuda_adam(reid_backend *base, const reid_adam *args, float *value, const float *grad, float *m,
-               float *v, float *max_v, size_t count)
+void cuda_adam(reid_backend *base, const reid_adam *args, const reid_range *ranges,
+               size_t range_count, float *value, const float *grad, float *m, float *v,
+               float *max_v)
 {
     cuda_backend *backend = (cuda_backend *)base;
     reid_adam_constants c = reid_adam_prepare(args);
-    reid_range all = {0, count};
-    cuda_note(backend, reid_cuda_adam(backend->stream, &c, &all, 1, value, grad, m, v, max_v),
+    cuda_note(backend,
+              reid_cuda_adam(backend->stream, &c, ranges, range_count, value, grad, m, v, max_v),
               "an Adam step");
 }
 
-void cuda_sgd(reid_backend *base, const reid_sgd *args, float *value, const float *grad,
-              float *momentum_buffer, size_t count)
+void cuda_sgd(reid_backend *base, const reid_sgd *args, const reid_range *ranges,
+              size_t range_count, float *value, const float *grad, float *momentum_buffer)
 {
     cuda_backend *backend = (cuda_backend *)base;
     reid_sgd_constants c = reid_sgd_prepare(args);
-    reid_range all = {0, count};
-    cuda_note(backend, reid_cuda_sgd(backend->stream, &c, &all, 1, value, grad, momentum_buffer),
+    cuda_note(backend,
+              reid_cuda_sgd(backend->stream, &c, ranges, range_count, value, grad, momentum_buffer),
               "an SGD step");
 }
 
-/* NaN when the GPU fails, which no caller takes for a norm. */
-double cuda_sum_squares(reid_backend *base, const float *data, size_t count)
+static cudaError_t sum_squares(cuda_backend *backend, const reid_range *ranges, size_t range_count,
+                               const float *data)
 {
-    cuda_backend *backend = (cuda_backend *)base;
-    reid_range all = {0, count};
-    cudaError_t result = reid_cuda_sum_squares(backend->stream, &all, 1, data, backend->reduce);
+    cudaError_t result =
+        reid_cuda_sum_squares(backend->stream, ranges, range_count, data, backend->reduce);
     if (result == cudaSuccess)
         result = cudaMemcpyAsync(backend->reduce_host, backend->reduce, sizeof(double),
                                  cudaMemcpyDeviceToHost, backend->stream);
-    if (result == cudaSuccess)
-        result = cudaStreamSynchronize(backend->stream);
-    cuda_note(backend, result, "a sum of squares");
-    return result == cudaSuccess ? *backend->reduce_host : NAN;
+    return result == cudaSuccess ? cudaStreamSynchronize(backend->stream) : result;
 }
 
-void cuda_scale(reid_backend *base, float *data, float factor, size_t count)
+/* NaN when the GPU fails, which no caller takes for a norm. */
+double cuda_sum_squares(reid_backend *base, const reid_range *ranges, size_t range_count,
+                        const float *data)
 {
     cuda_backend *backend = (cuda_backend *)base;
-    reid_range all = {0, count};
-    cuda_note(backend, reid_cuda_scale(backend->stream, &all, 1, data, factor),
+    const size_t most = REID_CUDA_SUM_PARTS / 2;
+    double sum = 0.0;
+    for (size_t i = 0; i < range_count; i += most) {
+        size_t count = range_count - i < most ? range_count - i : most;
+        cudaError_t result = sum_squares(backend, ranges + i, count, data);
+        cuda_note(backend, result, "a sum of squares");
+        sum += result == cudaSuccess ? *backend->reduce_host : NAN;
+    }
+    return sum;
+}
+
+void cuda_scale(reid_backend *base, const reid_range *ranges, size_t range_count, float *data,
+                float factor)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    cuda_note(backend, reid_cuda_scale(backend->stream, ranges, range_count, data, factor),
               "scaling of gradients");
+}
+
+void cuda_accumulate(reid_backend *base, const reid_layout *layout, void *sum, const void *addend)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    cuda_note(backend,
+              reid_cuda_add(backend->stream, layout->dtype, sum, addend, sum,
+                            layout->bytes / reid_dtype_size(layout->dtype), false),
+              "sum of two gradients");
 }

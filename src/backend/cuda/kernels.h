@@ -23,11 +23,6 @@
 extern "C" {
 #endif
 
-/* A part of flat buffers, in numbers. */
-typedef struct reid_range {
-    size_t offset, size;
-} reid_range;
-
 /* ---- eltwise.cu: flat ranges of `count` numbers ---- */
 
 cudaError_t reid_cuda_relu(cudaStream_t stream, reid_dtype dtype, const void *x, void *y,

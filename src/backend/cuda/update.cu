@@ -59,7 +59,6 @@ struct adam_map {
     const float *grad;
     float *m, *v, *max_v;
     reid_adam_constants c;
-    int zero;
 
     template <int V> __device__ __forceinline__ void run(size_t at) const
     {
@@ -86,7 +85,6 @@ struct sgd_map {
     const float *grad;
     float *buffer;
     reid_sgd_constants c;
-    int zero;
 
     template <int V> __device__ __forceinline__ void run(size_t at) const
     {
@@ -208,7 +206,7 @@ extern "C" cudaError_t reid_cuda_adam(cudaStream_t stream, const reid_adam_const
                                       const float *grad, float *m, float *v, float *max_v)
 {
     bool wide = aligned(value) && aligned(grad) && aligned(m) && aligned(v) && aligned(max_v);
-    adam_map map = {value, grad, m, v, max_v, *constants, 0};
+    adam_map map = {value, grad, m, v, max_v, *constants};
     return run_update(stream, ranges, range_count, wide, map);
 }
 
@@ -217,7 +215,7 @@ extern "C" cudaError_t reid_cuda_sgd(cudaStream_t stream, const reid_sgd_constan
                                      const float *grad, float *momentum_buffer)
 {
     bool wide = aligned(value) && aligned(grad) && aligned(momentum_buffer);
-    sgd_map map = {value, grad, momentum_buffer, *constants, 0};
+    sgd_map map = {value, grad, momentum_buffer, *constants};
     return run_update(stream, ranges, range_count, wide, map);
 }
 

@@ -94,35 +94,58 @@ static void ref_accumulate(reid_backend *backend, const reid_layout *layout, voi
         a[i] += b[i];
 }
 
-static void ref_adam(reid_backend *backend, const reid_adam *args, float *value, const float *grad,
-                     float *m, float *v, float *max_v, size_t count)
+static void ref_adam(reid_backend *backend, const reid_adam *args, const reid_range *ranges,
+                     size_t range_count, float *value, const float *grad, float *m, float *v,
+                     float *max_v)
 {
     reid_adam_constants c = reid_adam_prepare(args);
-    for (size_t i = 0; i < count; i++)
-        value[i] = reid_adam_element(&c, value[i], grad[i], m + i, v + i, max_v ? max_v + i : NULL);
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        for (size_t i = r->offset; i < r->offset + r->size; i++)
+            value[i] =
+                reid_adam_element(&c, value[i], grad[i], m + i, v + i, max_v ? max_v + i : NULL);
 }
 
-static void ref_sgd(reid_backend *backend, const reid_sgd *args, float *value, const float *grad,
-                    float *momentum_buffer, size_t count)
+static void ref_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ranges,
+                    size_t range_count, float *value, const float *grad, float *momentum_buffer)
 {
     reid_sgd_constants c = reid_sgd_prepare(args);
-    for (size_t i = 0; i < count; i++)
-        value[i] =
-            reid_sgd_element(&c, value[i], grad[i], momentum_buffer ? momentum_buffer + i : NULL);
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        for (size_t i = r->offset; i < r->offset + r->size; i++)
+            value[i] = reid_sgd_element(&c, value[i], grad[i],
+                                        momentum_buffer ? momentum_buffer + i : NULL);
 }
 
-static double ref_sum_squares(reid_backend *backend, const float *data, size_t count)
+static double ref_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                              const float *data)
 {
     double sum = 0.0;
-    for (size_t i = 0; i < count; i++)
-        sum += (double)data[i] * data[i];
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        for (size_t i = r->offset; i < r->offset + r->size; i++)
+            sum += (double)data[i] * data[i];
     return sum;
 }
 
-static void ref_scale(reid_backend *backend, float *data, float factor, size_t count)
+static void ref_scale(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                      float *data, float factor)
 {
-    for (size_t i = 0; i < count; i++)
-        data[i] *= factor;
+    for (const reid_range *r = ranges; r < ranges + range_count; r++)
+        for (size_t i = r->offset; i < r->offset + r->size; i++)
+            data[i] *= factor;
+}
+
+static void ref_images(reid_backend *backend, const reid_image_rule *rule,
+                       const reid_layout *layout, const uint8_t *planes,
+                       const reid_image_choice *choices, void *images)
+{
+    size_t plane = (size_t)rule->height * (size_t)rule->width;
+    float *out = images;
+    for (int64_t n = 0; n < layout->shape.dim[0]; n++)
+        for (int c = 0; c < REID_IMAGE_CHANNELS; c++, planes += plane)
+            for (int y = 0; y < rule->height; y++)
+                for (int x = 0; x < rule->width; x++) {
+                    reid_image_source from = reid_image_find(rule, &choices[n], y, x);
+                    *out++ = reid_image_element(rule, from, planes, c);
+                }
 }
 
 void reid_ref_op_free(reid_op *op)
@@ -178,6 +201,7 @@ static const reid_backend_impl ref_impl = {
     .sgd = ref_sgd,
     .sum_squares = ref_sum_squares,
     .scale = ref_scale,
+    .images = ref_images,
 };
 
 reid_status reid_ref_backend_open(int threads, reid_backend **ret_backend, reid_error *err)

@@ -115,7 +115,9 @@ static reid_op *make(reid_backend *backend, const loss_case *c, const float *x, 
     assert_true(op->workspace_bytes <= 256 * sizeof(float));
     op->buffers.input[0] = x;
     op->buffers.input[1] = c->kind == REID_OP_TRIPLET ? identities : classes;
-    op->buffers.output = ret_loss;
+    op->buffers.saved_input[0] = op->buffers.input[0];
+    op->buffers.saved_input[1] = op->buffers.input[1];
+    op->buffers.output = op->buffers.saved_output = ret_loss;
     op->buffers.input_grad[0] = ret_gradient;
     op->buffers.workspace = workspace;
     return op;

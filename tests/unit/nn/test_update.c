@@ -41,6 +41,7 @@ static const update_case cases[] = {
 static void run_case(reid_backend *backend, const update_case *c, float *value)
 {
     float grad[N], m[N] = {0}, v[N] = {0}, top[N] = {0};
+    const reid_range all = {0, N};
     const float start[N] = {0.5f, -1.25f, 2.0f, 0.0f, 1e-3f};
     memcpy(value, start, sizeof start);
     for (int step = 0; step < 3; step++) {
@@ -51,9 +52,9 @@ static void run_case(reid_backend *backend, const update_case *c, float *value)
         adam.step = step + 1;
         sgd.first = step == 0;
         if (adam.lr > 0.0)
-            reid_backend_adam(backend, &adam, value, grad, m, v, c->amsgrad ? top : NULL, N);
+            reid_backend_adam(backend, &adam, &all, 1, value, grad, m, v, c->amsgrad ? top : NULL);
         else
-            reid_backend_sgd(backend, &sgd, value, grad, sgd.momentum > 0.0 ? m : NULL, N);
+            reid_backend_sgd(backend, &sgd, &all, 1, value, grad, sgd.momentum > 0.0 ? m : NULL);
     }
 }
 
@@ -92,9 +93,10 @@ static void long_ranges_are_whole(void **state)
         for (size_t i = 0; i < count; i++)
             grad[i] = (float)(i % 1013) / 100.0f - 5.0f;
         const reid_adam adam = {1e-3, 0.9, 0.999, 1e-8, 5e-4, .step = 1};
-        reid_backend_adam(backend, &adam, data[b], grad, m, v, NULL, count);
-        reid_backend_scale(backend, data[b], 3.0, count);
-        sums[b] = reid_backend_sum_squares(backend, grad, count);
+        const reid_range all = {0, count};
+        reid_backend_adam(backend, &adam, &all, 1, data[b], grad, m, v, NULL);
+        reid_backend_scale(backend, &all, 1, data[b], 3.0);
+        sums[b] = reid_backend_sum_squares(backend, &all, 1, grad);
         free(grad);
         free(m);
         free(v);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,6 +232,11 @@ static void sgd_matches_hand_computed_steps(void **state)
     }
 }
 
+/* Rate 1 without momentum, from zero: the value is minus the gradient that was used. */
+#define PLAIN_SGD                                                                                  \
+    "SOLVER.OPT", "SGD", "SOLVER.BASE_LR", "1.0", "SOLVER.MOMENTUM", "0.0",                        \
+        "SOLVER.CLIP_GRADIENTS.ENABLED", "True"
+
 static void clipping_bounds_the_gradient(void **state)
 {
     fixture *f = *state;
@@ -241,51 +247,72 @@ static void clipping_bounds_the_gradient(void **state)
     } CASES[] = {
         {"norm", "5.0", "2.0", 3 * 5.0 / (29.393876913398138 + 1e-6)},
         {"norm", "50.0", "2.0", 3},
+        {"norm", "0.0", "2.0", 0},
         {"norm", "1.5", ".inf", 3 * 1.5 / (3 + 1e-6)},
         {"norm", "28.8", "1.0", 0.3},
         {"value", "0.25", "2.0", 0.25},
         {"value", "4.0", "2.0", 3},
     };
-    for (size_t k = 0; k < REID_COUNT_OF(CASES); k++) {
-        const char *pairs[] = {"SOLVER.CLIP_GRADIENTS.ENABLED",
-                               "True",
-                               "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
-                               CASES[k].type,
-                               "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
-                               CASES[k].value,
-                               "SOLVER.CLIP_GRADIENTS.NORM_TYPE",
-                               CASES[k].norm,
-                               NULL};
-        reid_optimizer *o = make_ok(f, pairs);
+    for (size_t k = 0; k < REID_COUNT_OF(CASES); k++)
+        for (int scaled = 0; scaled < 2; scaled++) {
+            const char *pairs[] = {PLAIN_SGD,      "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+                                   CASES[k].type,  "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+                                   CASES[k].value, "SOLVER.CLIP_GRADIENTS.NORM_TYPE",
+                                   CASES[k].norm,  NULL};
+            reid_optimizer *o = make_ok(f, pairs);
+            double loss_scale = scaled ? 1024 : 1;
+            memset(f->params.value, 0, 112 * sizeof(float));
+            for (size_t i = 0; i < 96; i++)
+                f->params.grad[i] = (float)((i % 3 ? 3 : -3) * loss_scale);
+            if (scaled)
+                assert_true(reid_optimizer_step_scaled(o, loss_scale));
+            else
+                reid_optimizer_step(o);
+            reid_assert_close(f->params.value[0], CASES[k].expected, 1e-6, 0);
+            reid_assert_close(f->params.value[95], -CASES[k].expected, 1e-6, 0);
+            reid_optimizer_free(o);
+        }
+}
+
+/* A gradient that overflowed costs the step, and nothing else. */
+static void nonfinite_gradients_change_nothing(void **state)
+{
+    fixture *f = *state;
+    static const char *const pairs[] = {NULL};
+    static const float bad[] = {INFINITY, -INFINITY, NAN};
+    reid_optimizer *o = make_ok(f, pairs);
+    for (size_t k = 0; k < REID_COUNT_OF(bad); k++) {
         for (size_t i = 0; i < 96; i++)
-            f->params.grad[i] = i % 3 ? 3.0f : -3.0f;
-        reid_optimizer_step(o);
-        reid_assert_close(f->params.grad[0], -CASES[k].expected, 1e-6, 0);
-        reid_assert_close(f->params.grad[95], CASES[k].expected, 1e-6, 0);
-        reid_optimizer_free(o);
+            f->params.grad[i] = f->params.value[i] = 1;
+        f->params.grad[70] = bad[k];
+        assert_false(reid_optimizer_step_scaled(o, 65536));
+        for (size_t i = 0; i < 96; i++)
+            reid_assert_close(f->params.value[i], 1, 0, 0);
+        assert_int_equal(reid_optimizer_step_count(o), 0);
     }
+    f->params.grad[70] = 1;
+    assert_true(reid_optimizer_step_scaled(o, 65536));
+    assert_int_equal(reid_optimizer_step_count(o), 1);
+    reid_optimizer_free(o);
 }
 
 /* The norm is taken group by group, each over all its ranges. */
 static void clipping_is_per_group(void **state)
 {
     fixture *f = *state;
-    static const char *const pairs[] = {"SOLVER.WEIGHT_DECAY_BIAS",
-                                        "0.0",
-                                        "SOLVER.CLIP_GRADIENTS.ENABLED",
-                                        "True",
-                                        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
-                                        "10.0",
-                                        NULL};
+    static const char *const pairs[] = {PLAIN_SGD, "SOLVER.WEIGHT_DECAY_BIAS",
+                                        "0.0",     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+                                        "10.0",    NULL};
     reid_optimizer *o = make_ok(f, pairs);
     assert_int_equal(reid_optimizer_group_count(o), 2);
+    memset(f->params.value, 0, 112 * sizeof(float));
     for (size_t i = 0; i < 96; i++)
         f->params.grad[i] =
             (i >= 32 && i < 48) || (i >= 64 && i < 80) ? 5.0f : 0.5f; /* the biases' */
     reid_optimizer_step(o);
-    reid_assert_close(f->params.grad[40], 5 * 10 / (28.284271247461902 + 1e-6), 1e-6, 0);
-    reid_assert_close(f->params.grad[70], 5 * 10 / (28.284271247461902 + 1e-6), 1e-6, 0);
-    reid_assert_close(f->params.grad[0], 0.5, 0, 0); /* its norm is 4 */
+    reid_assert_close(f->params.value[40], -5 * 10 / (28.284271247461902 + 1e-6), 1e-6, 0);
+    reid_assert_close(f->params.value[70], -5 * 10 / (28.284271247461902 + 1e-6), 1e-6, 0);
+    reid_assert_close(f->params.value[0], -0.5, 0, 0); /* its norm is 4 */
     reid_optimizer_free(o);
 }
 
@@ -426,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sgd_matches_hand_computed_steps, setup, teardown),
         cmocka_unit_test_setup_teardown(clipping_bounds_the_gradient, setup, teardown),
         cmocka_unit_test_setup_teardown(clipping_is_per_group, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonfinite_gradients_change_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(restored_states_continue_exactly, setup, teardown),
         cmocka_unit_test_setup_teardown(a_schedule_sets_every_group, setup, teardown),
         cmocka_unit_test_setup_teardown(knobs_change_rates_and_decays, setup, teardown),
