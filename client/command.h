@@ -35,6 +35,7 @@ typedef struct reidctl_args {
     int64_t ranks, tail, limit, attempt, at_iter, every, steps;
     int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
+    double interval;  /* REIDCTL_INTERVAL_SECONDS unless given */
     double reconnect; /* REIDCTL_RECONNECT_SECONDS unless given */
     double deadline;  /* REIDCTL_NOT_GIVEN unless given */
     const char *host, *name, *names, *reason, *config_file;
@@ -44,6 +45,7 @@ typedef struct reidctl_args {
 
 #define REIDCTL_ALL_RANKS (-2)
 #define REIDCTL_RECONNECT_SECONDS 30
+#define REIDCTL_INTERVAL_SECONDS 1
 #define REIDCTL_NOT_GIVEN (-1)
 
 /* One run of the program. */
@@ -150,6 +152,7 @@ int reidctl_cmd_hook_remove(reidctl *ctl);
 int reidctl_cmd_keys(reidctl *ctl);
 int reidctl_cmd_logs(reidctl *ctl);
 int reidctl_cmd_metrics(reidctl *ctl);
+int reidctl_cmd_nodes(reidctl *ctl);
 int reidctl_cmd_pause(reidctl *ctl);
 int reidctl_cmd_profile(reidctl *ctl);
 int reidctl_cmd_ps(reidctl *ctl);
@@ -158,6 +161,7 @@ int reidctl_cmd_set(reidctl *ctl);
 int reidctl_cmd_skip_step(reidctl *ctl);
 int reidctl_cmd_stop(reidctl *ctl);
 int reidctl_cmd_submit(reidctl *ctl);
+int reidctl_cmd_top(reidctl *ctl);
 int reidctl_cmd_version(reidctl *ctl);
 int reidctl_cmd_wait(reidctl *ctl);
 int reidctl_cmd_watch(reidctl *ctl);

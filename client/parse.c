@@ -214,6 +214,7 @@ reid_status reidctl_parse(int argc, char **argv, reidctl *ctl, reid_error *err)
     ctl->words = argv; /* a word is never put behind the place that is being read */
     ctl->word_count = 0;
     ctl->args.rank = REIDCTL_ALL_RANKS;
+    ctl->args.interval = REIDCTL_INTERVAL_SECONDS;
     ctl->args.reconnect = REIDCTL_RECONNECT_SECONDS;
     ctl->args.deadline = REIDCTL_NOT_GIVEN;
     while (line.at < argc) {

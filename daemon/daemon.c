@@ -36,6 +36,7 @@ typedef struct reidd_daemon {
     char node[256];
     reidd_store *store;
     reidd_hub hub;
+    reidd_gpus *gpus;
     reidd_manager *manager;
     reidd_api api;
     reid_rpc_server *public_server, *rank_server;
@@ -107,10 +108,16 @@ static reid_status open_store(reidd_daemon *daemon, reid_error *err)
 static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
 {
     const reidd_options *options = daemon->options;
-    int slots = options->slots ? (int)options->slots : (int)uv_available_parallelism();
+    const char *choice = options->gpus ? options->gpus : options->slots ? "none" : "auto";
+    REID_TRY(reidd_gpus_new(&daemon->loop, choice, &daemon->gpus, err));
+    int gpus = (int)reidd_gpus_count(daemon->gpus);
+    int slots = options->slots ? (int)options->slots
+                : gpus         ? gpus
+                               : (int)uv_available_parallelism();
     const reidd_manager_options wanted = {
         .state_dir = options->state_dir,
         .slots = REID_MAX(slots, 1),
+        .gpus = daemon->gpus,
         .shim = daemon->shim,
         .trainer = daemon->trainer,
         .link_address = daemon->link_address,
@@ -160,6 +167,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .manager = daemon->manager,
         .store = daemon->store,
         .hub = &daemon->hub,
+        .gpus = daemon->gpus,
         .state_dir = daemon->options->state_dir,
         .node = daemon->node,
         .started_ms = reid_clock_wall_ms(),
@@ -190,6 +198,7 @@ static void go_down(reidd_daemon *daemon)
     reid_rpc_server_free(daemon->public_server);
     reid_rpc_server_free(daemon->rank_server);
     reidd_manager_close(daemon->manager);
+    reidd_gpus_close(daemon->gpus);
     for (size_t i = 0; i < daemon->signal_count; i++)
         close_handle((uv_handle_t *)&daemon->signals[i]);
     close_handle((uv_handle_t *)&daemon->stop_timer);
@@ -259,9 +268,10 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(open_store(daemon, err));
     REID_TRY(open_manager(daemon, err));
     REID_TRY(open_servers(daemon, err));
-    reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d trainer=%s", REID_VERSION,
-                  daemon->options->socket_path, daemon->options->state_dir,
-                  reidd_manager_slots(daemon->manager), daemon->trainer);
+    reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",
+                  REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
+                  reidd_manager_slots(daemon->manager), reidd_gpus_count(daemon->gpus),
+                  daemon->trainer);
     return REID_OK;
 }
 

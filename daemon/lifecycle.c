@@ -85,6 +85,28 @@ static void start_failed(reidd_active *active, const char *sentence)
     uv_timer_start(&active->timer, on_step, 0, 0);
 }
 
+reid_status reidd_active_take_gpus(reidd_active *active, reid_error *err)
+{
+    const reidd_manager *manager = active->manager;
+    free(active->gpus);
+    active->gpus = NULL;
+    if (!manager->gpus || reidd_gpus_count(manager->gpus) == 0)
+        return REID_OK;
+    char **held = reid_xcalloc(manager->active.count + 1, sizeof(char *));
+    size_t count = 0;
+    for (size_t i = 0; i < manager->active.count; i++) {
+        const reidd_active *other = manager->active.items[i];
+        if (other != active && other->gpus && reidd_state_is_started(other->job.state))
+            held[count++] = other->gpus;
+    }
+    active->gpus = reidd_gpus_pick(manager->gpus, held, count, active->job.ranks);
+    free((void *)held);
+    if (active->gpus)
+        return REID_OK;
+    return reid_fail(err, REID_ERR_UNAVAILABLE, "fewer than %d GPUs of this node are free",
+                     active->job.ranks);
+}
+
 static reid_status launch(reidd_active *active, reid_error *err)
 {
     reidd_manager *manager = active->manager;
@@ -104,6 +126,7 @@ static reid_status launch(reidd_active *active, reid_error *err)
         .fork_from = job->resume ? NULL : job->fork_from, /* paused and resumed: its own state */
         .fork_iter = job->fork_iter,
         .hook_dir = manager->hook_dir,
+        .gpus = active->gpus,
         .ranks = job->ranks,
         .grace_ms = manager->grace_ms,
         .link_address = manager->link_address,
@@ -137,8 +160,12 @@ void reidd_active_start(reidd_active *active)
     active->ticket = ticket;
     active->received_seq = active->stored_seq = 0;
     forget_ranks(active);
-    if (launch(active, &err) == REID_OK) {
-        reid_log_info("job started id=%s attempt=%d ranks=%d", job.id, job.attempt, job.ranks);
+    status = reidd_active_take_gpus(active, &err);
+    if (status == REID_OK)
+        status = launch(active, &err);
+    if (status == REID_OK) {
+        reid_log_info("job started id=%s attempt=%d ranks=%d%s%s", job.id, job.attempt, job.ranks,
+                      active->gpus ? " gpus=" : "", active->gpus ? active->gpus : "");
         uv_timer_start(&active->timer, on_start_deadline, manager->start_timeout_ms, 0);
     } else {
         reid_log_error("job not started id=%s %s", job.id, err.text);
@@ -193,6 +220,7 @@ void reidd_active_adopt(reidd_active *active)
         status = reidd_active_load_latest(active, &err);
     active->received_seq = active->stored_seq;
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
+    active->gpus = reidd_gpu_list_read(folder);
     if (status == REID_OK)
         status = reidd_attempt_adopt(manager->loop, folder, on_attempt_end, active,
                                      &active->attempt, &err);

@@ -67,6 +67,7 @@ static void on_active_closed(uv_handle_t *handle)
     reidd_job_fini(&active->job);
     free(active->detail);
     free(active->ticket);
+    free(active->gpus);
     free(active->reported);
     free(active->own_failure);
     free(active->stopped_by);
@@ -362,6 +363,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->link_address = reid_xstrdup(options->link_address);
     manager->hook_dir = options->hook_dir ? reid_xstrdup(options->hook_dir) : NULL;
     manager->slots = options->slots;
+    manager->gpus = options->gpus;
     manager->grace_ms = options->grace_ms;
     manager->check_timeout_ms = options->check_timeout_ms;
     manager->start_timeout_ms = options->start_timeout_ms;
@@ -413,6 +415,31 @@ int reidd_manager_slots_used(const reidd_manager *manager)
         if (reidd_state_is_started(manager->active.items[i]->job.state))
             used += manager->active.items[i]->job.ranks;
     return used;
+}
+
+static double step_seconds(const reidd_active *active)
+{
+    for (size_t i = 0; i < active->latest.count; i++)
+        if (strcmp(active->latest.items[i].name, "time") == 0)
+            return active->latest.items[i].value;
+    return 0;
+}
+
+void reidd_manager_each_slot_user(const reidd_manager *manager,
+                                  void (*each)(const reidd_slot_user *holder, void *user),
+                                  void *user)
+{
+    for (size_t i = 0; i < manager->active.count; i++) {
+        const reidd_active *active = manager->active.items[i];
+        if (!reidd_state_is_started(active->job.state))
+            continue;
+        const reidd_slot_user holder = {
+            .job = &active->job,
+            .gpus = active->gpus,
+            .step_s = step_seconds(active),
+        };
+        each(&holder, user);
+    }
 }
 
 size_t reidd_manager_running(const reidd_manager *manager)

@@ -20,6 +20,7 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/job/job.h"
 #include "daemon/store/store.h"
@@ -48,6 +49,7 @@ typedef reid_status reidd_row_decoder(const void *bytes, size_t size, int attemp
 typedef struct reidd_manager_options {
     const char *state_dir; /* absolute */
     int slots;
+    reidd_gpus *gpus; /* offered ones are the slots; borrowed, outlives the manager */
     const char *shim, *trainer;
     const char *link_address; /* unix:/path, for the ranks */
     const char *hook_dir;     /* of native hooks, absolute; NULL: none are allowed */
@@ -65,6 +67,16 @@ void reidd_manager_close(reidd_manager *manager); /* NULL is accepted */
 int reidd_manager_slots(const reidd_manager *manager);
 int reidd_manager_slots_used(const reidd_manager *manager);
 size_t reidd_manager_running(const reidd_manager *manager); /* jobs that hold slots */
+
+/* What holds slots. The texts live until `each` returns. */
+typedef struct reidd_slot_user {
+    const reidd_job *job;
+    const char *gpus; /* of its ranks, in their order, with commas between; NULL: none */
+    double step_s;    /* seconds of an iteration, as its ranks told last; 0: unknown */
+} reidd_slot_user;
+void reidd_manager_each_slot_user(const reidd_manager *manager,
+                                  void (*each)(const reidd_slot_user *holder, void *user),
+                                  void *user);
 
 /* ---- submitting ---- */
 

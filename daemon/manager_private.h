@@ -33,6 +33,7 @@ typedef struct reidd_active {
     int queue_position;
 
     reidd_attempt *attempt; /* STARTING, RUNNING */
+    char *gpus;             /* its GPUs; NULL: none */
     char *ticket;
     bool *reported; /* [ranks] who has said hello in this life of the daemon */
     int reported_count;
@@ -71,6 +72,7 @@ struct reidd_manager {
     reidd_hub *hub;
     char *state_dir, *shim, *trainer, *link_address, *hook_dir;
     int slots;
+    reidd_gpus *gpus;
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms;
     reidd_row_decoder *decode_row;
@@ -111,6 +113,9 @@ void reidd_manager_handle_closed(reidd_manager *manager);
 void reidd_active_start(reidd_active *active); /* PENDING → STARTING, if it can be stored */
 void reidd_active_adopt(reidd_active *active);
 void reidd_active_stop(reidd_active *active, int64_t grace_ms);
+/* Gives it GPUs, where they are the slots. UNAVAILABLE when there are too few, which a node whose
+ * slots are its GPUs never comes to. */
+reid_status reidd_active_take_gpus(reidd_active *active, reid_error *err);
 /* Every rank has said hello, or one of them works: RUNNING. */
 void reidd_active_up(reidd_active *active);
 

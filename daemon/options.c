@@ -27,8 +27,11 @@ static const option_row rows[] = {
     {"--state-dir", "DIR", "where jobs, metrics and logs are kept ($REIDD_STATE_DIR)", TEXT,
      FIELD(state_dir)},
     {"--socket", "PATH", "the Unix socket to serve ($REIDD_HOST)", TEXT, FIELD(socket_path)},
-    {"--slots", "N", "ranks that may run at the same time (default: one per core)", NUMBER,
-     FIELD(slots), 1, 4096},
+    {"--slots", "N", "ranks that may run at the same time (default: one per GPU, else core)",
+     NUMBER, FIELD(slots), 1, 4096},
+    {"--gpus", "WHICH",
+     "GPUs that are a slot each: auto (all there are; the default without --slots), none, UUID,...",
+     TEXT, FIELD(gpus)},
     {"--group", "NAME", "users of this group may look at jobs, not change them", TEXT,
      FIELD(group)},
     {"--grace", "SECONDS", "between asking ranks to stop and killing them (default 20)", SECONDS,
@@ -184,6 +187,9 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
         REID_TRY(parse_word(argc, argv, &i, ret_options, err));
     if (ret_options->help || ret_options->version)
         return REID_OK;
+    if (ret_options->slots && ret_options->gpus && strcmp(ret_options->gpus, "none") != 0)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "--slots and --gpus do not go together: each GPU is one slot");
     return resolve(ret_options, err);
 }
 
@@ -195,6 +201,7 @@ void reidd_options_fini(reidd_options *options)
     free(options->socket_path);
     free(options->trainer);
     free(options->group);
+    free(options->gpus);
     free(options->hook_dir);
     *options = (reidd_options){0};
 }

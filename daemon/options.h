@@ -14,7 +14,8 @@ typedef struct reidd_options {
     char *trainer;     /* NULL: reid-train beside reidd, else in PATH */
     char *group;       /* NULL: the socket is for the daemon's own user */
     char *hook_dir;    /* absolute; NULL: no native hooks */
-    int64_t slots;     /* 0: one per core */
+    char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
+    int64_t slots;     /* 0: one per GPU that is offered, else one per core */
     int64_t grace_ms, start_timeout_ms, check_timeout_ms;
     reid_log_level log_level;
     bool log_json;

@@ -5,6 +5,7 @@
 
 #include <uv.h>
 
+#include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/manager.h"
 #include "daemon/store/store.h"
@@ -15,6 +16,7 @@ typedef struct reidd_api {
     reidd_manager *manager;
     reidd_store *store;
     reidd_hub *hub;
+    reidd_gpus *gpus;
     const char *state_dir;
     const char *node; /* host name */
     int64_t started_ms;
@@ -37,6 +39,9 @@ void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_control(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_hooks(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server);
+
+/* SystemService.Nodes (nodes.c). */
+void reidd_api_nodes(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 
 /* Streaming rows (watch.c, events.c, metrics.c, logs.c). */
 void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *request, void *service);

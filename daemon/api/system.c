@@ -9,7 +9,7 @@
 
 static const char *const features[] = {
     "health",  "reflection", "metrics-cursor", "log-offsets", "adoption",
-    "control", "hooks",      "events",         "fork",
+    "control", "hooks",      "events",         "fork",        "nodes",
 };
 
 static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
@@ -36,6 +36,13 @@ static const reid_rpc_method methods[] = {
      .kind = REID_RPC_UNARY,
      .max_request_bytes = 4096,
      .on_message = info},
+    {.path = "/reid.v1.SystemService/Nodes",
+     .input = &reid__v1__nodes_request__descriptor,
+     .output = &reid__v1__nodes_response__descriptor,
+     .kind = REID_RPC_UNARY,
+     .max_request_bytes = 4096,
+     .deadline_ms = 20000, /* a driver may hang */
+     .on_message = reidd_api_nodes},
 };
 
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server)

@@ -237,13 +237,16 @@ static word_list make_environment(const reidd_attempt_spec *spec)
 {
     word_list words = {0};
     for (char **entry = environ; *entry; entry++)
-        if (!reid_str_starts(*entry, "REIDD_"))
+        if (!reid_str_starts(*entry, "REIDD_") &&
+            !(spec->gpus && reid_str_starts(*entry, "CUDA_VISIBLE_DEVICES=")))
             reid_vec_push(&words, reid_xstrdup(*entry));
     reid_vec_push(&words, reid_xasprintf("REIDD_JOB=%s", spec->job_id));
     reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT=%d", spec->attempt));
     reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT_DIR=%s", spec->folder));
     reid_vec_push(&words, reid_xasprintf("REIDD_LINK=%s", spec->link_address));
     reid_vec_push(&words, reid_xasprintf("REIDD_TICKET=%s", spec->ticket));
+    if (spec->gpus) /* all ranks see the job's GPUs; rank N of the node takes the Nth */
+        reid_vec_push(&words, reid_xasprintf("CUDA_VISIBLE_DEVICES=%s", spec->gpus));
     if (spec->hook_dir)
         reid_vec_push(&words, reid_xasprintf("REIDD_HOOK_DIR=%s", spec->hook_dir));
     reid_vec_push(&words, NULL);
@@ -301,6 +304,8 @@ reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
 {
     int log_fd = -1, lock_fd = -1;
     reid_status status = reid_make_dirs(spec->folder, 0700, err);
+    if (status == REID_OK && spec->gpus)
+        status = reidd_gpu_list_write(spec->folder, spec->gpus, err);
     if (status == REID_OK)
         status = open_log(spec->folder, &log_fd, err);
     if (status == REID_OK)

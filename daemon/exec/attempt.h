@@ -33,6 +33,7 @@ typedef struct reidd_attempt_spec {
     const char *fork_from; /* OUTPUT_DIR of another job; NULL: none */
     int64_t fork_iter;     /* 0: its last checkpoint */
     const char *hook_dir;  /* of native hooks; NULL: none */
+    const char *gpus;      /* of the ranks, by UUID, with commas between; NULL: none */
     int ranks;
     int64_t grace_ms;         /* between TERM and KILL */
     const char *link_address; /* unix:/path */

@@ -292,6 +292,20 @@ reid_status reidd_outcome_read(const char *folder, reidd_outcome *ret_outcome, r
     return REID_OK;
 }
 
+reid_status reidd_gpu_list_write(const char *folder, const char *list, reid_error *err)
+{
+    REID_AUTOFREE char *path = reidd_attempt_path(folder, "gpus");
+    return reid_file_write_atomic(path, list, strlen(list), err);
+}
+
+char *reidd_gpu_list_read(const char *folder)
+{
+    REID_AUTOFREE char *path = reidd_attempt_path(folder, "gpus");
+    char *list = NULL;
+    size_t size = 0;
+    return reid_file_read(path, FILE_LIMIT_BYTES, &list, &size, NULL) == REID_OK ? list : NULL;
+}
+
 reid_status reidd_grace_write(const char *folder, int64_t grace_ms, reid_error *err)
 {
     reid_str text = REID_STR_INIT;

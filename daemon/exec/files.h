@@ -6,7 +6,8 @@
  * attempt is over; the last act of the shim logs/launcher.log    mpirun and the shim;
  * logs/rank-N.out, logs/rank-N.err ranks/rank-N.pid     the processes of a rank; ranks/rank-N.exit:
  * how it ended failures/rank-N.json last words of a dying rank rank0.spool          metric rows
- * (base/recordfile.h) tmp/                 TMPDIR of the ranks; removed at the end
+ * (base/recordfile.h) gpus               UUIDs of the ranks' GPUs, commas between (where there
+ * are GPUs) tmp/                 TMPDIR of the ranks; removed at the end
  */
 #ifndef REIDD_EXEC_FILES_H
 #define REIDD_EXEC_FILES_H
@@ -84,6 +85,10 @@ typedef struct reidd_outcome {
 } reidd_outcome;
 /* NOT_FOUND when there is none. */
 reid_status reidd_outcome_read(const char *folder, reidd_outcome *ret_outcome, reid_error *err);
+
+reid_status reidd_gpu_list_write(const char *folder, const char *list, reid_error *err);
+/* Caller frees; NULL when there is none. */
+char *reidd_gpu_list_read(const char *folder);
 
 reid_status reidd_grace_write(const char *folder, int64_t grace_ms, reid_error *err);
 int64_t reidd_grace_read(const char *folder, int64_t otherwise_ms);

@@ -5,6 +5,7 @@
  * before it restricts it to rank N.
  *
  *     out TEXT, err TEXT   a line on standard output or error
+ *     environment NAME     NAME=value on standard output
  *     link                 connects to reidd and says hello, until it is accepted
  *     phase N              as in reid.v1.JobPhase
  *     progress I MAX
@@ -304,6 +305,10 @@ static void run_command(fake *f, const char *word, const char *rest)
         puts(rest);
     } else if (strcmp(word, "err") == 0) {
         fprintf(stderr, "%s\n", rest);
+    } else if (strcmp(word, "environment") == 0) {
+        const char *value = getenv(rest);
+        printf("%s=%s\n", rest, value ? value : "(not set)");
+        fflush(stdout);
     } else if (strcmp(word, "link") == 0) {
         while (!try_link(f))
             nap();
