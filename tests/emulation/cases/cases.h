@@ -27,7 +27,8 @@ typedef struct case_row {
     bool wrong;       /* results need not be right */
 } case_row;
 
-extern const case_row memory_cases[], order_cases[], kernel_cases[], nccl_cases[], dnn_cases[];
+extern const case_row memory_cases[], order_cases[], kernel_cases[], nccl_cases[], dnn_cases[],
+    graph_cases[];
 
 #define CASE_CHECK(condition)                                                                      \
     do {                                                                                           \

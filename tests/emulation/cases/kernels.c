@@ -104,7 +104,8 @@ static bool argument_was_freed(const case_world *world)
     cudaStream_t s = case_stream();
     float *x = filled(s, 64);
     CASE_OK(cudaFree(x));
-    return case_faulty(s, CASE_ADD_ONE, x) == cudaErrorInvalidValue;
+    CASE_OK(case_faulty(s, CASE_ADD_ONE, x));
+    return cudaStreamSynchronize(s) == cudaErrorIllegalAddress;
 }
 
 static bool too_large(const case_world *world)
@@ -168,7 +169,7 @@ const case_row kernel_cases[] = {
     {"wide_loads_misaligned", wide_loads_misaligned, "KERNEL-BOUNDS"},
     {"short_buffer", short_buffer, "KERNEL-BOUNDS"},
     {"reads_uninitialised", reads_uninitialised, "UNINIT"},
-    {"argument_was_freed", argument_was_freed, "MEMORY"},
+    {"argument_was_freed", argument_was_freed, "KERNEL-BOUNDS"},
     {"too_large", too_large, "LAUNCH"},
     {"apart", apart, NULL},
     {"overlapping", overlapping, "RACE"},

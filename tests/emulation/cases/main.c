@@ -12,11 +12,8 @@
 static const struct {
     const char *name;
     const case_row *rows;
-} groups[] = {{"memory", memory_cases},
-              {"order", order_cases},
-              {"kernels", kernel_cases},
-              {"nccl", nccl_cases},
-              {"dnn", dnn_cases}};
+} groups[] = {{"memory", memory_cases}, {"order", order_cases}, {"kernels", kernel_cases},
+              {"nccl", nccl_cases},     {"dnn", dnn_cases},     {"graph", graph_cases}};
 
 static const char *const schedules[][2] = {{"random", "1"}, {"random", "7"}, {"lazy", "3"}};
 

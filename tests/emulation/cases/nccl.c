@@ -232,7 +232,7 @@ static bool memory_of_another_device(const case_world *w)
     CASE_OK(cudaStreamSynchronize(s));
     CASE_OK(cudaSetDevice(1));
     CASE_OK(case_faulty(case_stream(), CASE_ADD_ONE, d));
-    return cudaDeviceSynchronize() == cudaSuccess;
+    return cudaDeviceSynchronize() == cudaErrorIllegalAddress;
 }
 
 const case_row nccl_cases[] = {
@@ -248,6 +248,7 @@ const case_row nccl_cases[] = {
      .env = "REID_EMU_NCCL_TELL_MS=200"},
     {"destroyed_early", destroyed_early, "NCCL", .ranks = 2},
     {"devices_of_a_process", devices_of_a_process, NULL, .env = "REID_EMU_DEVICES=2"},
-    {"memory_of_another_device", memory_of_another_device, "MEMORY", .env = "REID_EMU_DEVICES=2"},
+    {"memory_of_another_device", memory_of_another_device, "KERNEL-BOUNDS",
+     .env = "REID_EMU_DEVICES=2"},
     {0},
 };

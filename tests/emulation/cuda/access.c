@@ -230,6 +230,16 @@ static void check_image(const image *im, uintptr_t p, unsigned count, bool write
         check_cells(im->cells, p - base, count, write, atomic, false);
 }
 
+static const char *place_of(uintptr_t p)
+{
+    const emu_alloc *a = emu_find(p);
+    if (!emu_is_device_address(p))
+        return "which is neither device nor shared memory";
+    if (!a)
+        return "a device address in no allocation";
+    return a->freed ? "memory that was freed" : "memory of another device";
+}
+
 static inline void note(const void *address, unsigned count, bool write, bool atomic)
 {
     uintptr_t p = (uintptr_t)address;
@@ -243,8 +253,7 @@ static inline void note(const void *address, unsigned count, bool write, bool at
     for (int i = 0; i < image_count; i++)
         if (p >= images[i].lo && p < images[i].hi)
             return check_image(&images[i], p, count, write, atomic);
-    emu_thread_die("KERNEL-BOUNDS", "%s of %p, which is neither device nor shared memory",
-                   write ? "write" : "read", address);
+    emu_thread_die("KERNEL-BOUNDS", "%s of %p, %s", write ? "write" : "read", address, place_of(p));
 }
 
 void emu_atomic_note(const void *address, unsigned bytes)

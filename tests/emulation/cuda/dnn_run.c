@@ -220,6 +220,15 @@ static bool run_graph(emu_op *op)
     return true;
 }
 
+static void *clone_run(const void *owned)
+{
+    run *r = malloc(sizeof *r);
+    memcpy(r, owned, sizeof *r);
+    for (int i = 0; i < r->step_count; i++)
+        emu_desc_ref(r->steps[i].op);
+    return r;
+}
+
 /* ---- from descriptors ---- */
 
 static void *address_of(const emu_desc *pack, int64_t id)
@@ -357,6 +366,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     }
     emu_op *op = emu_op_new(handle->stream, names[r->steps[0].kind], run_graph);
     op->owned = r;
+    op->clone = clone_run;
     declare(op, r);
     emu_op_submit(op);
     return CUDNN_STATUS_SUCCESS;

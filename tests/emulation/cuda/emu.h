@@ -105,7 +105,8 @@ typedef bool emu_op_fn(emu_op *op); /* true: done; false: to be called again */
 
 struct emu_op {
     emu_op_fn *run;
-    emu_op_fn *cancelled; /* NULL: never; asked of a stalled operation */
+    emu_op_fn *cancelled;              /* NULL: never; asked of a stalled operation */
+    void *(*clone)(const void *owned); /* for graphs that are launched again; NULL: no `owned` */
     char name[64];
     struct CUstream_st *stream;
     emu_clock clock;
@@ -137,6 +138,14 @@ void emu_unlock(void);
 const emu_clock *emu_host_clock(void);
 bool emu_in_engine(void);
 cudaError_t emu_drain(struct CUstream_st *stream);
+
+/* ---- graphs made by stream capture (graph.c) ---- */
+
+struct CUgraph_st **emu_stream_capture(struct CUstream_st *stream); /* NULL inside: not capturing */
+void emu_capture_add(struct CUgraph_st *graph, emu_op *op);
+/* The call that is not allowed while the stream captures: ends the capture, gives the error. */
+cudaError_t emu_capture_refuse(struct CUgraph_st *graph, const char *call);
+bool emu_capture_forbids_calls(void); /* a capture that is not relaxed is going on */
 
 /* Checks a run operation's accesses against all earlier ones; called locked. */
 void emu_race_finish(emu_op *op);

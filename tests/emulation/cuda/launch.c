@@ -115,9 +115,21 @@ typedef struct launch {
     registered *kernel;
     dim3 grid, block;
     size_t shared;
-    void *args[ARGS];
+    size_t bytes; /* of the whole struct */
+    int count;
+    void *args[ARGS]; /* in data */
     char data[];
-} launch;
+} launch; /* its start and its arguments are aligned to 16 bytes, as malloc does */
+
+static void *clone_launch(const void *owned)
+{
+    const launch *from = owned;
+    launch *to = malloc(from->bytes);
+    memcpy(to, from, from->bytes);
+    for (int i = 0; i < from->count; i++)
+        to->args[i] = (char *)to + ((char *)from->args[i] - (const char *)from);
+    return to;
+}
 
 static bool run_launch(emu_op *op)
 {
@@ -157,33 +169,21 @@ static bool launchable(dim3 g, dim3 b, size_t shared)
     return some && grid && block && shared <= SHARED_LIMIT;
 }
 
-/* Words of the arguments that hold device addresses become the twin's addresses. */
-static bool translate(char *bytes, unsigned size, int index, emu_op *op)
+/* Words of the arguments that hold addresses of live memory become the twin's addresses. Any other
+ * word may be padding: a wrong address is reported when a thread uses it. */
+static void translate(char *bytes, unsigned size, emu_op *op)
 {
-    bool ok = true;
     for (unsigned at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
         uintptr_t v;
         memcpy(&v, bytes + at, sizeof v);
         emu_alloc *a = v >= EMU_PAGE ? emu_find(v) : NULL;
-        if (!a && !emu_is_device_address(v))
+        if (!a || a->freed || (a->device >= 0 && a->device != emu_op_device(op)))
             continue;
-        if (!a || a->freed) {
-            emu_report("MEMORY", "%s: argument %d holds %#lx, which is in no live allocation",
-                       op->name, index, v);
-            ok = false;
-            continue;
-        }
         if (a->device < 0)
             emu_op_range(op, (void *)a->va, a->size, true); /* how much it touches is not known */
-        else if (a->device != emu_op_device(op))
-            emu_report("MEMORY",
-                       "%s: argument %d is memory of device %d, the stream is of device "
-                       "%d",
-                       op->name, index, a->device, emu_op_device(op));
         v = (uintptr_t)a->mem + (v - a->va);
         memcpy(bytes + at, &v, sizeof v);
     }
-    return ok;
 }
 
 static size_t rounded(unsigned size)
@@ -215,20 +215,17 @@ cudaError_t cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **arg
     for (int i = 0; i < count; i++)
         total += rounded(sizes[i]);
     launch *l = calloc(1, sizeof *l + total);
-    *l = (launch){.kernel = k, .grid = grid, .block = block, .shared = shared};
+    count = count < ARGS ? count : ARGS;
+    *l = (launch){k, grid, block, shared, sizeof *l + total, count, {NULL}};
     emu_op *op = emu_op_new(stream, k->name, run_launch);
     op->owned = l;
-    bool ok = true;
+    op->clone = clone_launch;
     char *at = (char *)(((uintptr_t)l->data + 15) & ~(uintptr_t)15);
-    for (int i = 0; i < count && i < ARGS; i++) {
+    for (int i = 0; i < count; i++) {
         memcpy(at, args[i], sizes[i]);
-        ok &= translate(at, sizes[i], i, op);
+        translate(at, sizes[i], op);
         l->args[i] = at;
         at += rounded(sizes[i]);
-    }
-    if (!ok) {
-        emu_op_free(op);
-        return emu_error(cudaErrorInvalidValue);
     }
     emu_op_submit(op);
     return cudaSuccess;

@@ -281,6 +281,10 @@ static ncclResult_t queue(int kind, const void *send, void *receive, size_t coun
                    emu_stream_device(stream), c->device);
         return ncclInvalidArgument;
     }
+    if (*emu_stream_capture(stream)) {
+        emu_report("UNSUPPORTED", "%s in a captured stream", names[kind]);
+        return ncclInvalidUsage;
+    }
     emu_op *op = emu_op_new(stream, names[kind], emu_nccl_run);
     size_t bytes = count * emu_nccl_type_bytes((int)type), n = (size_t)c->size;
     op->cancelled = cancelled;

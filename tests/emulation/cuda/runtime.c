@@ -39,6 +39,8 @@ cudaError_t emu_enter(const char *api)
 
 static cudaError_t allocate(void **ret_memory, size_t bytes, int device)
 {
+    if (emu_capture_forbids_calls())
+        return emu_error(cudaErrorStreamCaptureUnsupported);
     emu_lock();
     emu_alloc *a = emu_alloc_new(bytes, device);
     emu_unlock();
@@ -81,6 +83,8 @@ static cudaError_t release(void *memory, const char *what, bool pinned)
 {
     if (!memory)
         return cudaSuccess;
+    if (emu_capture_forbids_calls())
+        return emu_error(cudaErrorStreamCaptureUnsupported);
     cudaDeviceSynchronize();
     emu_lock();
     emu_alloc *a = live(memory, what, pinned);
@@ -222,6 +226,9 @@ static cudaError_t copy(void *to, const void *from, size_t bytes, int kind, cuda
                    names[actual]);
         return emu_error(cudaErrorInvalidValue);
     }
+    struct CUgraph_st **capture = emu_stream_capture(stream);
+    if (*capture && (target == PAGEABLE || source == PAGEABLE))
+        return emu_error(emu_capture_refuse(*capture, "a copy of pageable memory"));
     emu_op *op = emu_op_new(stream, names[actual], run_copy);
     op->arg[0] = (uintptr_t)to;
     op->arg[1] = (uintptr_t)from;
@@ -455,6 +462,10 @@ static const error_row error_rows[] = {
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
      "an illegal memory access was encountered"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
     {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
 };
 

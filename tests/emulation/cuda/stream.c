@@ -17,6 +17,7 @@ struct CUstream_st {
     emu_op *head, **tail;
     uint64_t queued, done;
     bool dead;
+    struct CUgraph_st *capture; /* operations go there instead */
 };
 
 struct CUevent_st {
@@ -324,9 +325,18 @@ static void start_engine(void)
     pthread_detach(thread);
 }
 
+struct CUgraph_st **emu_stream_capture(struct CUstream_st *stream)
+{
+    return &resolve(stream)->capture;
+}
+
 void emu_op_submit(emu_op *op)
 {
     struct CUstream_st *s = op->stream;
+    if (s->capture) {
+        emu_capture_add(s->capture, op);
+        return;
+    }
     emu_lock();
     start_engine();
     submits = true;
@@ -381,6 +391,8 @@ static void wait_for(struct CUstream_st *s, uint64_t target)
 
 cudaError_t emu_drain(struct CUstream_st *s)
 {
+    if (s->capture)
+        return emu_error(emu_capture_refuse(s->capture, "a wait for the stream"));
     emu_lock();
     wait_for(s, s->queued);
     host_learns(&s->clock);
@@ -435,6 +447,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     EMU_ENTER();
     struct CUstream_st *s = resolve(stream);
+    if (s->capture)
+        return emu_error(emu_capture_refuse(s->capture, __func__));
     emu_lock();
     bool done = s->done == s->queued;
     if (done)
@@ -530,6 +544,11 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, uns
     check_event(event);
     emu_op *op = emu_op_new(stream, "cudaEventRecord", run_record);
     struct CUstream_st *s = op->stream;
+    if (s->capture) {
+        emu_report("UNSUPPORTED", "an event in a captured stream");
+        emu_op_free(op);
+        return emu_error(emu_capture_refuse(s->capture, __func__));
+    }
     if (event->device != s->device) {
         emu_report("EVENT", "an event of device %d is recorded on a stream of device %d",
                    event->device, s->device);
@@ -570,6 +589,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
         return cudaSuccess;
     }
     emu_op *op = emu_op_new(stream, "cudaStreamWaitEvent", run_wait);
+    if (op->stream->capture) {
+        emu_report("UNSUPPORTED", "an event in a captured stream");
+        emu_op_free(op);
+        return emu_error(cudaErrorStreamCaptureUnsupported);
+    }
     emu_lock();
     op->arg[0] = event->recorded;
     op->arg[1] = (uintptr_t)event;
