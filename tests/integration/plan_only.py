@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """reid-train --plan-only: what it says against figures from elsewhere."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -121,6 +122,56 @@ class PlanOnly(unittest.TestCase):
             self.assertEqual(done.stderr.count('\n'), 1)
             self.assertNotEqual(done.returncode, 0)
             self.assertEqual(done.stdout, '')
+
+
+HAVE_CUDA = os.environ.get('REID_HAVE_CUDA') == '1'
+
+
+class PlanForGpus(unittest.TestCase):
+    """The real cuDNN plans for GPUs that are not there."""
+
+    @unittest.skipUnless(HAVE_CUDA, 'a build without CUDA')
+    def test_resnet50_on_every_compute_capability(self):
+        host = plan()
+        for sm in (80, 90, 100, 120):
+            for amp in ('False', 'True'):
+                with self.subTest(sm=sm, amp=amp):
+                    figures = plan(device=f'sm_{sm}', base=[*BASE, 'SOLVER.AMP.ENABLED', amp])
+                    self.check(figures, host, bf16=amp == 'True')
+
+    def check(self, figures, host, bf16):
+        self.assertEqual((figures['backend'], figures['compute']), ('cuda', 'bf16' if bf16 else 'f32'))
+        self.assertIn('cuDNN', figures['version'])
+        convolutions = [layer for layer in figures['layers'] if layer['operation'] == 'conv2d']
+        self.assertEqual(len(convolutions), 53)
+        for layer in convolutions:
+            self.assertRegex(layer['engines'], r'eng\d+', layer['name'])
+        # the same arithmetic as on any device, and about the same memory, or half of it
+        self.assertEqual([layer['flops'] for layer in figures['layers']], [layer['flops'] for layer in host['layers']])
+        self.assertAlmostEqual(figures['memory_bytes']['parameters'] / host['memory_bytes']['parameters'], 1, delta=0.01)
+        ratio = figures['memory_bytes']['step'] / host['memory_bytes']['step']
+        self.assertTrue(0.45 < ratio < 0.75 if bf16 else 0.9 < ratio < 1.25, ratio)
+        self.assertLess(figures['bound']['step_s'], figures['expected']['step_s'])
+
+    @unittest.skipUnless(HAVE_CUDA, 'a build without CUDA')
+    def test_a_batch_for_a_given_memory(self):
+        fit = plan('--memory', '40GiB', device='sm_80', base=[*BASE, 'SOLVER.AMP.ENABLED', 'True'])['fit']
+        self.assertEqual(fit['reserved_bytes'], 1 << 30)
+        self.assertLessEqual(fit['bytes'] + fit['reserved_bytes'], 40 << 30)
+        self.assertGreater(fit['next_bytes'] + fit['reserved_bytes'], 40 << 30)
+        self.assertGreater(fit['batch'], 500)
+
+    @unittest.skipUnless(HAVE_CUDA, 'a build without CUDA')
+    def test_a_gpu_that_nobody_has_is_a_sentence(self):
+        done = run(device='sm_35')
+        self.assertEqual((done.stdout, done.stderr.count('\n')), ('', 1))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('sm_35', done.stderr)
+
+    @unittest.skipIf(HAVE_CUDA, 'a build with CUDA')
+    def test_a_build_without_cuda_says_so(self):
+        done = run(device='sm_90')
+        self.assertEqual((done.returncode, done.stdout, done.stderr.count('\n')), (2, '', 1))
 
 
 if __name__ == '__main__':
