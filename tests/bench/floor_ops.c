@@ -224,6 +224,8 @@ void floor_prepare(floor_machine *f)
 {
     const floor_machine as_f32 = {.type = dnnl_f32};
     f->scratch = floor_alloc(f->scratch_bytes);
+    for (int i = 0; i < 2 && f->wide_bytes > 0; i++)
+        f->wide[i] = floor_alloc(f->wide_bytes);
     f->value = floor_alloc(f->parameters * sizeof(float));
     f->m = floor_alloc(f->parameters * sizeof(float));
     f->v = floor_alloc(f->parameters * sizeof(float));
@@ -236,54 +238,93 @@ void floor_prepare(floor_machine *f)
 
 /* ---- convolution ---- */
 
+/* Direct in the network's type, or Winograd, which oneDNN has in float32 only: in a bfloat16
+ * network with casts around it. Measured per shape and direction. */
+enum { DIRECT, WINOGRAD, WAYS };
+
+/* One way to compute one direction: the convolution and its casts. */
+typedef struct way {
+    floor_call calls[4]; /* reorder of the weights, cast, convolution, cast */
+    int count;
+} way;
+
 typedef struct conv_mds {
-    dnnl_memory_desc_t weights, grad;
+    dnnl_memory_desc_t weights[WAYS], grad;
     dnnl_dims_t strides, padding;
 } conv_mds;
 
 static dnnl_primitive_desc_t conv_pd(const floor_machine *f, const floor_conv *c, const conv_mds *m,
-                                     floor_part part, bool winograd)
+                                     floor_part part, int how)
 {
-    dnnl_alg_kind_t algorithm = winograd ? dnnl_convolution_winograd : dnnl_convolution_direct;
+    dnnl_alg_kind_t algorithm =
+        how == WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
+    const dnnl_memory_desc_t *source = how == WINOGRAD ? &c->wide_source : &c->source.md,
+                             *target = how == WINOGRAD ? &c->wide_target : &c->target.md;
     dnnl_convolution_desc_t d;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status;
     if (part == FLOOR_CONV_FORWARD)
-        status = dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, algorithm,
-                                                    &c->source.md, &m->weights, NULL, &c->target.md,
-                                                    m->strides, m->padding, m->padding);
+        status = dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, algorithm, source,
+                                                    &m->weights[how], NULL, target, m->strides,
+                                                    m->padding, m->padding);
     else if (part == FLOOR_CONV_DATA)
-        status = dnnl_convolution_backward_data_desc_init(&d, algorithm, &c->source.md, &m->weights,
-                                                          &c->target.md, m->strides, m->padding,
-                                                          m->padding);
+        status = dnnl_convolution_backward_data_desc_init(
+            &d, algorithm, source, &m->weights[how], target, m->strides, m->padding, m->padding);
     else
-        status = dnnl_convolution_backward_weights_desc_init(&d, algorithm, &c->source.md, &m->grad,
-                                                             NULL, &c->target.md, m->strides,
-                                                             m->padding, m->padding);
+        status = dnnl_convolution_backward_weights_desc_init(
+            &d, algorithm, source, &m->grad, NULL, target, m->strides, m->padding, m->padding);
     if (status == dnnl_success)
         status = dnnl_primitive_desc_create(&pd, &d, f->attr, f->engine,
-                                            part == FLOOR_CONV_FORWARD ? NULL : c->forward[0]);
-    if (!winograd)
+                                            part == FLOOR_CONV_FORWARD ? NULL : c->forward[DIRECT]);
+    if (how == DIRECT)
         CHECK(status);
     return status == dnnl_success ? pd : NULL;
 }
 
 static void conv_candidates(floor_machine *f, const floor_conv *c, const conv_mds *m,
-                            floor_part part, dnnl_primitive_desc_t ret_pd[2])
+                            floor_part part, dnnl_primitive_desc_t ret_pd[WAYS])
 {
-    bool winograd = !f->direct && f->type == dnnl_f32 && c->kernel == 3 && c->stride == 1;
-    ret_pd[0] = conv_pd(f, c, m, part, false);
-    ret_pd[1] = winograd ? conv_pd(f, c, m, part, true) : NULL;
-    for (int i = 0; i < 2; i++)
+    bool winograd = !f->direct && c->kernel == 3 && c->stride == 1;
+    ret_pd[DIRECT] = conv_pd(f, c, m, part, DIRECT);
+    ret_pd[WINOGRAD] = winograd ? conv_pd(f, c, m, part, WINOGRAD) : NULL;
+    for (int i = 0; i < WAYS; i++)
         if (ret_pd[i])
             need_scratch(f, ret_pd[i]);
 }
 
-static size_t larger(dnnl_primitive_desc_t const pd[2], dnnl_query_t what)
+static size_t larger(dnnl_primitive_desc_t const pd[WAYS], dnnl_query_t what)
 {
-    size_t bytes = dnnl_memory_desc_get_size(md_of(pd[0], what, 0));
-    size_t other = pd[1] ? dnnl_memory_desc_get_size(md_of(pd[1], what, 0)) : 0;
+    size_t bytes = dnnl_memory_desc_get_size(md_of(pd[DIRECT], what, 0));
+    size_t other = pd[WINOGRAD] ? dnnl_memory_desc_get_size(md_of(pd[WINOGRAD], what, 0)) : 0;
     return bytes > other ? bytes : other;
+}
+
+/* The same tensor in float32. */
+static dnnl_memory_desc_t widen(floor_machine *f, const floor_activation *a, bool used)
+{
+    dnnl_memory_desc_t md;
+    dnnl_dims_t dims = {f->batch, a->channels, a->height, a->width};
+    CHECK(dnnl_memory_desc_init_by_tag(&md, 4, dims, dnnl_f32, dnnl_nChw16c));
+    size_t bytes = dnnl_memory_desc_get_size(&md);
+    if (used && f->type != dnnl_f32 && bytes > f->wide_bytes)
+        f->wide_bytes = bytes;
+    return md;
+}
+
+static void make_weights(floor_machine *f, floor_conv *c, int64_t channels)
+{
+    const floor_machine as_f32 = {.type = dnnl_f32};
+    size_t count = (size_t)(channels * c->source.channels * c->kernel * c->kernel);
+    float range = sqrtf(24.0f / (float)(channels * c->kernel * c->kernel));
+    c->weight[DIRECT] = floor_alloc(larger(c->forward, dnnl_query_weights_md));
+    c->weight[WINOGRAD] = c->weight[DIRECT];
+    floor_fill(f, c->weight[DIRECT], count, range);
+    if (c->forward[WINOGRAD] && f->type != dnnl_f32) {
+        c->weight[WINOGRAD] = floor_alloc(larger(c->forward, dnnl_query_weights_md));
+        floor_fill(&as_f32, c->weight[WINOGRAD], count, range);
+    }
+    c->weight_grad = floor_alloc(larger(c->weights, dnnl_query_diff_weights_md));
+    f->parameters += count;
 }
 
 floor_conv floor_conv_new(floor_machine *f, floor_activation source, int64_t channels,
@@ -293,28 +334,76 @@ floor_conv floor_conv_new(floor_machine *f, floor_activation source, int64_t cha
     c.target =
         floor_activation_new(f, channels, (source.height + 2 * padding - kernel) / stride + 1,
                              (source.width + 2 * padding - kernel) / stride + 1, dnnl_nChw16c);
+    bool winograd = !f->direct && kernel == 3 && stride == 1;
+    c.wide_source = widen(f, &c.source, winograd);
+    c.wide_target = widen(f, &c.target, winograd);
     conv_mds m = {.strides = {stride, stride}, .padding = {padding, padding}};
     dnnl_dims_t dims = {channels, source.channels, kernel, kernel};
-    CHECK(dnnl_memory_desc_init_by_tag(&m.weights, 4, dims, f->type, dnnl_format_tag_any));
+    CHECK(dnnl_memory_desc_init_by_tag(&m.weights[DIRECT], 4, dims, f->type, dnnl_format_tag_any));
+    CHECK(
+        dnnl_memory_desc_init_by_tag(&m.weights[WINOGRAD], 4, dims, dnnl_f32, dnnl_format_tag_any));
     CHECK(dnnl_memory_desc_init_by_tag(&m.grad, 4, dims, dnnl_f32, dnnl_format_tag_any));
     conv_candidates(f, &c, &m, FLOOR_CONV_FORWARD, c.forward);
     if (!first)
         conv_candidates(f, &c, &m, FLOOR_CONV_DATA, c.data);
     conv_candidates(f, &c, &m, FLOOR_CONV_WEIGHTS, c.weights);
-    size_t count = (size_t)(channels * source.channels * kernel * kernel);
-    c.weight = floor_alloc(larger(c.forward, dnnl_query_weights_md));
-    c.weight_grad = floor_alloc(larger(c.weights, dnnl_query_diff_weights_md));
-    floor_fill(f, c.weight, count, sqrtf(24.0f / (float)(channels * kernel * kernel)));
-    f->parameters += count;
+    make_weights(f, &c, channels);
     return c;
 }
 
-static double best_of(floor_machine *f, const floor_call *call)
+static floor_call reorder_call(floor_machine *f, const dnnl_memory_desc_t *have, void *from,
+                               const dnnl_memory_desc_t *want, void *to)
+{
+    dnnl_primitive_desc_t pd;
+    CHECK(dnnl_reorder_primitive_desc_create(&pd, have, f->engine, want, f->engine, f->attr));
+    size_t before = f->scratch_bytes;
+    need_scratch(f, pd);
+    check(f->scratch_bytes == before ? dnnl_success : dnnl_out_of_memory, "a reorder's scratch");
+    floor_call call = begin(f, FLOOR_REORDER, pd);
+    add_arg(f, &call, DNNL_ARG_FROM, have, from);
+    add_arg(f, &call, DNNL_ARG_TO, want, to);
+    dnnl_primitive_desc_destroy(pd);
+    return call;
+}
+
+typedef struct operand {
+    int arg;
+    const dnnl_memory_desc_t *md, *wide;
+    void *data;
+    bool written;
+} operand;
+
+static way make_way(floor_machine *f, floor_part part, const_dnnl_primitive_desc_t pd, int how,
+                    int weight_arg, const dnnl_memory_desc_t *weight_md, void *weight,
+                    const operand operands[2])
+{
+    way w = {0};
+    if (!pd)
+        return w;
+    bool cast = how == WINOGRAD && f->type != dnnl_f32;
+    floor_call main = begin(f, part, pd);
+    add_arg(f, &main, weight_arg, weight_md, weight);
+    for (int i = 0; i < 2; i++) {
+        const operand *o = &operands[i];
+        add_arg(f, &main, o->arg, cast ? o->wide : o->md, cast ? f->wide[i] : o->data);
+        if (cast && !o->written)
+            w.calls[w.count++] = reorder_call(f, o->md, o->data, o->wide, f->wide[i]);
+    }
+    w.calls[w.count++] = main;
+    for (int i = 0; i < 2; i++)
+        if (cast && operands[i].written)
+            w.calls[w.count++] =
+                reorder_call(f, operands[i].wide, f->wide[i], operands[i].md, operands[i].data);
+    return w;
+}
+
+static double best_of(floor_machine *f, const way *w)
 {
     double best = INFINITY;
     for (int i = 0; i < 4; i++) {
         double start_s = reid_clock_seconds();
-        run_call(f, call);
+        for (int k = 0; k < w->count; k++)
+            run_call(f, &w->calls[k]);
         double seconds = reid_clock_seconds() - start_s;
         if (i > 0 && seconds < best)
             best = seconds;
@@ -322,82 +411,84 @@ static double best_of(floor_machine *f, const floor_call *call)
     return best;
 }
 
-/* The faster one of the two candidates; measured once per shape. */
-static int choose(floor_machine *f, const floor_conv *c, const floor_call candidates[2])
+/* The faster way; measured once per shape. */
+static int choose(floor_machine *f, const floor_conv *c, floor_part part, const way ways[WAYS])
 {
-    floor_choice wanted = {.key = {candidates[0].part, c->source.channels, c->target.channels,
-                                   c->source.height, c->source.width, c->kernel, c->stride}};
+    floor_choice wanted = {.key = {part, c->source.channels, c->target.channels, c->source.height,
+                                   c->source.width, c->kernel, c->stride}};
     f->calls++;
-    if (!candidates[1].primitive)
-        return 0;
+    if (ways[WINOGRAD].count == 0)
+        return DIRECT;
     size_t i = 0;
     while (i < f->choices.count &&
            memcmp(f->choices.items[i].key, wanted.key, sizeof wanted.key) != 0)
         i++;
     if (i == f->choices.count) {
-        wanted.winograd = best_of(f, &candidates[1]) < best_of(f, &candidates[0]);
+        wanted.winograd = best_of(f, &ways[WINOGRAD]) < best_of(f, &ways[DIRECT]);
         reid_vec_push(&f->choices, wanted);
     }
     f->winograd_calls += f->choices.items[i].winograd;
-    return f->choices.items[i].winograd;
+    return f->choices.items[i].winograd ? WINOGRAD : DIRECT;
+}
+
+static void push_way(floor_list *list, const way *w)
+{
+    for (int i = 0; i < w->count; i++)
+        reid_vec_push(list, w->calls[i]);
 }
 
 void floor_add_conv(floor_machine *f, floor_conv *c)
 {
-    floor_call call[2] = {0};
-    for (int i = 0; i < 2 && c->forward[i]; i++) {
-        call[i] = begin(f, FLOOR_CONV_FORWARD, c->forward[i]);
-        add_arg(f, &call[i], DNNL_ARG_SRC, &c->source.md, c->source.data);
-        add_arg(f, &call[i], DNNL_ARG_WEIGHTS, md_of(c->forward[i], dnnl_query_weights_md, 0),
-                c->weight);
-        add_arg(f, &call[i], DNNL_ARG_DST, &c->target.md, c->target.data);
-    }
-    c->forward_chosen = choose(f, c, call);
-    reid_vec_push(&f->forward, call[c->forward_chosen]);
+    const operand operands[2] = {
+        {DNNL_ARG_SRC, &c->source.md, &c->wide_source, c->source.data, false},
+        {DNNL_ARG_DST, &c->target.md, &c->wide_target, c->target.data, true}};
+    way ways[WAYS] = {0};
+    for (int i = 0; i < WAYS && c->forward[i]; i++)
+        ways[i] = make_way(f, FLOOR_CONV_FORWARD, c->forward[i], i, DNNL_ARG_WEIGHTS,
+                           md_of(c->forward[i], dnnl_query_weights_md, 0), c->weight[i], operands);
+    c->forward_chosen = choose(f, c, FLOOR_CONV_FORWARD, ways);
+    push_way(&f->forward, &ways[c->forward_chosen]);
 }
 
 static void add_data(floor_machine *f, const floor_conv *c, void *source_grad, void *target_grad)
 {
-    floor_call call[2] = {0};
-    void *weight = floor_alloc(larger(c->data, dnnl_query_weights_md));
-    for (int i = 0; i < 2 && c->data[i]; i++) {
-        call[i] = begin(f, FLOOR_CONV_DATA, c->data[i]);
-        add_arg(f, &call[i], DNNL_ARG_DIFF_SRC, &c->source.md, source_grad);
-        add_arg(f, &call[i], DNNL_ARG_WEIGHTS, md_of(c->data[i], dnnl_query_weights_md, 0), weight);
-        add_arg(f, &call[i], DNNL_ARG_DIFF_DST, &c->target.md, target_grad);
+    const operand operands[2] = {
+        {DNNL_ARG_DIFF_SRC, &c->source.md, &c->wide_source, source_grad, true},
+        {DNNL_ARG_DIFF_DST, &c->target.md, &c->wide_target, target_grad, false}};
+    way ways[WAYS] = {0};
+    for (int i = 0; i < WAYS && c->data[i]; i++) {
+        /* Weights as forward has them, in the type of this way, reordered where they must be. */
+        int base = f->type == dnnl_f32 ? c->forward_chosen : i;
+        const dnnl_memory_desc_t *have = md_of(c->forward[base], dnnl_query_weights_md, 0);
+        const dnnl_memory_desc_t *want = md_of(c->data[i], dnnl_query_weights_md, 0);
+        void *weight = c->weight[base];
+        bool same = dnnl_memory_desc_equal(have, want);
+        if (!same)
+            weight = floor_alloc(dnnl_memory_desc_get_size(want));
+        ways[i] =
+            make_way(f, FLOOR_CONV_DATA, c->data[i], i, DNNL_ARG_WEIGHTS, want, weight, operands);
+        if (!same) {
+            memmove(&ways[i].calls[1], &ways[i].calls[0],
+                    (size_t)ways[i].count * sizeof ways[i].calls[0]);
+            ways[i].calls[0] = reorder_call(f, have, c->weight[base], want, weight);
+            ways[i].count++;
+        }
     }
-    int chosen = choose(f, c, call);
-    const dnnl_memory_desc_t *have = md_of(c->forward[c->forward_chosen], dnnl_query_weights_md, 0);
-    const dnnl_memory_desc_t *want = md_of(c->data[chosen], dnnl_query_weights_md, 0);
-    dnnl_primitive_desc_t pd;
-    CHECK(dnnl_reorder_primitive_desc_create(&pd, have, f->engine, want, f->engine, f->attr));
-    size_t before = f->scratch_bytes;
-    need_scratch(f, pd);
-    check(f->scratch_bytes == before ? dnnl_success : dnnl_out_of_memory, "a reorder's scratch");
-    if (!dnnl_memory_desc_equal(have, want)) {
-        floor_call reorder = begin(f, FLOOR_REORDER, pd);
-        add_arg(f, &reorder, DNNL_ARG_FROM, have, c->weight);
-        add_arg(f, &reorder, DNNL_ARG_TO, want, weight);
-        reid_vec_push(&f->backward, reorder);
-    } else {
-        CHECK(dnnl_memory_set_data_handle(call[chosen].args[2].memory, c->weight));
-    }
-    dnnl_primitive_desc_destroy(pd);
-    reid_vec_push(&f->backward, call[chosen]);
+    push_way(&f->backward, &ways[choose(f, c, FLOOR_CONV_DATA, ways)]);
 }
 
 void floor_add_conv_backward(floor_machine *f, const floor_conv *c, void *source_grad,
                              void *target_grad)
 {
-    floor_call call[2] = {0};
-    for (int i = 0; i < 2 && c->weights[i]; i++) {
-        call[i] = begin(f, FLOOR_CONV_WEIGHTS, c->weights[i]);
-        add_arg(f, &call[i], DNNL_ARG_SRC, &c->source.md, c->source.data);
-        add_arg(f, &call[i], DNNL_ARG_DIFF_WEIGHTS,
-                md_of(c->weights[i], dnnl_query_diff_weights_md, 0), c->weight_grad);
-        add_arg(f, &call[i], DNNL_ARG_DIFF_DST, &c->target.md, target_grad);
-    }
-    reid_vec_push(&f->backward, call[choose(f, c, call)]);
+    const operand operands[2] = {
+        {DNNL_ARG_SRC, &c->source.md, &c->wide_source, c->source.data, false},
+        {DNNL_ARG_DIFF_DST, &c->target.md, &c->wide_target, target_grad, false}};
+    way ways[WAYS] = {0};
+    for (int i = 0; i < WAYS && c->weights[i]; i++)
+        ways[i] =
+            make_way(f, FLOOR_CONV_WEIGHTS, c->weights[i], i, DNNL_ARG_DIFF_WEIGHTS,
+                     md_of(c->weights[i], dnnl_query_diff_weights_md, 0), c->weight_grad, operands);
+    push_way(&f->backward, &ways[choose(f, c, FLOOR_CONV_WEIGHTS, ways)]);
     if (source_grad)
         add_data(f, c, source_grad, target_grad);
 }

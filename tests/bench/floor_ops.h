@@ -59,6 +59,8 @@ typedef struct floor_machine {
     bool direct;
     void *scratch;
     size_t scratch_bytes;
+    void *wide[2]; /* float32 copies of bfloat16 tensors, for Winograd */
+    size_t wide_bytes;
     size_t parameters;
     float *value, *m, *v, *grad; /* of the optimizer */
     uint16_t *value_bf16;
@@ -71,9 +73,10 @@ typedef struct floor_machine {
 typedef struct floor_conv {
     floor_activation source, target;
     int64_t kernel, stride, padding;
+    dnnl_memory_desc_t wide_source, wide_target;           /* in float32 */
     dnnl_primitive_desc_t forward[2], data[2], weights[2]; /* direct, Winograd or NULL */
     int forward_chosen;
-    void *weight, *weight_grad;
+    void *weight[2], *weight_grad;
 } floor_conv;
 
 typedef struct floor_norm {
