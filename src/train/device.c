@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/flight.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "comm/nccl.h"
 
@@ -132,4 +133,25 @@ reid_status reid_session_settle(reid_session *session, reid_error *err)
     if (session->device_comm)
         REID_TRY(reid_comm_check(session->device_comm, err));
     return reid_backend_status(session->backend, err);
+}
+
+reid_status reid_session_compare_ranks(reid_session *session, reid_error *err)
+{
+    const reid_params *params = session->params;
+    size_t bytes = params->total * sizeof(float);
+    if (session->comm->size == 1)
+        return REID_OK;
+    REID_TRY(reid_session_settle(session, err));
+    float *copy = NULL;
+    if (!reid_backend_is_host(session->backend)) {
+        copy = reid_alloc(bytes, 1);
+        if (copy == NULL)
+            return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for %zu bytes of parameters",
+                             bytes);
+        reid_backend_copy_out(session->backend, copy, params->value, bytes);
+    }
+    uint64_t hash = reid_hash64(copy ? copy : params->value, bytes, 0);
+    free(copy);
+    REID_TRY(reid_backend_status(session->backend, err));
+    return reid_comm_check_same(session->comm, "the trained network", hash, err);
 }

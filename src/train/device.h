@@ -22,6 +22,10 @@ reid_comm *reid_session_gradient_comm(const reid_session *session);
 /* Until the device has done what is queued, and done it well. */
 reid_status reid_session_settle(reid_session *session, reid_error *err);
 
+/* Collective. PRECONDITION, naming ranks, when the parameters are not the same to the last bit on
+ * all ranks: they began so, and every update was the same. */
+reid_status reid_session_compare_ranks(reid_session *session, reid_error *err);
+
 /* INVALID for a COMM.COMPRESSION that MODEL.BACKEND has no use for. */
 reid_status reid_session_check_compression(const reid_config *config, reid_error *err);
 

@@ -214,6 +214,7 @@ static reid_status make_model(reid_session *session, reid_error *err)
     session->plan_options = (reid_plan_options){
         .training = true,
         .convolution = direct ? REID_CONVOLUTION_DIRECT : REID_CONVOLUTION_AUTO,
+        .recompute = reid_recompute_of_name(reid_config_string(config, "MODEL.RECOMPUTE")),
     };
     REID_TRY(reid_session_compute(config, session->backend, &session->plan_options.compute, err));
     const reid_params_options options = {.compute = session->plan_options.compute,
@@ -512,7 +513,7 @@ reid_status reid_session_train(reid_session *session, reid_error *err)
                       (long long)trainer->max_iter);
     reid_status status = reid_trainer_train(trainer, session->start_iter, err);
     if (status == REID_OK)
-        status = reid_session_settle(session, err);
+        status = reid_session_compare_ranks(session, err);
     if (status == REID_ERR_CANCELLED) {
         reid_error failure = {0};
         if (save_stopped(session, &failure) != REID_OK) {
