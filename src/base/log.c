@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -52,18 +53,20 @@ bool reid_log_setup(const reid_log_options *options)
     return true;
 }
 
-/* The whole line goes out in one call; only an interrupted or short write is continued. A sink that
- * fails is not worth stopping the program for, and there is no place left to report it. */
+/* The whole line goes out in one call, with its end; only an interrupted or short write is
+ * continued. A sink that fails is not worth stopping the program for, and there is no place left to
+ * report it. */
 static void put_line(int fd, const char *line, size_t length)
 {
-    while (length > 0) {
-        ssize_t written = write(fd, line, length);
+    static const char end[] = "\n";
+    for (size_t done = 0; done <= length;) {
+        const struct iovec parts[2] = {{(char *)line + done, length - done}, {(char *)end, 1}};
+        ssize_t written = writev(fd, parts, 2);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
             return;
-        line += written;
-        length -= (size_t)written;
+        done += (size_t)written;
     }
 }
 
@@ -133,7 +136,6 @@ void reid_log_write(reid_log_level level, const char *format, ...)
         format_json(&line, time, level, reid_str_text(&message));
     else
         format_text(&line, time, level, reid_str_text(&message));
-    reid_str_add_char(&line, '\n');
     if (to_stderr)
         put_line(STDERR_FILENO, line.data, line.length);
     if (sink.file_fd >= 0)
@@ -146,13 +148,10 @@ void reid_log_write(reid_log_level level, const char *format, ...)
 void reid_log_plain(const char *text)
 {
     int kept_errno = errno;
-    reid_str line = REID_STR_INIT;
-    reid_str_add(&line, text);
-    reid_str_add_char(&line, '\n');
+    size_t length = strlen(text);
     if (sink.rank <= 0)
-        put_line(STDERR_FILENO, line.data, line.length);
+        put_line(STDERR_FILENO, text, length);
     if (sink.file_fd >= 0)
-        put_line(sink.file_fd, line.data, line.length);
-    reid_str_fini(&line);
+        put_line(sink.file_fd, text, length);
     errno = kept_errno;
 }

@@ -13,7 +13,7 @@
 /* Longer names are not worth a hint; the bound keeps the distance cheap whatever a peer sends. */
 #define DISTANCE_MAX_LENGTH 256
 
-static void str_reserve(reid_str *s, size_t extra)
+void reid_str_reserve(reid_str *s, size_t extra)
 {
     REID_ASSERT(extra < SIZE_MAX / 2 - s->length);
     size_t wanted = s->length + extra + 1;
@@ -60,7 +60,7 @@ void reid_str_add(reid_str *s, const char *text)
 
 void reid_str_add_bytes(reid_str *s, const void *bytes, size_t length)
 {
-    str_reserve(s, length);
+    reid_str_reserve(s, length);
     if (length > 0)
         memcpy(s->data + s->length, bytes, length);
     s->length += length;
@@ -84,12 +84,12 @@ void reid_str_vaddf(reid_str *s, const char *format, va_list args)
 {
     va_list again;
     va_copy(again, args);
-    str_reserve(s, 0);
+    reid_str_reserve(s, 0);
     size_t room = s->capacity - s->length;
     int length = vsnprintf(s->data + s->length, room, format, args);
     REID_ASSERT(length >= 0);
     if ((size_t)length >= room) {
-        str_reserve(s, (size_t)length);
+        reid_str_reserve(s, (size_t)length);
         vsnprintf(s->data + s->length, (size_t)length + 1, format, again);
     }
     va_end(again);

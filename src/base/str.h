@@ -23,8 +23,9 @@ typedef struct reid_str {
 #define REID_STR_INIT ((reid_str){0})
 
 void reid_str_fini(reid_str *s);
-void reid_str_clear(reid_str *s); /* keeps the memory */
-char *reid_str_take(reid_str *s); /* caller frees; s is empty after */
+void reid_str_reserve(reid_str *s, size_t extra); /* room for so many more bytes */
+void reid_str_clear(reid_str *s);                 /* keeps the memory */
+char *reid_str_take(reid_str *s);                 /* caller frees; s is empty after */
 const char *reid_str_text(const reid_str *s);
 void reid_str_add(reid_str *s, const char *text);
 void reid_str_add_bytes(reid_str *s, const void *bytes, size_t length);

@@ -14,6 +14,7 @@
 #include "base/str.h"
 
 #define QUEUE_BYTES_MAX ((size_t)64 << 20)
+#define QUEUE_BYTES_FIRST ((size_t)16 << 10) /* lines of a training fit */
 
 struct reid_async_file {
     char *path;
@@ -51,6 +52,7 @@ static void *write_in_background(void *user)
 {
     reid_async_file *file = user;
     reid_str bytes = REID_STR_INIT;
+    reid_str_reserve(&bytes, QUEUE_BYTES_FIRST);
     pthread_mutex_lock(&file->lock);
     for (;;) {
         while (file->queue.length == 0 && !file->closing)
@@ -130,6 +132,7 @@ reid_status reid_async_file_open(const char *path, bool end_torn_line, reid_asyn
     reid_async_file *file = reid_xcalloc(1, sizeof *file);
     file->path = reid_xstrdup(path);
     file->fd = -1;
+    reid_str_reserve(&file->queue, QUEUE_BYTES_FIRST);
     pthread_mutex_init(&file->lock, NULL);
     pthread_cond_init(&file->work, NULL);
     pthread_cond_init(&file->idle, NULL);

@@ -21,6 +21,7 @@ typedef struct console_writer {
     bool started; /* last_iter and last_s are set */
     int64_t last_iter;
     double last_s;
+    reid_str text; /* kept from line to line: a step allocates nothing */
 } console_writer;
 
 /* The sign of a NaN means nothing, and Python does not print it. */
@@ -117,19 +118,26 @@ static double estimated_eta(console_writer *console, int64_t iter)
     return eta_s;
 }
 
-static void print_line(const console_writer *console, const char *line)
+/* Before a line of the log; one that goes elsewhere has no stamp. */
+static void add_stamp(console_writer *console)
 {
-    if (console->options.print) {
-        console->options.print(console->options.user, line);
-        return;
-    }
-    char stamp[32];
+    char stamp[64];
     struct tm local;
     time_t now = (time_t)(reid_clock_wall_ms() / 1000);
+    if (console->options.print)
+        return;
     localtime_r(&now, &local);
     strftime(stamp, sizeof stamp, "[%m/%d %H:%M:%S reid.events]: ", &local);
-    REID_AUTOFREE char *text = reid_xasprintf("%s%s", stamp, line);
-    reid_log_plain(text);
+    reid_str_add(&console->text, stamp);
+}
+
+static void print_line(const console_writer *console)
+{
+    const char *line = reid_str_text(&console->text);
+    if (console->options.print)
+        console->options.print(console->options.user, line);
+    else
+        reid_log_plain(line);
 }
 
 static reid_status console_write(reid_event_writer *writer, reid_event_storage *storage,
@@ -145,16 +153,17 @@ static reid_status console_write(reid_event_writer *writer, reid_event_storage *
         REID_TRY(measured_eta(console, storage, time, &line.eta_seconds, err));
     else
         line.eta_seconds = estimated_eta(console, iter);
-    reid_str text = REID_STR_INIT;
-    reid_console_format(storage, &line, &text);
-    print_line(console, reid_str_text(&text));
-    reid_str_fini(&text);
+    reid_str_clear(&console->text);
+    add_stamp(console);
+    reid_console_format(storage, &line, &console->text);
+    print_line(console);
     writer->written = reid_event_storage_sequence(storage);
     return REID_OK;
 }
 
 static void console_free(reid_event_writer *writer)
 {
+    reid_str_fini(&((console_writer *)writer)->text);
     free(writer);
 }
 
@@ -169,5 +178,6 @@ reid_event_writer *reid_console_writer_new(const reid_console_options *options)
     console_writer *console = reid_xcalloc(1, sizeof *console);
     console->base.impl = &CONSOLE;
     console->options = *options;
+    reid_str_reserve(&console->text, REID_EVENT_TEXT_BYTES);
     return &console->base;
 }

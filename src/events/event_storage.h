@@ -32,6 +32,7 @@
 #define REID_EVENT_WINDOW 20          /* samples of the default median */
 #define REID_EVENT_NAME_BYTES_MAX 200 /* with scopes */
 #define REID_EVENT_NAMES_MAX 4096     /* different names in one storage */
+#define REID_EVENT_TEXT_BYTES 8192    /* first room for what is written of one iteration */
 
 typedef struct reid_event_storage reid_event_storage;
 

@@ -14,23 +14,22 @@ static int compare_fresh(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-reid_fresh_scalar *reid_event_storage_fresh(const reid_event_storage *storage, uint64_t written,
-                                            size_t window, size_t *ret_count)
+void reid_event_storage_fresh(const reid_event_storage *storage, uint64_t written, size_t window,
+                              reid_fresh_list *list)
 {
     size_t total = reid_event_storage_count(storage);
-    reid_fresh_scalar *fresh = reid_xcalloc(total ? total : 1, sizeof *fresh);
-    size_t count = 0;
+    list->count = 0;
+    reid_vec_reserve(list, total);
     for (size_t i = 0; i < total; i++) {
         reid_event_scalar scalar = reid_event_storage_at(storage, i);
         if (scalar.sequence <= written)
             continue;
-        fresh[count++] = (reid_fresh_scalar){
+        list->items[list->count++] = (reid_fresh_scalar){
             .name = scalar.name,
             .value = reid_event_scalar_smoothed(&scalar, window),
             .iter = scalar.iter,
         };
     }
-    qsort(fresh, count, sizeof *fresh, compare_fresh);
-    *ret_count = count;
-    return fresh;
+    if (list->count > 0)
+        qsort(list->items, list->count, sizeof *list->items, compare_fresh);
 }

@@ -2,6 +2,7 @@
 #ifndef REID_EVENTS_FRESH_H
 #define REID_EVENTS_FRESH_H
 
+#include "base/vec.h"
 #include "events/event_storage.h"
 
 typedef struct reid_fresh_scalar {
@@ -10,9 +11,11 @@ typedef struct reid_fresh_scalar {
     int64_t iter;
 } reid_fresh_scalar;
 
-/* Sorted by iteration, then by name (bytewise, which is also Python's order of strings). Caller
- * frees. */
-reid_fresh_scalar *reid_event_storage_fresh(const reid_event_storage *storage, uint64_t written,
-                                            size_t window, size_t *ret_count);
+typedef REID_VEC(reid_fresh_scalar) reid_fresh_list;
+
+/* Sorted by iteration, then by name (bytewise, which is also Python's order of strings). The list
+ * is the caller's; what it held is replaced, its memory used again. */
+void reid_event_storage_fresh(const reid_event_storage *storage, uint64_t written, size_t window,
+                              reid_fresh_list *list);
 
 #endif

@@ -7,7 +7,7 @@
 #include "base/compiler.h"
 
 #define FIRST_CAPACITY 64
-#define STACK_WINDOW 256
+#define STACK_WINDOW 1024 /* the longest window of the hooks and writers is 1000 */
 
 /* While the ring grows, `first` is 0: nothing is dropped before the maximum is reached. The first
  * piece is small and never fails, so that a history is not left without a sample. */
@@ -63,11 +63,31 @@ double reid_history_latest(const reid_history *history)
     return reid_history_at(history, history->count - 1).value;
 }
 
-static int compare_values(const void *a, const void *b)
+/* Hoare's selection: moves the value that a sort would put at `place` there, smaller ones before
+ * it. Unlike qsort it takes no memory. No NaN among the values. */
+static double select_value(double *values, size_t count, size_t place)
 {
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-    return (x > y) - (x < y);
+    size_t low = 0, high = count - 1;
+    while (low < high) {
+        double pivot = values[low + (high - low) / 2];
+        size_t i = low, j = high;
+        for (;; i++, j--) {
+            while (values[i] < pivot)
+                i++;
+            while (values[j] > pivot)
+                j--;
+            if (i >= j)
+                break;
+            double value = values[i];
+            values[i] = values[j];
+            values[j] = value;
+        }
+        if (place <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+    return values[place];
 }
 
 static double median_of(double *values, size_t count)
@@ -76,9 +96,13 @@ static double median_of(double *values, size_t count)
         if (isnan(values[i]))
             return values[i];
     }
-    qsort(values, count, sizeof *values, compare_values);
-    double upper = values[count / 2];
-    return count % 2 ? upper : (values[count / 2 - 1] + upper) / 2;
+    double upper = select_value(values, count, count / 2);
+    if (count % 2)
+        return upper;
+    double lower = values[0];
+    for (size_t i = 1; i < count / 2; i++)
+        lower = REID_MAX(lower, values[i]);
+    return (lower + upper) / 2;
 }
 
 double reid_history_median(const reid_history *history, size_t window)

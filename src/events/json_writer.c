@@ -11,6 +11,8 @@
 typedef struct json_writer {
     reid_event_writer base;
     reid_async_file *file; /* NULL once closed */
+    reid_fresh_list fresh; /* kept from write to write, as the text: a step allocates nothing */
+    reid_str text;
 } json_writer;
 
 static void add_key(reid_str *line, const char *name)
@@ -56,14 +58,12 @@ static reid_status json_write(reid_event_writer *writer, reid_event_storage *sto
                               reid_error *err)
 {
     json_writer *json = (json_writer *)writer;
-    size_t count;
-    REID_AUTOFREE reid_fresh_scalar *fresh =
-        reid_event_storage_fresh(storage, writer->written, REID_EVENT_WINDOW, &count);
-    reid_str text = REID_STR_INIT;
-    for (size_t used = 0; used < count;)
-        used += add_line(&text, fresh + used, count - used);
-    reid_status status = reid_async_file_write(json->file, text.data, text.length, err);
-    reid_str_fini(&text);
+    reid_fresh_list *fresh = &json->fresh;
+    reid_event_storage_fresh(storage, writer->written, REID_EVENT_WINDOW, fresh);
+    reid_str_clear(&json->text);
+    for (size_t used = 0; used < fresh->count;)
+        used += add_line(&json->text, fresh->items + used, fresh->count - used);
+    reid_status status = reid_async_file_write(json->file, json->text.data, json->text.length, err);
     if (status == REID_OK)
         writer->written = reid_event_storage_sequence(storage);
     return status;
@@ -87,6 +87,8 @@ static void json_free(reid_event_writer *writer)
     json_writer *json = (json_writer *)writer;
     if (json->file)
         reid_async_file_close(json->file, NULL);
+    reid_vec_fini(&json->fresh);
+    reid_str_fini(&json->text);
     free(json);
 }
 
@@ -105,6 +107,7 @@ reid_status reid_json_writer_open(const char *path, reid_event_writer **ret_writ
     json_writer *json = reid_xcalloc(1, sizeof *json);
     json->base.impl = &JSON;
     json->file = file;
+    reid_str_reserve(&json->text, REID_EVENT_TEXT_BYTES);
     *ret_writer = &json->base;
     return REID_OK;
 }

@@ -27,6 +27,8 @@ enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 typedef struct tensorboard_writer {
     reid_event_writer base;
     reid_async_file *file; /* NULL once closed */
+    reid_fresh_list fresh; /* kept from write to write, as the texts: a step allocates nothing */
+    reid_str text, event, summary, value;
 } tensorboard_writer;
 
 /* ---- protobuf's wire format ---- */
@@ -89,31 +91,30 @@ static void add_record(reid_str *out, const reid_str *event)
     add_fixed(out, masked_crc(event->data, event->length), 4);
 }
 
-static void add_value(reid_str *summary, const char *tag, double value)
+static void add_value(tensorboard_writer *board, const char *tag, double value)
 {
-    reid_str message = REID_STR_INIT;
-    add_bytes(&message, 1, tag, strlen(tag));
-    add_float(&message, 2, (float)value);
-    add_bytes(summary, 1, message.data, message.length);
-    reid_str_fini(&message);
+    reid_str *message = &board->value;
+    reid_str_clear(message);
+    add_bytes(message, 1, tag, strlen(tag));
+    add_float(message, 2, (float)value);
+    add_bytes(&board->summary, 1, message->data, message->length);
 }
 
 /* One event for the scalars of one iteration. */
-static size_t add_scalars(reid_str *out, const reid_fresh_scalar *scalars, size_t count)
+static size_t add_scalars(tensorboard_writer *board, const reid_fresh_scalar *scalars, size_t count)
 {
     int64_t iter = scalars[0].iter;
-    reid_str summary = REID_STR_INIT;
+    reid_str *event = &board->event;
+    reid_str_clear(&board->summary);
     size_t used = 0;
     for (; used < count && scalars[used].iter == iter; used++)
-        add_value(&summary, scalars[used].name, scalars[used].value);
-    reid_str event = REID_STR_INIT;
-    add_double(&event, 1, (double)reid_clock_wall_ms() * 1e-3);
-    add_tag(&event, 2, WIRE_VARINT);
-    add_varint(&event, (uint64_t)iter);
-    add_bytes(&event, 5, summary.data, summary.length);
-    add_record(out, &event);
-    reid_str_fini(&event);
-    reid_str_fini(&summary);
+        add_value(board, scalars[used].name, scalars[used].value);
+    reid_str_clear(event);
+    add_double(event, 1, (double)reid_clock_wall_ms() * 1e-3);
+    add_tag(event, 2, WIRE_VARINT);
+    add_varint(event, (uint64_t)iter);
+    add_bytes(event, 5, board->summary.data, board->summary.length);
+    add_record(&board->text, event);
     return used;
 }
 
@@ -132,14 +133,13 @@ static reid_status tensorboard_write(reid_event_writer *writer, reid_event_stora
                                      reid_error *err)
 {
     tensorboard_writer *board = (tensorboard_writer *)writer;
-    size_t count;
-    REID_AUTOFREE reid_fresh_scalar *fresh =
-        reid_event_storage_fresh(storage, writer->written, REID_EVENT_WINDOW, &count);
-    reid_str text = REID_STR_INIT;
-    for (size_t used = 0; used < count;)
-        used += add_scalars(&text, fresh + used, count - used);
-    reid_status status = reid_async_file_write(board->file, text.data, text.length, err);
-    reid_str_fini(&text);
+    reid_fresh_list *fresh = &board->fresh;
+    reid_event_storage_fresh(storage, writer->written, REID_EVENT_WINDOW, fresh);
+    reid_str_clear(&board->text);
+    for (size_t used = 0; used < fresh->count;)
+        used += add_scalars(board, fresh->items + used, fresh->count - used);
+    reid_status status =
+        reid_async_file_write(board->file, board->text.data, board->text.length, err);
     if (status == REID_OK)
         writer->written = reid_event_storage_sequence(storage);
     return status;
@@ -163,6 +163,11 @@ static void tensorboard_free(reid_event_writer *writer)
     tensorboard_writer *board = (tensorboard_writer *)writer;
     if (board->file)
         reid_async_file_close(board->file, NULL);
+    reid_vec_fini(&board->fresh);
+    reid_str_fini(&board->text);
+    reid_str_fini(&board->event);
+    reid_str_fini(&board->summary);
+    reid_str_fini(&board->value);
     free(board);
 }
 
@@ -209,6 +214,10 @@ reid_status reid_tensorboard_writer_open(const char *folder, reid_event_writer *
     tensorboard_writer *board = reid_xcalloc(1, sizeof *board);
     board->base.impl = &TENSORBOARD;
     board->file = file;
+    reid_str_reserve(&board->text, REID_EVENT_TEXT_BYTES);
+    reid_str_reserve(&board->event, REID_EVENT_TEXT_BYTES);
+    reid_str_reserve(&board->summary, REID_EVENT_TEXT_BYTES);
+    reid_str_reserve(&board->value, REID_EVENT_NAME_BYTES_MAX * 2);
     *ret_writer = &board->base;
     return REID_OK;
 }
