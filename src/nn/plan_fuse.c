@@ -150,6 +150,7 @@ static reid_status add_node(fusion *f, size_t index, reid_error *err)
     REID_TRY(check_norm(f->plan, f->g, source, err));
     reid_params_options options = {f->plan->options.compute, f->plan->options.convolution};
     reid_plan_node node = {.workspace = REID_BUFFER_NONE,
+                           .scratch = REID_BUFFER_NONE,
                            .output_grad = {REID_BUFFER_NONE, REID_BUFFER_NONE},
                            .input_grad = {REID_BUFFER_NONE, REID_BUFFER_NONE}};
     node.desc = reid_describe_node(f->g, f->plan->backend, &options, source);

@@ -22,8 +22,8 @@ typedef struct reid_plan_node {
     size_t param[REID_OP_PARAMS]; /* in params->items */
     size_t state[REID_OP_STATES]; /* in params->buffers, or REID_PARAM_NONE */
     reid_op *op;
-    bool backward; /* has a place in the backward list */
-    int workspace; /* buffers, or REID_BUFFER_NONE */
+    bool backward;          /* has a place in the backward list */
+    int workspace, scratch; /* buffers, or REID_BUFFER_NONE */
     int output_grad[REID_OP_GRAD_PARTS];
     int input_grad[REID_OP_INPUTS];
     double forward_seconds, backward_seconds, recompute_seconds; /* profile */
@@ -77,11 +77,11 @@ struct reid_plan {
     REID_VEC(reid_plan_scalar_row) scalars;
     REID_VEC(reid_backward_step) steps;
     REID_VEC(reid_arena_buffer) buffers;
-    int scratch; /* buffer */
     unsigned char *arena;
     size_t arena_bytes, live_peak_bytes;
     uint64_t hash;
     bool forward_done;
+    bool fetching; /* the scalars are on their way */
     uint64_t runs; /* forwards, for the profile */
     reid_plan_probe *probe;
     void *probe_user;

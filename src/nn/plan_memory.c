@@ -24,15 +24,16 @@ static buffer_kind *find_kinds(const reid_plan *plan)
             set_kind(kinds, plan->values[i].buffer, kind);
             set_kind(kinds, plan->values[i].saved, kind);
         }
-    for (size_t i = 0; i < plan->nodes.count; i++)
+    for (size_t i = 0; i < plan->nodes.count; i++) {
         set_kind(kinds, plan->nodes.items[i].workspace, WORKSPACE);
-    set_kind(kinds, plan->scratch, SCRATCH);
+        set_kind(kinds, plan->nodes.items[i].scratch, SCRATCH);
+    }
     return kinds;
 }
 
 static bool alive_at(const reid_arena_buffer *buffer, int time)
 {
-    return buffer->root < 0 && buffer->first <= time && time <= buffer->last;
+    return buffer->root < 0 && reid_arena_alive(buffer, time);
 }
 
 static size_t room(const reid_arena_buffer *buffer)
@@ -51,11 +52,14 @@ static size_t alive_bytes(const reid_plan *plan, int time)
 
 static int fullest_time(const reid_plan *plan)
 {
-    int best = 0;
-    for (size_t i = 0; i < plan->buffers.count; i++) {
-        int time = plan->buffers.items[i].first;
-        if (time > 0 && alive_bytes(plan, time) > alive_bytes(plan, best))
+    int best = 0, end = (int)(plan->nodes.count + plan->steps.count);
+    size_t most = 0;
+    for (int time = 0; time < end; time++) {
+        size_t bytes = alive_bytes(plan, time);
+        if (bytes > most) {
             best = time;
+            most = bytes;
+        }
     }
     return best;
 }

@@ -9,12 +9,22 @@
  * sublinear memory cost", drops the same cheap operations; Rota Bulò et al. 2018 invert them). */
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "nn/plan_impl.h"
 
 #define NEVER INT_MAX
+
+reid_recompute reid_recompute_of_name(const char *name)
+{
+    static const char *const names[] = {"none", "norm", "block", "stage"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (reid_recompute)i;
+    return REID_RECOMPUTE_NONE;
+}
 
 /* How many recomputations may follow each other to restore one value. */
 static int longest_chain(reid_recompute level)

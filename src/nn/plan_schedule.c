@@ -257,7 +257,6 @@ static int output_buffer(schedule *s, const reid_plan_node *node, int time, int 
 static void schedule_forward(schedule *s, const last_uses *uses)
 {
     reid_plan *plan = s->plan;
-    size_t scratch = 1;
     for (size_t i = 0; i < plan->value_count; i++)
         if (plan->values[i].input != REID_INPUT_NONE && plan->values[i].used)
             plan->values[i].buffer = add_buffer(s, plan->values[i].layout->bytes, -1, s->end);
@@ -267,9 +266,22 @@ static void schedule_forward(schedule *s, const last_uses *uses)
             output_buffer(s, node, (int)i, uses->forward[node->output]);
         if (node->op->workspace_bytes)
             node->workspace = add_buffer(s, node->op->workspace_bytes, (int)i, uses->workspace[i]);
-        scratch = REID_MAX(scratch, node->op->scratch_bytes);
+        node->scratch = add_buffer(s, node->op->scratch_bytes, (int)i, (int)i);
     }
-    plan->scratch = add_buffer(s, scratch, -1, s->end);
+}
+
+/* Scratch lives in the calls of its operation only. */
+static void schedule_scratch(schedule *s)
+{
+    reid_plan *plan = s->plan;
+    for (size_t k = 0; k < plan->steps.count; k++) {
+        const reid_backward_step *step = &plan->steps.items[k];
+        if (step->node < 0)
+            continue;
+        reid_arena_buffer *b = &plan->buffers.items[plan->nodes.items[step->node].scratch];
+        REID_ASSERT(b->moment_count < REID_ARENA_MOMENTS);
+        b->moments[b->moment_count++] = (int)(plan->nodes.count + k);
+    }
 }
 
 /* Buffers of what is computed anew. */
@@ -328,7 +340,7 @@ static void clear(schedule *s)
     }
     for (size_t i = 0; i < plan->nodes.count; i++) {
         reid_plan_node *node = &plan->nodes.items[i];
-        node->workspace = REID_BUFFER_NONE;
+        node->workspace = node->scratch = REID_BUFFER_NONE;
         for (int p = 0; p < REID_OP_GRAD_PARTS; p++)
             node->output_grad[p] = REID_BUFFER_NONE;
         for (int k = 0; k < REID_OP_INPUTS; k++)
@@ -348,6 +360,7 @@ static size_t schedule_all(schedule *s)
     last_uses uses = find_last_uses(s);
     schedule_forward(s, &uses);
     schedule_restored(s, &uses);
+    schedule_scratch(s);
     free(uses.forward);
     free(uses.saved);
     free(uses.workspace);

@@ -30,6 +30,11 @@ static void add_params(reid_str *s, const reid_params *params)
     }
 }
 
+static double mib(size_t bytes)
+{
+    return (double)bytes / 1048576.0;
+}
+
 char *reid_plan_text(const reid_plan *plan, bool hashed)
 {
     reid_str s = REID_STR_INIT;
@@ -46,13 +51,20 @@ char *reid_plan_text(const reid_plan *plan, bool hashed)
                           plan->scalars.items[i].weight);
     } else {
         reid_plan_stats stats = reid_plan_get_stats(plan);
+        reid_plan_memory memory = reid_plan_get_memory(plan);
         reid_str_addf(&s,
                       "arena %.1f MiB (most alive at once %.1f MiB), parameters %.2f M floats\n"
                       "calls: forward %zu, backward %zu; reorders: activations %zu, weights %zu\n",
-                      (double)stats.arena_bytes / 1048576.0,
-                      (double)stats.live_peak_bytes / 1048576.0, (double)plan->params->total * 1e-6,
-                      stats.forward_calls, stats.backward_calls, stats.activation_reorders,
-                      stats.weight_reorders);
+                      mib(stats.arena_bytes), mib(stats.live_peak_bytes),
+                      (double)plan->params->total * 1e-6, stats.forward_calls, stats.backward_calls,
+                      stats.activation_reorders, stats.weight_reorders);
+        reid_str_addf(&s,
+                      "values computed anew in backward: %zu; MiB when most is alive, in %s of "
+                      "'%s': inputs %.1f, activations %.1f, gradients %.1f, workspaces %.1f, "
+                      "scratch %.1f\n",
+                      stats.recomputed, memory.backward ? "backward" : "forward", memory.where,
+                      mib(memory.inputs), mib(memory.activations), mib(memory.gradients),
+                      mib(memory.workspace), mib(memory.scratch));
     }
     return reid_str_take(&s);
 }

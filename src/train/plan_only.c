@@ -104,6 +104,7 @@ static reid_status plan_network(const reid_plan_report *report, int batch, reid_
         .training = true,
         .compute = layout.compute,
         .convolution = layout.convolution,
+        .recompute = reid_recompute_of_name(reid_config_string(config, "MODEL.RECOMPUTE")),
         .plan_only = true,
     };
     REID_TRY(reid_model_build(config, (int)reid_config_int(config, "MODEL.HEADS.NUM_CLASSES"),

@@ -9,18 +9,19 @@
 #include "base/str.h"
 
 typedef struct bench_options {
-    const char *depth; /* as MODEL.BACKBONE.DEPTH: "18x", "50x" */
+    const char *depth;     /* as MODEL.BACKBONE.DEPTH: "18x", "50x" */
+    const char *recompute; /* as MODEL.RECOMPUTE */
     int64_t height, width, batch, steps, warmup, threads;
-    int64_t bf16;      /* 1: activations in bfloat16 */
-    int64_t direct;    /* 1: no Winograd */
-    int64_t rule;      /* 1: Winograd by the rule of shapes, nothing measured */
-    int64_t recompute; /* level: 0 none, 1 norm, 2 block, 3 stage */
-    int64_t summary;   /* 1: the time of each layer, or of each kind of call, to stderr */
+    int64_t bf16;    /* 1: activations in bfloat16 */
+    int64_t direct;  /* 1: no Winograd */
+    int64_t rule;    /* 1: Winograd by the rule of shapes, nothing measured */
+    int64_t summary; /* 1: the time of each layer, or of each kind of call, to stderr */
 } bench_options;
 
 #define BENCH_OPTIONS_DEFAULT                                                                      \
     {                                                                                              \
-        .depth = "50x", .height = 256, .width = 128, .batch = 32, .steps = 3, .warmup = 1          \
+        .depth = "50x", .recompute = "none", .height = 256, .width = 128, .batch = 32, .steps = 3, \
+        .warmup = 1                                                                                \
     }
 
 static inline reid_status bench_options_parse(int argc, char **argv, bench_options *o,
@@ -30,16 +31,16 @@ static inline reid_status bench_options_parse(int argc, char **argv, bench_optio
         const char *name;
         int64_t *value;
     } const rows[] = {
-        {"--height", &o->height},   {"--width", &o->width},         {"--batch", &o->batch},
-        {"--steps", &o->steps},     {"--warmup", &o->warmup},       {"--threads", &o->threads},
-        {"--bf16", &o->bf16},       {"--direct", &o->direct},       {"--rule", &o->rule},
-        {"--summary", &o->summary}, {"--recompute", &o->recompute},
+        {"--height", &o->height},   {"--width", &o->width},   {"--batch", &o->batch},
+        {"--steps", &o->steps},     {"--warmup", &o->warmup}, {"--threads", &o->threads},
+        {"--bf16", &o->bf16},       {"--direct", &o->direct}, {"--rule", &o->rule},
+        {"--summary", &o->summary},
     };
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
             return reid_fail(err, REID_ERR_INVALID, "%s needs a value", argv[i]);
-        if (strcmp(argv[i], "--depth") == 0) {
-            o->depth = argv[i + 1];
+        if (strcmp(argv[i], "--depth") == 0 || strcmp(argv[i], "--recompute") == 0) {
+            *(argv[i][2] == 'd' ? &o->depth : &o->recompute) = argv[i + 1];
             continue;
         }
         size_t r = 0;

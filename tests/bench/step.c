@@ -117,7 +117,7 @@ static reid_status build(bench *b, reid_error *err)
     reid_plan_options plan = {.training = true,
                               .compute = layout.compute,
                               .convolution = layout.convolution,
-                              .recompute = (reid_recompute)o->recompute,
+                              .recompute = reid_recompute_of_name(o->recompute),
                               .profile = o->summary != 0};
     REID_TRY(
         reid_model_build(b->config, IDENTITIES, (int)o->batch / b->comm->size, 1, &b->model, err));
