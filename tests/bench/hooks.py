@@ -17,6 +17,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'integration'))
 import common  # noqa: E402
 import hooking  # noqa: E402
+import turns  # noqa: E402
 from hooking import hook_pb2  # noqa: E402
 
 CLIENT = common.BIN.parent / 'tests/bench_hook_client'
@@ -71,14 +72,14 @@ class Bench(hooking.HookCase):
 def measure(bench, ranks, rounds, steps):
     job = bench.running('bench', *hooking.QUIET, *TINY, 'SOLVER.IMS_PER_BATCH', str(4 * ranks), ranks=ranks)
     bench.further(job, 20)
-    turns = {kind: [] for kind in KINDS}
+    taken = {kind: [] for kind in KINDS}
     for _ in range(rounds):
         for kind in KINDS:  # in turns: machines drift
-            turns[kind].append(bench.turn(job, kind, steps))
+            taken[kind].append(bench.turn(job, kind, steps))
     wall = {r['iteration']: r['wall_ms'] for r in bench.daemon.rows(job) if 'total_loss' in r['metrics']}
     bench.tearDown()
     return {kind: {'step_us': [(wall[b] - wall[a]) / (b - a) * 1e3 for a, b, _ in parts],
-                   'call_us': [call * 1e6 for _, _, call in parts]} for kind, parts in turns.items()}
+                   'call_us': [call * 1e6 for _, _, call in parts]} for kind, parts in taken.items()}
 
 
 def show(results, ranks, steps):
@@ -88,6 +89,10 @@ def show(results, ranks, steps):
         # Against the turn without hooks of the same round.
         more = statistics.median(a - b for a, b in zip(figures['step_us'], results['none']['step_us']))
         print(f'{kind:14}{statistics.median(figures["step_us"]):10.0f}{more:10.0f}{statistics.median(figures["call_us"]):22.0f}')
+    calls = {kind: statistics.median(figures['call_us']) for kind, figures in results.items()}
+    return [turns.judge('a client in C, waited for, ms', calls['C sync'] / 1e3, '<=', 1),
+            turns.judge('Python, waited for, ms', calls['Python sync'] / 1e3, '<=', 1),
+            turns.judge('an asynchronous hook, of a 50 ms step', calls['C async'] / 50e3, '<=', 0.005)]
 
 
 def main():
@@ -102,7 +107,7 @@ def main():
         results = measure(Bench(), args.ranks, args.rounds, args.steps)
     finally:
         Bench.tearDownClass()
-    show(results, args.ranks, args.steps)
+    results['ratios'] = show(results, args.ranks, args.steps)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + '\n')
 
