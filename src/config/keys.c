@@ -46,6 +46,9 @@ static const reid_config_row ROWS[] = {
     ROW("MODEL.BACKEND", STRING, "cpu",
         "What computes: cpu (oneDNN), cuda (NVIDIA GPUs, one per rank), or ref (plain loops: slow, for tests).",
         ONE_OF("cpu cuda ref", "")),
+    ROW("MODEL.CUDA.TF32", BOOL, "False",
+        "On GPUs: float32 convolutions and linear layers may round their factors to tf32 (10 bits) and use tensor "
+        "cores; products are then off by up to 1e-3. Other backends compute in float32 whatever it says.", ANY),
     ROW("MODEL.CONVOLUTION", STRING, "auto",
         "How 3x3 convolutions are computed: auto (direct or Winograd, as measured once on this machine), rule "
         "(Winograd by a rule of shapes) or direct.", ONE_OF("auto rule direct", "")),

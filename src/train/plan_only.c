@@ -14,7 +14,7 @@
 
 /* ---- the device ---- */
 
-/* "sm_90" → "cuda:sm_90"; others are names of backends. */
+/* "sm_90" → "cuda:sm_90[+tf32]"; others are names of backends. */
 static reid_status open_backend(reid_plan_report *report, reid_error *err)
 {
     const char *device = report->options->plan_device;
@@ -27,7 +27,9 @@ static reid_status open_backend(reid_plan_report *report, reid_error *err)
                          "--plan-only takes sm_80, sm_90, sm_100, sm_120, cuda, cpu or ref, not "
                          "'%s'",
                          device);
-    REID_AUTOFREE char *name = reid_xasprintf("%s%s", sm ? "cuda:" : "", device);
+    bool tf32 = sm && reid_config_bool(report->config, "MODEL.CUDA.TF32");
+    REID_AUTOFREE char *name =
+        reid_xasprintf("%s%s%s", sm ? "cuda:" : "", device, tf32 ? "+tf32" : "");
     return reid_backend_open(name, 1, &report->backend, err);
 }
 
@@ -221,9 +223,8 @@ static reid_status estimate(reid_plan_report *report, reid_error *err)
 
 static reid_status make_report(reid_plan_report *report, reid_config *config, reid_error *err)
 {
-    const char *tf32 = getenv("REID_CUDA_TF32");
     report->config = config;
-    report->tf32 = tf32 != NULL && strcmp(tf32, "1") == 0;
+    report->tf32 = reid_config_bool(config, "MODEL.CUDA.TF32");
     report->optimizer = reid_config_string(config, "SOLVER.OPT");
     REID_TRY(reid_optimizer_states_of(config, &report->states, err));
     REID_TRY(find_classes(config, err));

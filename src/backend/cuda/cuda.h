@@ -52,12 +52,14 @@ typedef struct cuda_backend {
     reid_backend base;
     int device; /* -1: planned */
     cuda_gpu gpu;
-    bool tf32;           /* f32 products may be rounded to tf32 (REID_CUDA_TF32=1) */
+    bool tf32;           /* f32 products may be rounded to tf32 (device "…+tf32") */
     cudaStream_t stream; /* the compute stream */
     cudnnHandle_t dnn;
     cudnnBackendDescriptor_t properties; /* of a planned device */
     struct cuda_dnn_plan *plans;         /* list; cache of cuDNN's plans */
     cuda_staging in[2], out[2];
+    cuda_staging fetched; /* REID_FETCH_LIMIT floats, page-aligned */
+    size_t fetch_count;
     size_t staging_bytes;
     float *convert; /* device, two parts of staging_bytes: plain on the way from or to a layout */
     double *reduce; /* device, CUDA_REDUCE_COUNT: partial sums; NULL when planned */
@@ -123,6 +125,8 @@ void *cuda_alloc(reid_backend *backend, size_t bytes);
 void cuda_release(reid_backend *backend, void *memory, size_t bytes);
 void cuda_copy_in(reid_backend *backend, void *device, const void *host, size_t bytes);
 void cuda_copy_out(reid_backend *backend, void *host, const void *device, size_t bytes);
+void cuda_fetch_start(reid_backend *backend, const float *const *device, size_t count);
+void cuda_fetch_wait(reid_backend *backend, float *ret_values);
 void cuda_zero(reid_backend *backend, void *device, size_t bytes);
 void cuda_from_plain(reid_backend *backend, const reid_layout *layout, const float *plain,
                      void *device);

@@ -140,6 +140,8 @@ static const reid_backend_impl cuda_impl = {
     .release = cuda_release,
     .copy_in = cuda_copy_in,
     .copy_out = cuda_copy_out,
+    .fetch_start = cuda_fetch_start,
+    .fetch_wait = cuda_fetch_wait,
     .zero = cuda_zero,
     .wait = cuda_wait,
     .status = backend_status,
@@ -197,12 +199,17 @@ static void describe_version(cuda_backend *backend)
 reid_status cuda_backend_open(const char *device, int threads, reid_backend **ret_backend,
                               reid_error *err)
 {
+    const char *plus = strchr(device, '+');
+    if (plus && strcmp(plus, "+tf32") != 0)
+        return reid_fail(err, REID_ERR_INVALID, "'cuda:%s': only +tf32 may follow the device",
+                         device);
+    REID_AUTOFREE char *name =
+        reid_xstrndup(device, plus ? (size_t)(plus - device) : strlen(device));
     cuda_backend *backend = reid_xcalloc(1, sizeof *backend);
-    const char *tf32 = getenv("REID_CUDA_TF32");
     backend->base.impl = &cuda_impl;
     backend->base.threads = threads;
-    backend->tf32 = tf32 && strcmp(tf32, "1") == 0;
-    reid_status status = cuda_device_choose(device, &backend->device, &backend->gpu, err);
+    backend->tf32 = plus != NULL;
+    reid_status status = cuda_device_choose(name, &backend->device, &backend->gpu, err);
     if (status == REID_OK)
         status =
             cuda_is_planned(backend) ? start_planned(backend, err) : start_device(backend, err);

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "backend/op.h"
@@ -108,9 +107,7 @@ static void sm_120(void **state)
 static void f32_uses_tensor_cores_only_when_asked(void **state)
 {
     reid_error err = {0};
-    setenv("REID_CUDA_TF32", "1", 1);
-    reid_backend *backend = open_planned("cuda:sm_90");
-    unsetenv("REID_CUDA_TF32");
+    reid_backend *backend = open_planned("cuda:sm_90+tf32");
     assert_non_null(strstr(reid_backend_version(backend), "tf32"));
     reid_op *op = plan(backend, &layers[2], REID_F32, &err);
     assert_non_null(op);
@@ -149,7 +146,8 @@ static void layouts_are_channels_last(void **state)
 
 static void unknown_devices_are_refused(void **state)
 {
-    static const char *const names[] = {"cuda:sm_70", "cuda:sm_", "cuda:x", "cuda:-1"};
+    static const char *const names[] = {"cuda:sm_70", "cuda:sm_", "cuda:x", "cuda:-1",
+                                        "cuda:sm_90+tf16"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         reid_error err = {0};
         reid_backend *backend = NULL;
