@@ -145,7 +145,8 @@ typedef enum reid_role {
     REID_ROLE_IMAGES, /* a graph input that only convolutions read */
 } reid_role;
 
-#define REID_BACKEND_ABI 4u
+#define REID_BACKEND_ABI 5u
+#define REID_FETCH_LIMIT 64
 
 typedef struct reid_backend_impl {
     uint32_t abi; /* REID_BACKEND_ABI; a module of another ABI is refused */
@@ -160,6 +161,11 @@ typedef struct reid_backend_impl {
     void (*copy_in)(reid_backend *backend, void *device, const void *host, size_t bytes);
     void (*copy_out)(reid_backend *backend, void *host, const void *device,
                      size_t bytes); /* waits */
+    /* A few numbers that the host wants without waiting for what is queued behind them: fetch_start
+     * queues their copies (at most REID_FETCH_LIMIT), fetch_wait waits for these alone. One fetch
+     * at a time; a second start drops the first. Both NULL: copy_out is as good. */
+    void (*fetch_start)(reid_backend *backend, const float *const *device, size_t count);
+    void (*fetch_wait)(reid_backend *backend, float *ret_values);
     void (*zero)(reid_backend *backend, void *device, size_t bytes);
     void (*wait)(reid_backend *backend); /* NULL: nothing is ever queued */
     /* The first failure of a call without a status (memory, copies, updates, queued work); it

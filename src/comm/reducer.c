@@ -182,6 +182,11 @@ reid_status reid_reducer_finish(reid_reducer *reducer, reid_error *err)
     return status;
 }
 
+reid_status reid_reducer_check(reid_reducer *reducer, reid_error *err)
+{
+    return reid_comm_check(reducer->comm, err);
+}
+
 void reid_reducer_last_stats(const reid_reducer *reducer, reid_reducer_stats *ret_stats)
 {
     *ret_stats = reducer->stats;

@@ -63,6 +63,9 @@ void reid_reducer_ready(void *reducer, size_t offset, size_t size);
 /* Sends what is left, waits for all buckets. On failure the gradients are not defined. */
 reid_status reid_reducer_finish(reid_reducer *reducer, reid_error *err);
 
+/* Whether what the device has computed so far counts: see reid_comm_check. */
+reid_status reid_reducer_check(reid_reducer *reducer, reid_error *err);
+
 /* Of the last finished step. */
 void reid_reducer_last_stats(const reid_reducer *reducer, reid_reducer_stats *ret_stats);
 size_t reid_reducer_bucket_count(const reid_reducer *reducer);

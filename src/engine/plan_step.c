@@ -40,7 +40,10 @@ static reid_status plan_backward(reid_step *base, reid_error *err)
     reid_reducer *reducer = step->parts.reducer;
     reid_reducer_begin(reducer, false);
     REID_TRY(reid_plan_backward(step->parts.plan, reid_reducer_ready, reducer, err));
-    return reid_reducer_finish(reducer, err);
+    REID_TRY(reid_reducer_finish(reducer, err));
+    /* A device has everything by now; the losses come while it is at backward. */
+    REID_TRY(reid_plan_read_scalars(step->parts.plan, err));
+    return reid_reducer_check(reducer, err);
 }
 
 static reid_status plan_update(reid_step *base, reid_error *err)

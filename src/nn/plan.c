@@ -214,6 +214,36 @@ static reid_status run_forward(reid_plan *plan, reid_plan_node *node, reid_error
     return status;
 }
 
+/* A device goes on while they travel. */
+static void fetch_scalars(reid_plan *plan)
+{
+    const reid_backend_impl *impl = plan->backend->impl;
+    const float *places[REID_FETCH_LIMIT];
+    size_t count = plan->scalars.count;
+    plan->fetching = impl->fetch_start && count > 0 && count <= REID_FETCH_LIMIT;
+    for (size_t i = 0; i < count; i++) {
+        reid_plan_scalar_row *row = &plan->scalars.items[i];
+        void *place = place_of(plan, plan->values[row->value].buffer);
+        if (plan->fetching)
+            places[i] = place;
+        else
+            reid_backend_copy_out(plan->backend, &row->last, place, sizeof row->last);
+    }
+    if (plan->fetching)
+        impl->fetch_start(plan->backend, places, count);
+}
+
+static void take_scalars(reid_plan *plan)
+{
+    float values[REID_FETCH_LIMIT] = {0};
+    if (!plan->fetching)
+        return;
+    plan->backend->impl->fetch_wait(plan->backend, values);
+    for (size_t i = 0; i < plan->scalars.count; i++)
+        plan->scalars.items[i].last = values[i];
+    plan->fetching = false;
+}
+
 reid_status reid_plan_forward(reid_plan *plan, reid_error *err)
 {
     REID_TRY(check_runs(plan, err));
@@ -224,14 +254,16 @@ reid_status reid_plan_forward(reid_plan *plan, reid_error *err)
         if (run_forward(plan, node, err) != REID_OK)
             return reid_error_prefix(err, "forward of '%s'", node->name);
     }
-    for (size_t i = 0; i < plan->scalars.count; i++) {
-        reid_plan_scalar_row *row = &plan->scalars.items[i];
-        reid_backend_copy_out(plan->backend, &row->last,
-                              place_of(plan, plan->values[row->value].buffer), sizeof row->last);
-    }
+    fetch_scalars(plan);
     plan->forward_done = true;
     plan->runs++;
     return REID_OK;
+}
+
+reid_status reid_plan_read_scalars(reid_plan *plan, reid_error *err)
+{
+    take_scalars(plan);
+    return reid_backend_status(plan->backend, err);
 }
 
 static void add_up(reid_plan *plan, const reid_backward_step *step)
@@ -314,9 +346,10 @@ bool reid_plan_scalar_is_loss(const reid_plan *plan, size_t i)
     return plan->scalars.items[i].is_loss;
 }
 
-double reid_plan_scalar(const reid_plan *plan, size_t i)
+double reid_plan_scalar(reid_plan *plan, size_t i)
 {
     REID_ASSERT(i < plan->scalars.count);
+    take_scalars(plan);
     return plan->scalars.items[i].weight * (double)plan->scalars.items[i].last;
 }
 

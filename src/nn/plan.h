@@ -71,7 +71,10 @@ reid_status reid_plan_backward(reid_plan *plan, reid_grad_ready *ready, void *us
 size_t reid_plan_scalar_count(const reid_plan *plan);
 const char *reid_plan_scalar_name(const reid_plan *plan, size_t i);
 bool reid_plan_scalar_is_loss(const reid_plan *plan, size_t i);
-double reid_plan_scalar(const reid_plan *plan, size_t i);
+double reid_plan_scalar(reid_plan *plan, size_t i);
+/* Waits for the scalars of the last forward, not for what was queued after it, and tells what went
+ * wrong on the device so far. reid_plan_scalar waits by itself. */
+reid_status reid_plan_read_scalars(reid_plan *plan, reid_error *err);
 
 /* Between two steps, the same on all ranks. Scalar `i` must be a loss. */
 double reid_plan_loss_weight(const reid_plan *plan, size_t i);

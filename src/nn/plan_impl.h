@@ -81,6 +81,7 @@ struct reid_plan {
     size_t arena_bytes, live_peak_bytes;
     uint64_t hash;
     bool forward_done;
+    bool fetching; /* the scalars are on their way */
     uint64_t runs; /* forwards, for the profile */
     reid_plan_probe *probe;
     void *probe_user;

@@ -259,6 +259,30 @@ void cuda_to_plain(reid_backend *base, const reid_layout *layout, const void *de
     cuda_note(backend, transfer_out(backend, &t, (unsigned char *)ret_plain), "copy from the GPU");
 }
 
+void cuda_fetch_start(reid_backend *base, const float *const *device, size_t count)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    float *host = backend->fetched.host;
+    REID_ASSERT(count <= REID_FETCH_LIMIT);
+    cudaError_t result = staging_ready(&backend->fetched); /* of a fetch that nobody waited for */
+    for (size_t i = 0; i < count && result == cudaSuccess; i++)
+        result = cudaMemcpyAsync(host + i, device[i], sizeof *host, cudaMemcpyDeviceToHost,
+                                 backend->stream);
+    if (result == cudaSuccess)
+        result = staging_start(&backend->fetched, backend->stream);
+    backend->fetch_count = count;
+    cuda_note(backend, result, "copy from the GPU");
+}
+
+void cuda_fetch_wait(reid_backend *base, float *ret_values)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    cudaError_t result = staging_ready(&backend->fetched);
+    if (result == cudaSuccess)
+        memcpy(ret_values, backend->fetched.host, backend->fetch_count * sizeof *ret_values);
+    cuda_note(backend, result, "copy from the GPU");
+}
+
 void cuda_zero(reid_backend *base, void *device, size_t bytes)
 {
     cuda_backend *backend = (cuda_backend *)base;
@@ -278,6 +302,9 @@ reid_status cuda_memory_init(cuda_backend *backend, reid_error *err)
 {
     REID_TRY(staging_alloc(backend, CUDA_STAGING_BYTES, err));
     CUDA_TRY(cudaMalloc((void **)&backend->reduce, CUDA_REDUCE_COUNT * sizeof(double)));
+    CUDA_TRY(cudaHostAlloc(&backend->fetched.host, REID_FETCH_LIMIT * sizeof(float),
+                           cudaHostAllocDefault));
+    CUDA_TRY(cudaEventCreateWithFlags(&backend->fetched.done, cudaEventDisableTiming));
     CUDA_TRY(cudaHostAlloc((void **)&backend->reduce_host, CUDA_REDUCE_HOST_BYTES,
                            cudaHostAllocDefault));
     return REID_OK;
@@ -286,6 +313,10 @@ reid_status cuda_memory_init(cuda_backend *backend, reid_error *err)
 void cuda_memory_fini(cuda_backend *backend)
 {
     staging_free(backend);
+    if (backend->fetched.done)
+        cudaEventDestroy(backend->fetched.done);
+    if (backend->fetched.host)
+        cudaFreeHost(backend->fetched.host);
     if (backend->reduce_host)
         cudaFreeHost(backend->reduce_host);
     if (backend->reduce)
