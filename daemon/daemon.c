@@ -125,6 +125,7 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
         .grace_ms = options->grace_ms,
         .check_timeout_ms = (uint64_t)options->check_timeout_ms,
         .start_timeout_ms = (uint64_t)options->start_timeout_ms,
+        .stall_notice_ms = (uint64_t)options->stall_notice_ms,
         .decode_row = reidd_convert_packed_row,
     };
     return reidd_manager_new(&daemon->loop, daemon->store, &daemon->hub, &wanted, &daemon->manager,

@@ -7,6 +7,7 @@
 #include "base/compiler.h"
 #include "base/log.h"
 #include "daemon/manager_private.h"
+#include "daemon/stall.h"
 
 #define PROGRESS_SAVE_MS 1000 /* progress alone is stored at most this often */
 
@@ -307,6 +308,7 @@ reid_status reidd_manager_failure(reidd_manager *manager, const char *id, int at
     reidd_job_note_failure(&active->job, rank, sentence);
     reidd_store_event_add(manager->store, id, attempt, reid_clock_wall_ms(), "failure", sentence,
                           NULL);
+    reidd_active_note_flight(active);
     active->changed = active->unsaved = true;
     reidd_manager_plan_flush(manager);
     return REID_OK;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/manager_private.h"
+#include "daemon/stall.h"
 
 #define TICKET_BYTES 16
 #define SPOOL_SLICE 500     /* records read without letting others have the loop */
@@ -159,6 +160,7 @@ void reidd_active_start(reidd_active *active)
     free(active->ticket);
     active->ticket = ticket;
     active->received_seq = active->stored_seq = 0;
+    active->flight_noted = false;
     forget_ranks(active);
     status = reidd_active_take_gpus(active, &err);
     if (status == REID_OK)
@@ -188,7 +190,7 @@ void reidd_active_up(reidd_active *active)
     if (status == REID_OK) { /* otherwise the next word of a rank tries again */
         reidd_job_fini(&active->job);
         active->job = job;
-        uv_timer_stop(&active->timer);
+        reidd_active_watch(active);
         reid_log_info("job running id=%s", job.id);
         reidd_active_describe(active);
     } else {
@@ -234,6 +236,8 @@ void reidd_active_adopt(reidd_active *active)
         reidd_active_stop(active, job->cancel.grace_ms);
     if (job->state == REIDD_STARTING)
         uv_timer_start(&active->timer, on_start_deadline, manager->start_timeout_ms, 0);
+    else
+        reidd_active_watch(active);
     reidd_active_describe(active);
 }
 
@@ -398,6 +402,9 @@ static void finish(reidd_active *active)
     reidd_manager *manager = active->manager;
     reid_error err = {0};
     reidd_job job;
+    reidd_active_forget_stall(active);
+    if (active->outcome.report.exit_code != 0)
+        reidd_active_note_flight(active);
     reidd_job_copy(&job, &active->job);
     reid_status status = save_outcome(active, &job, &err);
     reidd_manager_note_store(manager, status, &err);

@@ -70,6 +70,7 @@ static void on_active_closed(uv_handle_t *handle)
     free(active->gpus);
     free(active->reported);
     free(active->own_failure);
+    free(active->stall);
     free(active->stopped_by);
     free(active);
     reidd_manager_handle_closed(manager);
@@ -131,6 +132,8 @@ static char *describe_started(const reidd_active *active)
                               reason && *reason ? ": " : "", reason ? reason : "");
     if (active->ending)
         return reid_xstrdup("the ranks have ended; storing what they left");
+    if (active->stall)
+        return reid_xasprintf("%s, but stalled: %s", reidd_phase_name(job->phase), active->stall);
     if (active->word_note)
         return reid_xstrdup(active->word_note);
     if (job->state == REIDD_RUNNING && active->adopted && active->reported_count == 0)
@@ -367,6 +370,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->grace_ms = options->grace_ms;
     manager->check_timeout_ms = options->check_timeout_ms;
     manager->start_timeout_ms = options->start_timeout_ms;
+    manager->stall_notice_ms = options->stall_notice_ms ? options->stall_notice_ms : 30000;
     manager->decode_row = options->decode_row;
     manager->flush_timer.data = manager->schedule_timer.data = manager->check_timer.data = manager;
     uv_timer_init(loop, &manager->flush_timer);

@@ -55,6 +55,7 @@ typedef struct reidd_manager_options {
     const char *hook_dir;     /* of native hooks, absolute; NULL: none are allowed */
     int64_t grace_ms;         /* default between TERM and KILL */
     uint64_t check_timeout_ms, start_timeout_ms;
+    uint64_t stall_notice_ms; /* 0: 30 s (stall.h) */
     reidd_row_decoder *decode_row;
 } reidd_manager_options;
 

@@ -40,6 +40,8 @@ typedef struct reidd_active {
     bool adopted;
     int attempt_base;  /* attempts before it was resumed */
     char *own_failure; /* why the daemon itself stops the attempt */
+    char *stall;       /* who keeps the ranks waiting (stall.h); NULL: nobody */
+    bool flight_noted; /* in this attempt */
 
     int64_t received_seq, stored_seq;
     REID_VEC(reidd_metric) latest;
@@ -74,7 +76,7 @@ struct reidd_manager {
     int slots;
     reidd_gpus *gpus;
     int64_t grace_ms;
-    uint64_t check_timeout_ms, start_timeout_ms;
+    uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
     reidd_row_decoder *decode_row;
 
     REID_VEC(reidd_active *) active; /* in order of submission */

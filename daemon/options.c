@@ -38,6 +38,9 @@ static const option_row rows[] = {
      FIELD(grace_ms), 0, 86400},
     {"--start-timeout", "SECONDS", "for all ranks of a job to report (default 300)", SECONDS,
      FIELD(start_timeout_ms), 1, 86400},
+    {"--stall-notice", "SECONDS",
+     "without progress until it is told which rank the others wait for (default 30)", SECONDS,
+     FIELD(stall_notice_ms), 1, 86400},
     {"--check-timeout", "SECONDS", "for the trainer to check a submitted job (default 20)", SECONDS,
      FIELD(check_timeout_ms), 0.1, 3600},
     {"--trainer", "PATH",
@@ -180,6 +183,7 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
     *ret_options = (reidd_options){
         .grace_ms = 20000,
         .start_timeout_ms = 300000,
+        .stall_notice_ms = 30000,
         .check_timeout_ms = 20000,
         .log_level = REID_LOG_INFO,
     };

@@ -16,7 +16,7 @@ typedef struct reidd_options {
     char *hook_dir;    /* absolute; NULL: no native hooks */
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
     int64_t slots;     /* 0: one per GPU that is offered, else one per core */
-    int64_t grace_ms, start_timeout_ms, check_timeout_ms;
+    int64_t grace_ms, start_timeout_ms, check_timeout_ms, stall_notice_ms;
     reid_log_level log_level;
     bool log_json;
     bool help, version;

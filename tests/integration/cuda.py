@@ -84,6 +84,17 @@ class Cuda(common.Case):
             far = max(abs(x - y) for x, y in zip(a[name], values))
             self.assertLess(far, tolerance * max(1, max(map(abs, values))), name)
 
+    def check_fault(self, out, sentence, *options, ranks=2, within=60):
+        """Ends with one cause, soon."""
+        start = time.monotonic()
+        run = self.start(out, *NO_TEST, 'COMM.TIMEOUT_S', str(DEADLINE_S), *options, ranks=ranks)
+        text = run.communicate(timeout=300 * common.PATIENCE)[0]
+        self.assertNotEqual(run.returncode, 0, text)
+        self.assertLess(time.monotonic() - start, within * common.PATIENCE, text)
+        self.assertRegex(text, sentence)
+        self.assertFalse((self.folder / out / 'model_final').exists())
+        return text
+
 
 class Agreement(Cuda):
     def test_one_gpu_like_cpu(self):
@@ -137,17 +148,6 @@ class Agreement(Cuda):
 
 
 class Faults(Cuda):
-    def check_fault(self, out, sentence, *options, ranks=2, within=60):
-        """Ends with one cause, soon."""
-        start = time.monotonic()
-        run = self.start(out, *NO_TEST, 'COMM.TIMEOUT_S', str(DEADLINE_S), *options, ranks=ranks)
-        text = run.communicate(timeout=300 * common.PATIENCE)[0]
-        self.assertNotEqual(run.returncode, 0, text)
-        self.assertLess(time.monotonic() - start, within * common.PATIENCE, text)
-        self.assertRegex(text, sentence)
-        self.assertFalse((self.folder / out / 'model_final').exists())
-        return text
-
     def test_a_call_fails(self):
         for fault, sentence in [
                 ('ncclGetUniqueId:1@0', r'NCCL failed in ncclGetUniqueId on rank 0: unhandled system error'),

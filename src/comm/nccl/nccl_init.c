@@ -12,8 +12,7 @@
 #include "base/str.h"
 #include "comm/nccl/nccl_comm.h"
 
-#define INIT_LIMIT_S 120.0 /* NCCL's start-up takes seconds, whatever the training's deadline is   \
-                            */
+#define INIT_LIMIT_S 120.0 /* NCCL's start-up takes seconds */
 #define POLL_NS 1000000l
 
 reid_status nccl_check(const nccl_comm *c, reid_error *err, ncclResult_t result, const char *what)
