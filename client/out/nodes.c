@@ -153,7 +153,6 @@ static void gpu_row(reidctl_table *table, const Reid__V1__Node *node, const Reid
         number_cell(table, gpu->power_watts, "W", "");
     else
         cell(table, "", "%.0f/%.0fW", gpu->power_watts, gpu->power_limit_watts);
-    throttle_cell(table, gpu, sight->color);
     if (*gpu->job != '\0') {
         cell(table, "", "%s", gpu->job);
         cell(table, "", "%d", gpu->rank);
@@ -162,6 +161,7 @@ static void gpu_row(reidctl_table *table, const Reid__V1__Node *node, const Reid
         cell(table, "", "%s", "");
     }
     step_cells(table, job);
+    throttle_cell(table, gpu, sight->color);
 }
 
 static bool has_gpu(const Reid__V1__Node *node, const Reid__V1__NodeJob *job)
@@ -175,7 +175,7 @@ static bool has_gpu(const Reid__V1__Node *node, const Reid__V1__NodeJob *job)
 static void job_row(reidctl_table *table, const Reid__V1__Node *node, const Reid__V1__NodeJob *job)
 {
     cell(table, "", "%s", node->name);
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 6; i++)
         cell(table, "", "%s", "");
     cell(table, "", "%s", job->id);
     if (job->ranks > 1)
@@ -183,6 +183,23 @@ static void job_row(reidctl_table *table, const Reid__V1__Node *node, const Reid
     else
         cell(table, "", "0");
     step_cells(table, job);
+    cell(table, "", "%s", "");
+}
+
+/* The table as lines that are not wider than the sight: what does not fit on the right is left out.
+ */
+static void add_table(const reidctl_table *table, const reidctl_nodes_sight *sight, reid_str *out)
+{
+    reid_str text = REID_STR_INIT;
+    reidctl_table_format(table, sight->columns, &text);
+    char *rest = text.data;
+    for (char *line; sight->columns > 0 && (line = strsep(&rest, "\n")) != NULL && *line != '\0';) {
+        reidctl_add_cut(out, line, sight->columns);
+        reid_str_add(out, "\n");
+    }
+    if (sight->columns == 0)
+        reid_str_add(out, reid_str_text(&text));
+    reid_str_fini(&text);
 }
 
 static void node_line(const Reid__V1__Node *node, const reidctl_nodes_sight *sight, reid_str *out)
@@ -225,9 +242,9 @@ static void trouble_lines(const Reid__V1__Node *node, const reidctl_nodes_sight 
 void reidctl_nodes_top(const Reid__V1__NodesResponse *list, const reidctl_nodes_sight *sight,
                        reid_str *out)
 {
-    static const char *const head[] = {"NODE",      "GPU",   "TYPE",     "UTIL", "MEMORY",
-                                       "TEMP",      "POWER", "THROTTLE", "JOB",  "RANK",
-                                       "ITERATION", "STEP",  "IMAGES/S"};
+    static const char *const head[] = {"NODE", "GPU",      "TYPE",    "UTIL", "MEMORY",
+                                       "TEMP", "POWER",    "JOB",     "RANK", "ITERATION",
+                                       "STEP", "IMAGES/S", "THROTTLE"};
     reidctl_table table = {.columns = REID_COUNT_OF(head), .elastic = 2};
     heads(&table, head, REID_COUNT_OF(head), sight);
     for (size_t i = 0; i < list->n_nodes; i++) {
@@ -242,7 +259,7 @@ void reidctl_nodes_top(const Reid__V1__NodesResponse *list, const reidctl_nodes_
         if (sight->headers)
             trouble_lines(node, sight, out);
     }
-    reidctl_table_format(&table, sight->columns, out);
+    add_table(&table, sight, out);
     reidctl_table_fini(&table);
 }
 
