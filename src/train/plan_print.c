@@ -203,7 +203,7 @@ static void add_time(const reid_plan_report *report, reid_str *out)
                   1e6 * reid_gpu_assumed.call_s,
                   report->compute != REID_F32 ? "convolutions in bf16"
                   : report->tf32              ? "f32 by TF32"
-                                              : "f32 without TF32 (REID_CUDA_TF32=1 turns it on)");
+                                              : "f32 without TF32 (MODEL.CUDA.TF32 turns it on)");
     if (machine->ranks_per_node > 8)
         reid_str_addf(out,
                       "  %d GPUs in one node are more than most have; --nodes says how many "
