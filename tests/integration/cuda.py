@@ -101,7 +101,9 @@ class Agreement(Cuda):
         self.check_like_cpu(1)
 
     def test_two_gpus_like_cpu(self):
-        self.check_like_cpu(2, 'COMM.BUCKET_MB', '1')
+        """Wide enough for three buckets."""
+        self.check_like_cpu(2, 'COMM.BUCKET_MB', '1', 'MODEL.BACKBONE.WIDTH', '16', 'MODEL.BACKBONE.FEAT_DIM', '128',
+                            'SOLVER.IMS_PER_BATCH', '32')
         self.assertFalse((self.folder / 'gpu2/flight').exists())  # nothing to be read after a good end
 
     def test_four_gpus_like_cpu(self):
