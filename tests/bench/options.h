@@ -20,7 +20,7 @@ typedef struct bench_options {
 
 #define BENCH_OPTIONS_DEFAULT                                                                      \
     {                                                                                              \
-        .depth = "50x", .recompute = "none", .height = 256, .width = 128, .batch = 32, .steps = 3, \
+        .depth = "50x", .recompute = "norm", .height = 256, .width = 128, .batch = 32, .steps = 3, \
         .warmup = 1                                                                                \
     }
 

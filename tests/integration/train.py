@@ -31,6 +31,21 @@ class Train(common.Case):
         self.assertEqual(a, b)
         self.assertNotEqual(a, c)
 
+    def test_recomputation_changes_no_bit(self):
+        options = ['SOLVER.MAX_EPOCH', '2', 'SOLVER.CHECKPOINT_PERIOD', '1', 'TEST.EVAL_PERIOD', '0']
+        self.train('none', *options, 'MODEL.RECOMPUTE', 'none')
+        whole = common.bits(self.folder / 'none/model_final')
+        for level in ('norm', 'block', 'stage'):
+            self.train(level, *options, 'MODEL.RECOMPUTE', level)
+            self.assertEqual(common.bits(self.folder / level / 'model_final'), whole)
+        out = self.folder / 'none'
+        shutil.rmtree(out / 'model_final')
+        (out / 'last_checkpoint').write_text('model_0000')
+        text = self.train('none', *options, 'MODEL.RECOMPUTE', 'stage', flags=['--resume'])
+        self.assertIn('resuming from', text)
+        self.assertEqual(common.bits(out / 'model_final'), whole)
+        self.assertIn('MODEL.RECOMPUTE', self.train('word', 'MODEL.RECOMPUTE', 'all', code=2))
+
     def check_resume(self, ranks, stop):
         """Stop by a signal in the middle of an epoch, resume, and compare with the run that was left alone."""
         options = ['SOLVER.MAX_EPOCH', '12', 'SOLVER.CHECKPOINT_PERIOD', '2', 'TEST.EVAL_PERIOD', '0']
