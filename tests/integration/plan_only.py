@@ -13,7 +13,8 @@ from common import BIN, ROOT
 CONFIG = ROOT / 'deploy/configs/Market1501/bagtricks_R50.yml'
 SIMULATE = ROOT / 'tests/bench/simulate'
 # Nothing of the data is there: a plan needs no more than the number of identities.
-BASE = ['MODEL.HEADS.NUM_CLASSES', '751', 'MODEL.BACKBONE.PRETRAIN', 'False', 'DATASETS.ROOT', '/nowhere']
+BASE = ['MODEL.HEADS.NUM_CLASSES', '751', 'MODEL.BACKBONE.PRETRAIN', 'False', 'DATASETS.ROOT', '/nowhere',
+        'MODEL.RECOMPUTE', 'none']
 MIB = 1 << 20
 
 
