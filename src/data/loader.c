@@ -34,7 +34,7 @@ typedef struct slot {
 
 struct reid_loader {
     const reid_dataset *sets[2]; /* images are numbered through both */
-    bool training;
+    bool training, bytes;
     int rank, capacity;
     uint64_t seed;
     reid_sampler *sampler;         /* training */
@@ -91,8 +91,9 @@ static void open_batch(reid_loader *loader)
         batch->paths[i] = item ? item->path : NULL;
     }
     size_t used = (size_t)batch->count * loader->image_floats;
-    memset(batch->images + used, 0,
-           ((size_t)loader->capacity * loader->image_floats - used) * sizeof(float));
+    if (batch->images)
+        memset(batch->images + used, 0,
+               ((size_t)loader->capacity * loader->image_floats - used) * sizeof(float));
 }
 
 /* The batch with images to hand out; NULL when there is nothing to do. */
@@ -125,6 +126,13 @@ static reid_status make_image(reid_loader *loader, reid_pipeline_scratch *scratc
         choice = reid_transform_draw(transform, &rng);
     } else {
         choice = reid_transform_identity(transform);
+    }
+    if (loader->bytes) {
+        s->batch.choices[position] = choice;
+        return reid_pipeline_fetch(
+            &loader->pipeline, scratch, s->items[position] - loader->shard_begin,
+            s->batch.paths[position],
+            s->batch.planes + (size_t)position * loader->pipeline.image_bytes, err);
     }
     return reid_pipeline_run(&loader->pipeline, scratch, s->items[position] - loader->shard_begin,
                              s->batch.paths[position], &choice,
@@ -197,12 +205,27 @@ static reid_status allocate_slots(reid_loader *loader, reid_error *err)
     return REID_OK;
 }
 
+static void free_images(reid_loader *loader, slot *s)
+{
+    reid_free_aligned(s->batch.images,
+                      (size_t)loader->capacity * loader->image_floats * sizeof(float));
+    s->batch.images = NULL;
+}
+
+static void free_bytes(reid_loader *loader, slot *s)
+{
+    reid_free_aligned(s->batch.planes, (size_t)loader->capacity * loader->pipeline.image_bytes);
+    free(s->batch.choices);
+    s->batch.planes = NULL;
+    s->batch.choices = NULL;
+}
+
 static void free_slots(reid_loader *loader)
 {
     for (int i = 0; i < SLOTS; i++) {
         slot *s = &loader->slots[i];
-        reid_free_aligned(s->batch.images,
-                          (size_t)loader->capacity * loader->image_floats * sizeof(float));
+        free_images(loader, s);
+        free_bytes(loader, s);
         free(s->batch.targets);
         free(s->batch.camids);
         free(s->batch.paths);
@@ -478,6 +501,16 @@ static bool is_possible(double probability, bool switched_on)
 
 /* Batches that are open already keep their images, which the sampler has given once and for all.
  * With no worker outside the lock nobody reads the transform. */
+static void make_anew(reid_loader *loader)
+{
+    for (int64_t n = loader->wanted; n < loader->opened; n++) {
+        slot *s = &loader->slots[n % SLOTS];
+        s->taken = s->done = 0;
+        s->error_position = loader->capacity;
+        reid_error_clear(&s->error);
+    }
+}
+
 void reid_loader_set_augmentation(reid_loader *loader, const reid_augmentation *augmentation)
 {
     reid_transform *transform = &loader->pipeline.transform;
@@ -490,12 +523,46 @@ void reid_loader_set_augmentation(reid_loader *loader, const reid_augmentation *
     halt(loader);
     transform->flip_probability = augmentation->flip_probability;
     transform->erase_probability = augmentation->erase_probability;
-    for (int64_t n = loader->wanted; n < loader->opened; n++) {
-        slot *s = &loader->slots[n % SLOTS];
-        s->taken = s->done = 0;
-        s->error_position = loader->capacity;
-        reid_error_clear(&s->error);
-    }
+    make_anew(loader);
     go_on(loader);
     pthread_mutex_unlock(&loader->lock);
+}
+
+/* --- Bytes */
+
+static reid_status allocate_bytes(reid_loader *loader, reid_error *err)
+{
+    size_t n = (size_t)loader->capacity;
+    for (int i = 0; i < SLOTS; i++) {
+        reid_batch *batch = &loader->slots[i].batch;
+        batch->planes = reid_alloc_aligned(n * loader->pipeline.image_bytes);
+        batch->choices = reid_alloc(n, sizeof *batch->choices);
+        if (!batch->planes || !batch->choices)
+            return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for batches of %d images",
+                             loader->capacity);
+    }
+    return REID_OK;
+}
+
+reid_status reid_loader_give_bytes(reid_loader *loader, reid_error *err)
+{
+    REID_ASSERT(loader->training && !loader->held && !loader->bytes);
+    pthread_mutex_lock(&loader->lock);
+    halt(loader);
+    reid_status status = allocate_bytes(loader, err);
+    loader->bytes = status == REID_OK;
+    for (int i = 0; i < SLOTS; i++)
+        if (loader->bytes)
+            free_images(loader, &loader->slots[i]);
+        else
+            free_bytes(loader, &loader->slots[i]);
+    make_anew(loader);
+    go_on(loader);
+    pthread_mutex_unlock(&loader->lock);
+    return status;
+}
+
+const reid_transform *reid_loader_transform(const reid_loader *loader)
+{
+    return &loader->pipeline.transform;
 }

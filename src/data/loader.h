@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "config/config.h"
 #include "data/dataset.h"
+#include "data/transform.h"
 
 typedef struct reid_loader reid_loader;
 
@@ -27,12 +28,14 @@ typedef struct reid_batch {
     int64_t number; /* training: global batch number; testing: from 0 on this rank */
     int count;    /* images in it; less than the capacity only in the last batch of a test loader */
     int capacity; /* N */
-    float *images;    /* [N,3,H,W], (x - PIXEL_MEAN) / PIXEL_STD, x in 0…255; zeros beyond count;
-                         64-byte aligned */
-    int32_t *targets; /* [N] pid (training: label); -1 beyond count */
-    int32_t *camids;  /* [N] */
-    const char **paths;  /* [N], owned by the dataset; NULL beyond count */
-    int64_t first_index; /* testing: index of images[0] in query+gallery; training: -1 */
+    float *images;   /* [N,3,H,W], (x - PIXEL_MEAN) / PIXEL_STD, x in 0…255; zeros beyond count;
+                        64-byte aligned; NULL when the loader gives bytes */
+    uint8_t *planes; /* [N,3,H,W] before augmentation, or NULL */
+    reid_transform_choice *choices; /* [N] what would have been done to them, or NULL */
+    int32_t *targets;               /* [N] pid (training: label); -1 beyond count */
+    int32_t *camids;                /* [N] */
+    const char **paths;             /* [N], owned by the dataset; NULL beyond count */
+    int64_t first_index;            /* testing: index of images[0] in query+gallery; training: -1 */
 } reid_batch;
 
 /* Everything that would keep the training loader from working with this data on `world` ranks: P×K
@@ -45,6 +48,12 @@ reid_status reid_train_loader_check(const reid_config *config, const reid_datase
 reid_status reid_train_loader_new(const reid_config *config, const reid_dataset *dataset, int rank,
                                   int world, uint64_t seed, int64_t first_batch,
                                   reid_loader **ret_loader, reid_error *err);
+
+/* From the next batch on, u8 planes and the random choices instead of finished images: for devices
+ * that augment by themselves. Training loaders, before their first batch. */
+reid_status reid_loader_give_bytes(reid_loader *loader, reid_error *err);
+/* What happens to the images; constant but for the probabilities. */
+const reid_transform *reid_loader_transform(const reid_loader *loader);
 
 /* Probabilities of the random choices (INPUT.FLIP.PROB, INPUT.REA.PROB). */
 typedef struct reid_augmentation {

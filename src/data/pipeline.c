@@ -1,6 +1,7 @@
 #include "data/pipeline.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
@@ -61,9 +62,10 @@ static reid_status load(const reid_pipeline *pipeline, reid_pipeline_scratch *sc
                                pipeline->transform.height, ret_planes, err);
 }
 
-reid_status reid_pipeline_run(reid_pipeline *pipeline, reid_pipeline_scratch *scratch, size_t index,
-                              const char *path, const reid_transform_choice *choice,
-                              float *ret_image, reid_error *err)
+/* The planes are in the cache or in the scratch. */
+static reid_status find_planes(reid_pipeline *pipeline, reid_pipeline_scratch *scratch,
+                               size_t index, const char *path, const uint8_t **ret_planes,
+                               reid_error *err)
 {
     uint8_t *planes = scratch->planes;
     atomic_uchar *state = index < pipeline->cached_count ? &pipeline->states[index] : NULL;
@@ -79,6 +81,26 @@ reid_status reid_pipeline_run(reid_pipeline *pipeline, reid_pipeline_scratch *sc
     } else { /* not cached, or another worker is writing it at this moment */
         REID_TRY(load(pipeline, scratch, path, planes, err));
     }
+    *ret_planes = planes;
+    return REID_OK;
+}
+
+reid_status reid_pipeline_run(reid_pipeline *pipeline, reid_pipeline_scratch *scratch, size_t index,
+                              const char *path, const reid_transform_choice *choice,
+                              float *ret_image, reid_error *err)
+{
+    const uint8_t *planes = NULL;
+    REID_TRY(find_planes(pipeline, scratch, index, path, &planes, err));
     reid_transform_apply(&pipeline->transform, choice, planes, ret_image);
+    return REID_OK;
+}
+
+reid_status reid_pipeline_fetch(reid_pipeline *pipeline, reid_pipeline_scratch *scratch,
+                                size_t index, const char *path, uint8_t *ret_planes,
+                                reid_error *err)
+{
+    const uint8_t *planes = NULL;
+    REID_TRY(find_planes(pipeline, scratch, index, path, &planes, err));
+    memcpy(ret_planes, planes, pipeline->image_bytes);
     return REID_OK;
 }

@@ -44,5 +44,9 @@ void reid_pipeline_scratch_fini(reid_pipeline_scratch *scratch);
 reid_status reid_pipeline_run(reid_pipeline *pipeline, reid_pipeline_scratch *scratch, size_t index,
                               const char *path, const reid_transform_choice *choice,
                               float *ret_image, reid_error *err);
+/* The same before augmentation: u8 planes [3,H,W]. */
+reid_status reid_pipeline_fetch(reid_pipeline *pipeline, reid_pipeline_scratch *scratch,
+                                size_t index, const char *path, uint8_t *ret_planes,
+                                reid_error *err);
 
 #endif

@@ -279,6 +279,46 @@ static void set_chances(reid_loader *loader, double flip, double erase)
     reid_loader_set_augmentation(loader, &augmentation);
 }
 
+/* The images that a loader of bytes would have made, from what it gives. */
+static uint64_t hash_made(const reid_loader *loader, const reid_batch *batch)
+{
+    float *images = reid_xcalloc((size_t)batch->count * FLOATS, sizeof *images);
+    assert_null(batch->images);
+    for (size_t i = 0; i < (size_t)batch->count; i++)
+        reid_transform_apply(reid_loader_transform(loader), &batch->choices[i],
+                             batch->planes + i * FLOATS, images + i * FLOATS);
+    uint64_t hash = reid_hash64(images, (size_t)batch->count * FLOATS * sizeof(float), 0);
+    free(images);
+    return hash;
+}
+
+/* From the first batch on, whatever the workers have begun; new chances count as with floats. */
+static void test_bytes_are_the_same_images(void **state)
+{
+    enum { BATCHES = 9, CHANGE = 5 };
+    fixture *f = *state;
+    static const char *const workers[] = {"1", "2", "7"};
+    for (size_t w = 0; w < 3; w++) {
+        reid_loader *floats = train_loader(f, workers[w], 0, 1, 0);
+        reid_loader *bytes = train_loader(f, workers[w], 0, 1, 0);
+        reid_error err = {0};
+        reid_assert_ok(reid_loader_give_bytes(bytes, &err), &err);
+        for (int b = 0; b < BATCHES; b++) {
+            if (b == CHANGE) {
+                set_chances(floats, 0.9, 0.1);
+                set_chances(bytes, 0.9, 0.1);
+            }
+            const reid_batch *x = next(floats), *y = next(bytes);
+            assert_null(x->planes);
+            assert_int_equal(y->number, b);
+            assert_true(hash_items(x) == hash_items(y));
+            assert_true(hash_images(x) == hash_made(bytes, y));
+        }
+        reid_loader_free(floats);
+        reid_loader_free(bytes);
+    }
+}
+
 /* Set after any number of batches, with the prefetched ones done, half done or not begun: those
  * before are of a loader that was left alone, those from then on of one made with the new values.
  */
@@ -401,6 +441,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_test_loader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rewind, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bytes_are_the_same_images, setup, teardown),
         cmocka_unit_test_setup_teardown(test_augmentation_changes_at_the_next_batch, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_more_ranks_than_images, setup, teardown),

@@ -80,6 +80,7 @@ void job_open(job *j, const char *folder, int64_t first_batch)
         .images = images,
         .labels = labels,
         .image_bytes = 3 * HEIGHT * WIDTH * sizeof(float),
+        .backend = j->backend,
         .reducer = j->reducer,
         .optimizer = j->optimizer,
     };

@@ -109,6 +109,27 @@ static void a_resumed_training_has_the_same_bits(void **state)
     reid_test_dir_free(folder);
 }
 
+/* Images that the backend augments give the bits of those that the loader augments. */
+static void bytes_give_the_same_bits(void **state)
+{
+    char *folder = reid_test_dir_new();
+    test_write_market(folder, PIDS, IMAGES);
+    job floats, bytes;
+    reid_error err = {0};
+    job_open(&floats, folder, 0);
+    job_open(&bytes, folder, 0);
+    assert_true(reid_backend_takes_bytes(bytes.backend));
+    reid_assert_ok(reid_loader_give_bytes(bytes.loader, &err), &err);
+    reid_assert_ok(reid_trainer_train(&floats.trainer.base, 0, &err), &err);
+    reid_assert_ok(reid_trainer_train(&bytes.trainer.base, 0, &err), &err);
+    assert_memory_equal(floats.params->value, bytes.params->value,
+                        floats.params->total * sizeof(float));
+    assert_same_history(&floats, &bytes, "total_loss");
+    job_close(&floats);
+    job_close(&bytes);
+    reid_test_dir_free(folder);
+}
+
 /* Warm-up over 5 iterations from 0.1 of the rate, then steps of 0.1 counted in epochs that end
  * after it: the reference's formulas, worked out by hand. */
 static void the_rate_logged_is_the_one_used(void **state)
@@ -160,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_resumed_training_has_the_same_bits),
+        cmocka_unit_test(bytes_give_the_same_bits),
         cmocka_unit_test(the_rate_logged_is_the_one_used),
         cmocka_unit_test(a_diverged_network_names_its_images),
     };
