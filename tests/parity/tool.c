@@ -62,7 +62,7 @@ void tool_output_buffers(tool *t, const reid_params *params)
     }
 }
 
-void tool_output_scalars(tool *t, const reid_plan *plan)
+void tool_output_scalars(tool *t, reid_plan *plan)
 {
     for (size_t i = 0; i < reid_plan_scalar_count(plan); i++) {
         const char *kind = reid_plan_scalar_is_loss(plan, i) ? "loss" : "metric";

@@ -34,7 +34,7 @@ void tool_output_scalar(tool *t, const char *prefix, const char *name, double va
 /* A flat buffer's parameters as "PREFIX.NAME". */
 void tool_output_params(tool *t, const char *prefix, const reid_params *params, const float *flat);
 void tool_output_buffers(tool *t, const reid_params *params); /* "buffer.NAME" */
-void tool_output_scalars(tool *t, const reid_plan *plan);     /* "loss.NAME", "metric.NAME" */
+void tool_output_scalars(tool *t, reid_plan *plan);           /* "loss.NAME", "metric.NAME" */
 
 /* Shape of an input tensor, which must exist and be float32 (or int32 for labels). */
 reid_status tool_input_shape(const tool *t, const char *name, int rank, int64_t *ret_shape,

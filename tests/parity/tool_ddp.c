@@ -76,7 +76,7 @@ static reid_status build(tool *t, ddp *d, reid_error *err)
     return tool_input_buffers(t, d->params, err);
 }
 
-static void save_scalars(tool *t, const reid_plan *plan, int64_t step)
+static void save_scalars(tool *t, reid_plan *plan, int64_t step)
 {
     for (size_t i = 0; i < reid_plan_scalar_count(plan); i++) {
         const char *kind = reid_plan_scalar_is_loss(plan, i) ? "loss" : "metric";
