@@ -19,7 +19,7 @@ typedef struct reid_module {
     /* `device` is what follows the colon of a backend's name, or "": "cuda", "cuda:2" (an index
      * among the visible GPUs), "cuda:GPU-<uuid>", "cuda:sm_90" (a GPU that is not there: plans can
      * be made, nothing can be run); "+tf32" behind it: f32 products may round their factors to
-     * tf32. */
+     * tf32; "+eager": no CUDA graphs. */
     reid_status (*open)(const char *device, int threads, reid_backend **ret_backend,
                         reid_error *err);
     /* Other functions by name, NULL when unknown; each is declared where it is used

@@ -145,7 +145,7 @@ typedef enum reid_role {
     REID_ROLE_IMAGES, /* a graph input that only convolutions read */
 } reid_role;
 
-#define REID_BACKEND_ABI 5u
+#define REID_BACKEND_ABI 6u
 #define REID_FETCH_LIMIT 64
 
 typedef struct reid_backend_impl {
@@ -173,6 +173,14 @@ typedef struct reid_backend_impl {
     reid_status (*status)(reid_backend *backend, reid_error *err);
     void (*begin)(reid_backend *backend); /* before calls from this thread (thread count, current
                                              device); cheap; may be NULL */
+    /* Calls that only queue work (forward, backward, recompute of operations, zero, accumulate)
+     * between begin and end are kept instead of done; run queues all of it at once, any number of
+     * times. begin: false when it cannot; end: NULL when something in between could not be kept.
+     * All NULL: the backend has nothing like it. */
+    bool (*record_begin)(reid_backend *backend);
+    void *(*record_end)(reid_backend *backend);
+    reid_status (*record_run)(reid_backend *backend, void *recording, reid_error *err);
+    void (*record_free)(reid_backend *backend, void *recording);
     const reid_layout *(*activation_layout)(reid_backend *backend, reid_role role,
                                             const reid_shape *shape, reid_dtype dtype);
     /* desc has kind, attributes, input and output layouts, training, direct, compute; f32 layouts.

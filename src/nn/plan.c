@@ -79,6 +79,7 @@ static reid_status build(reid_plan *plan, const reid_graph *g, reid_error *err)
     REID_TRY(reid_plan_fuse(plan, g, err));
     REID_TRY(reid_plan_create_ops(plan, err));
     REID_TRY(reid_plan_schedule(plan, err));
+    reid_plan_make_sections(plan);
     if (!plan->options.plan_only)
         REID_TRY(place(plan, err));
     char *text = reid_plan_text(plan, true);
@@ -109,6 +110,7 @@ void reid_plan_free(reid_plan *plan)
 {
     if (!plan)
         return;
+    reid_plan_drop_recordings(plan);
     for (size_t i = 0; i < plan->nodes.count; i++) {
         if (plan->nodes.items[i].op)
             plan->nodes.items[i].op->impl->free(plan->nodes.items[i].op);
@@ -118,6 +120,7 @@ void reid_plan_free(reid_plan *plan)
         reid_vec_fini(&plan->values[i].grads);
     for (size_t i = 0; i < plan->scalars.count; i++)
         free(plan->scalars.items[i].name);
+    reid_vec_fini(&plan->sections);
     reid_backend_release(plan->backend, plan->arena, plan->arena_bytes);
     reid_vec_fini(&plan->nodes);
     reid_vec_fini(&plan->scalars);
@@ -244,16 +247,23 @@ static void take_scalars(reid_plan *plan)
     plan->fetching = false;
 }
 
+static reid_status forward_calls(reid_plan *plan, size_t first, size_t end, reid_error *err)
+{
+    for (size_t i = first; i < end; i++) {
+        reid_plan_node *node = &plan->nodes.items[i];
+        if (run_forward(plan, node, err) != REID_OK)
+            return reid_error_prefix(err, "forward of '%s'", node->name);
+    }
+    return REID_OK;
+}
+
 reid_status reid_plan_forward(reid_plan *plan, reid_error *err)
 {
     REID_TRY(check_runs(plan, err));
     if (plan->backend->impl->begin)
         plan->backend->impl->begin(plan->backend);
-    for (size_t i = 0; i < plan->nodes.count; i++) {
-        reid_plan_node *node = &plan->nodes.items[i];
-        if (run_forward(plan, node, err) != REID_OK)
-            return reid_error_prefix(err, "forward of '%s'", node->name);
-    }
+    REID_TRY(reid_plan_run_recorded(plan, &plan->forward_recording, forward_calls, 0,
+                                    plan->nodes.count, err));
     fetch_scalars(plan);
     plan->forward_done = true;
     plan->runs++;
@@ -308,6 +318,13 @@ static reid_status run_step(reid_plan *plan, const reid_backward_step *step, rei
     return status == REID_OK ? REID_OK : reid_error_prefix(err, "backward of '%s'", node->name);
 }
 
+static reid_status backward_calls(reid_plan *plan, size_t first, size_t end, reid_error *err)
+{
+    for (size_t i = first; i < end; i++)
+        REID_TRY(run_step(plan, &plan->steps.items[i], err));
+    return REID_OK;
+}
+
 reid_status reid_plan_backward(reid_plan *plan, reid_grad_ready *ready, void *user, reid_error *err)
 {
     REID_ASSERT(plan->options.training);
@@ -317,12 +334,13 @@ reid_status reid_plan_backward(reid_plan *plan, reid_grad_ready *ready, void *us
     if (plan->backend->impl->begin)
         plan->backend->impl->begin(plan->backend);
     size_t announced = 0;
-    for (size_t i = 0; i < plan->steps.count; i++) {
-        const reid_backward_step *step = &plan->steps.items[i];
-        REID_TRY(run_step(plan, step, err));
-        if (ready && step->ready_end > announced)
-            ready(user, announced, step->ready_end - announced);
-        announced = step->ready_end > announced ? step->ready_end : announced;
+    for (size_t i = 0; i < plan->sections.count; i++) {
+        reid_plan_section *section = &plan->sections.items[i];
+        REID_TRY(reid_plan_run_recorded(plan, &section->recording, backward_calls, section->first,
+                                        section->end, err));
+        if (ready && section->ready_end > announced)
+            ready(user, announced, section->ready_end - announced);
+        announced = section->ready_end > announced ? section->ready_end : announced;
     }
     if (ready && announced < plan->params->trainable)
         ready(user, announced, plan->params->trainable - announced);
@@ -364,6 +382,7 @@ void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight)
     REID_ASSERT(i < plan->scalars.count && plan->scalars.items[i].is_loss);
     reid_value value = plan->scalars.items[i].value;
     plan->scalars.items[i].weight = weight;
+    reid_plan_drop_recordings(plan);
     for (size_t k = 0; k < plan->nodes.count; k++) {
         reid_plan_node *node = &plan->nodes.items[k];
         if (node->output == value)
@@ -382,6 +401,7 @@ double reid_plan_margin(const reid_plan *plan)
 void reid_plan_set_margin(reid_plan *plan, double margin)
 {
     REID_ASSERT(margin > 0 && reid_plan_margin(plan) > 0);
+    reid_plan_drop_recordings(plan);
     for (size_t k = 0; k < plan->nodes.count; k++) {
         reid_plan_node *node = &plan->nodes.items[k];
         if (node->desc.kind == REID_OP_TRIPLET)

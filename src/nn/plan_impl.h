@@ -11,6 +11,7 @@
 #include "nn/arena.h"
 #include "nn/graph_impl.h"
 #include "nn/plan.h"
+#include "nn/plan_record.h"
 
 #define REID_BUFFER_NONE (-1)
 
@@ -76,6 +77,8 @@ struct reid_plan {
     reid_plan_value *values; /* by reid_value */
     REID_VEC(reid_plan_scalar_row) scalars;
     REID_VEC(reid_backward_step) steps;
+    REID_VEC(reid_plan_section) sections; /* of steps */
+    reid_plan_recording forward_recording;
     REID_VEC(reid_arena_buffer) buffers;
     unsigned char *arena;
     size_t arena_bytes, live_peak_bytes;

@@ -31,7 +31,10 @@ reid_status reid_session_open_backend(reid_session *session, int threads, reid_e
     if (!wants_cuda(session->config))
         return reid_backend_open(name, threads, &session->backend, err);
     int index = one_gpu_is_visible() ? 0 : comm->local_rank;
-    REID_AUTOFREE char *device = reid_xasprintf("%s:%d", name, index);
+    REID_AUTOFREE char *device =
+        reid_xasprintf("%s:%d%s%s", name, index,
+                       reid_config_bool(session->config, "MODEL.CUDA.TF32") ? "+tf32" : "",
+                       reid_config_bool(session->config, "MODEL.CUDA.GRAPHS") ? "" : "+eager");
     reid_status status = reid_backend_open(device, threads, &session->backend, err);
     if (status == REID_ERR_NOT_FOUND) /* fewer GPUs than ranks */
         return reid_error_prefix(err,

@@ -133,6 +133,17 @@ class Agreement(Cuda):
         self.emulator['REID_EMU_DEVICES'] = '2'
         self.clean('nodes', *SHORT, 'SOLVER.IMS_PER_BATCH', '32', ranks=4)
 
+    def test_graphs_give_the_same_bits_as_single_calls(self):
+        """Recorded steps, single calls, and what is left when nothing can be recorded."""
+        options = [*SHORT, 'MODEL.CONVOLUTION', 'rule']
+        self.clean('graphs', *options, ranks=2)
+        self.clean('calls', *options, 'MODEL.CUDA.GRAPHS', 'False', ranks=2)
+        self.emulator['REID_EMU_FAULT'] = 'cudaGraphInstantiate:1:fail'
+        self.clean('refused', *options, ranks=2)
+        graphs = common.bits(self.folder / 'graphs/model_final')
+        self.assertEqual(graphs, common.bits(self.folder / 'calls/model_final'))
+        self.assertEqual(graphs, common.bits(self.folder / 'refused/model_final'))
+
     def test_compressed_gradients(self):
         self.clean('exact', *SHORT, *PLAIN_SGD, ranks=2)
         exact = self.metrics('exact')['total_loss']
@@ -204,6 +215,10 @@ class Faults(Cuda):
 
 
 class Use(Cuda):
+    def test_a_failed_graph_launch_ends_the_job(self):
+        self.emulator['REID_EMU_FAULT'] = 'cudaGraphLaunch:3:fail@1'
+        self.check_fault('launch', r'CUDA failed in cudaGraphLaunch')
+
     def test_fewer_gpus_than_ranks(self):
         self.emulator['REID_EMU_DEVICES'] = '1'
         self.check_fault('few', r'rank 1 is number 2 of 2 ranks on this node, and each needs a GPU of its own: there is no GPU 1: 1 is visible')

@@ -53,6 +53,7 @@ typedef struct cuda_backend {
     int device; /* -1: planned */
     cuda_gpu gpu;
     bool tf32;           /* f32 products may be rounded to tf32 (device "…+tf32") */
+    bool eager;          /* no CUDA graphs (device "…+eager") */
     cudaStream_t stream; /* the compute stream */
     cudnnHandle_t dnn;
     cudnnBackendDescriptor_t properties; /* of a planned device */
@@ -135,6 +136,12 @@ void cuda_to_plain(reid_backend *backend, const reid_layout *layout, const void 
 void cuda_wait(reid_backend *backend);
 reid_status cuda_memory_init(cuda_backend *backend, reid_error *err);
 void cuda_memory_fini(cuda_backend *backend);
+
+/* cuda_record.c */
+bool cuda_record_begin(reid_backend *backend);
+void *cuda_record_end(reid_backend *backend);
+reid_status cuda_record_run(reid_backend *backend, void *recording, reid_error *err);
+void cuda_record_free(reid_backend *backend, void *recording);
 
 /* cuda_layout.c */
 const reid_layout *cuda_activation_layout(reid_backend *backend, reid_role role,

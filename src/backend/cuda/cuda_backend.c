@@ -146,6 +146,10 @@ static const reid_backend_impl cuda_impl = {
     .wait = cuda_wait,
     .status = backend_status,
     .begin = backend_begin,
+    .record_begin = cuda_record_begin,
+    .record_end = cuda_record_end,
+    .record_run = cuda_record_run,
+    .record_free = cuda_record_free,
     .activation_layout = cuda_activation_layout,
     .param_layout = param_layout,
     .from_plain = cuda_from_plain,
@@ -196,20 +200,35 @@ static void describe_version(cuda_backend *backend)
              cuda_is_planned(backend) ? " (planned)" : "");
 }
 
+/* What may follow the device: "+tf32", "+eager". */
+static reid_status read_options(cuda_backend *backend, const char *device, const char *options,
+                                reid_error *err)
+{
+    while (*options) {
+        size_t length = 1 + strcspn(options + 1, "+");
+        if (length == 5 && strncmp(options, "+tf32", length) == 0)
+            backend->tf32 = true;
+        else if (length == 6 && strncmp(options, "+eager", length) == 0)
+            backend->eager = true;
+        else
+            return reid_fail(err, REID_ERR_INVALID,
+                             "'cuda:%s': only +tf32 and +eager may follow the device", device);
+        options += length;
+    }
+    return REID_OK;
+}
+
 reid_status cuda_backend_open(const char *device, int threads, reid_backend **ret_backend,
                               reid_error *err)
 {
-    const char *plus = strchr(device, '+');
-    if (plus && strcmp(plus, "+tf32") != 0)
-        return reid_fail(err, REID_ERR_INVALID, "'cuda:%s': only +tf32 may follow the device",
-                         device);
-    REID_AUTOFREE char *name =
-        reid_xstrndup(device, plus ? (size_t)(plus - device) : strlen(device));
+    size_t length = strcspn(device, "+");
+    REID_AUTOFREE char *name = reid_xstrndup(device, length);
     cuda_backend *backend = reid_xcalloc(1, sizeof *backend);
     backend->base.impl = &cuda_impl;
     backend->base.threads = threads;
-    backend->tf32 = plus != NULL;
-    reid_status status = cuda_device_choose(name, &backend->device, &backend->gpu, err);
+    reid_status status = read_options(backend, device, device + length, err);
+    if (status == REID_OK)
+        status = cuda_device_choose(name, &backend->device, &backend->gpu, err);
     if (status == REID_OK)
         status =
             cuda_is_planned(backend) ? start_planned(backend, err) : start_device(backend, err);

@@ -146,8 +146,8 @@ static void layouts_are_channels_last(void **state)
 
 static void unknown_devices_are_refused(void **state)
 {
-    static const char *const names[] = {"cuda:sm_70", "cuda:sm_", "cuda:x", "cuda:-1",
-                                        "cuda:sm_90+tf16"};
+    static const char *const names[] = {"cuda:sm_70", "cuda:sm_",        "cuda:x",
+                                        "cuda:-1",    "cuda:sm_90+tf16", "cuda:sm_90+"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         reid_error err = {0};
         reid_backend *backend = NULL;
