@@ -69,6 +69,54 @@ static bool same(const char *what, const op_plain *want, const op_plain *got, do
     return false;
 }
 
+/* Results of a run, to be compared with later ones. */
+typedef struct results {
+    op_plain output, input_grad[REID_OP_INPUTS], param_grad[REID_OP_PARAMS];
+} results;
+
+static op_plain copy_of(const op_plain *plain)
+{
+    op_plain copy = {plain->count, NULL};
+    if (plain->data) {
+        copy.data = reid_xcalloc(plain->count, sizeof(float));
+        memcpy(copy.data, plain->data, plain->count * sizeof(float));
+    }
+    return copy;
+}
+
+static bool same_bits(const char *what, op_plain *own_want, const op_plain *got)
+{
+    bool ok = !own_want->data || memcmp(own_want->data, got->data, got->count * sizeof(float)) == 0;
+    if (!ok)
+        printf("    %s differs from the first one\n", what);
+    free(own_want->data);
+    return ok;
+}
+
+/* Backward has the same bits again, also from an output that was dropped and computed anew. */
+static bool again(op_run *run)
+{
+    reid_error err = {0};
+    results first = {.output = copy_of(&run->output)};
+    for (int k = 0; k < REID_OP_INPUTS; k++) {
+        first.input_grad[k] = copy_of(&run->input_grad[k]);
+        first.param_grad[k] = copy_of(&run->param_grad[k]);
+    }
+    if ((op_run_can_recompute(run) && op_run_recompute(run, &err) != REID_OK) ||
+        (run->backward && op_run_backward(run, &err) != REID_OK))
+        die(run->row, &err);
+    op_run_fetch(run);
+    bool ok = same_bits("the output computed anew", &first.output, &run->output);
+    for (int k = 0; k < REID_OP_INPUTS; k++) {
+        ok &=
+            same_bits("the second gradient of an input", &first.input_grad[k], &run->input_grad[k]);
+        ok &= same_bits("the second gradient of a parameter", &first.param_grad[k],
+                        &run->param_grad[k]);
+    }
+    return ok;
+}
+_Static_assert(REID_OP_INPUTS == REID_OP_PARAMS, "one loop for both");
+
 /* Sums in float over numbers with 8 bits: relative to the largest, an output is off by half a unit
  * in its last place. */
 #define BF16_TOLERANCE 6e-3
@@ -93,6 +141,7 @@ static bool compare_row(reid_backend *ref, reid_backend *backend, const op_case 
     ok &= same("running mean", &want->state[0], &got->state[0], tolerance);
     ok &= same("running variance", &want->state[1], &got->state[1], tolerance);
     ok &= same("batches tracked", &want->state[2], &got->state[2], 0.0);
+    ok &= again(got);
     op_run_free(want);
     op_run_free(got);
     return ok;

@@ -321,3 +321,19 @@ void op_run_fetch(op_run *run)
             reid_backend_copy_out(run->backend, run->state[k].data, b->state[k],
                                   run->state[k].count * sizeof(float));
 }
+
+bool op_run_can_recompute(const op_run *run)
+{
+    return run->op->desc.training && run->op->impl->recompute;
+}
+
+reid_status op_run_recompute(op_run *run, reid_error *err)
+{
+    reid_op_buffers *b = &run->op->buffers;
+    size_t bytes = run->op->desc.output->bytes;
+    b->saved_output = device_new(run, bytes);
+    reid_backend_zero(run->backend, b->output, bytes);
+    REID_TRY(run->op->impl->recompute(run->op, err));
+    b->output = b->saved_output;
+    return REID_OK;
+}

@@ -36,5 +36,8 @@ void op_run_store(op_run *run); /* plain inputs → device */
 reid_status op_run_forward(op_run *run, reid_error *err);
 reid_status op_run_backward(op_run *run, reid_error *err);
 void op_run_fetch(op_run *run); /* device → plain results */
+/* After forward: the output once more in another place, where it is dropped from its old one. */
+bool op_run_can_recompute(const op_run *run);
+reid_status op_run_recompute(op_run *run, reid_error *err);
 
 #endif
