@@ -76,6 +76,7 @@ def measure(bench, ranks, rounds, steps):
     for _ in range(rounds):
         for kind in KINDS:  # in turns: machines drift
             taken[kind].append(bench.turn(job, kind, steps))
+    bench.further(job, 5)  # the last rows come after the iteration is known
     wall = {r['iteration']: r['wall_ms'] for r in bench.daemon.rows(job) if 'total_loss' in r['metrics']}
     bench.tearDown()
     return {kind: {'step_us': [(wall[b] - wall[a]) / (b - a) * 1e3 for a, b, _ in parts],

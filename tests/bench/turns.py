@@ -13,7 +13,7 @@ def judge(what, value, sense, target, minima=None):
     met = None if target is None else bool(value <= target if sense == '<=' else value >= target)
     aim = '' if target is None else f'target {"≤" if sense == "<=" else "≥"} {target:g}: {"met" if met else "MISSED"}'
     best = '' if minima is None else f'({minima:.3f} by minima)'
-    print(f'  {what + ":":44}{value:10.3f}  {best:20}{aim}'.rstrip())
+    print(f'  {what + ":":44}{value:10.4g}  {best:20}{aim}'.rstrip())
     return {'what': what, 'value': value, 'by_minima': minima, 'sense': sense, 'target': target, 'met': met}
 
 
