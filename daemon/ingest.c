@@ -9,7 +9,7 @@
 #include "daemon/manager_private.h"
 #include "daemon/stall.h"
 
-#define PROGRESS_SAVE_MS 1000 /* progress alone is stored at most this often */
+#define PROGRESS_SAVE_MS 1000 /* progress and the latest values are stored at most this often */
 
 /* ---- storing ---- */
 
@@ -41,18 +41,23 @@ static reid_status write_rows(reidd_manager *manager, reid_error *err)
     return REID_OK;
 }
 
+static bool is_due(const reidd_active *active, int64_t now_ms)
+{
+    return active->unsaved && now_ms - active->saved_ms >= PROGRESS_SAVE_MS;
+}
+
 static reid_status write_active(reidd_active *active, int64_t now_ms, reid_error *err)
 {
     reidd_store *store = active->manager->store;
+    if (!is_due(active, now_ms))
+        return REID_OK;
     for (size_t i = 0; i < active->latest.count; i++) {
         const reidd_metric *metric = &active->latest.items[i];
         if (metric->dirty)
             REID_TRY(
                 reidd_store_latest_set(store, active->job.id, metric->name, metric->value, err));
     }
-    if (active->unsaved && now_ms - active->saved_ms >= PROGRESS_SAVE_MS)
-        REID_TRY(reidd_store_job_save(store, &active->job, err));
-    return REID_OK;
+    return reidd_store_job_save(store, &active->job, err);
 }
 
 static bool has_work(const reidd_manager *manager, int64_t now_ms)
@@ -60,8 +65,7 @@ static bool has_work(const reidd_manager *manager, int64_t now_ms)
     if (manager->rows.count > 0)
         return true;
     for (size_t i = 0; i < manager->active.count; i++) {
-        const reidd_active *active = manager->active.items[i];
-        if (active->unsaved && now_ms - active->saved_ms >= PROGRESS_SAVE_MS)
+        if (is_due(manager->active.items[i], now_ms))
             return true;
     }
     return false;
@@ -90,12 +94,12 @@ static void settle(reidd_manager *manager, int64_t now_ms)
     manager->rows.count = 0;
     for (size_t i = 0; i < manager->active.count; i++) {
         reidd_active *active = manager->active.items[i];
+        if (!is_due(active, now_ms))
+            continue;
         for (size_t k = 0; k < active->latest.count; k++)
             active->latest.items[k].dirty = false;
-        if (active->unsaved && now_ms - active->saved_ms >= PROGRESS_SAVE_MS) {
-            active->unsaved = false;
-            active->saved_ms = now_ms;
-        }
+        active->unsaved = false;
+        active->saved_ms = now_ms;
     }
 }
 
@@ -174,6 +178,13 @@ reid_status reidd_active_load_latest(reidd_active *active, reid_error *err)
                                    err);
 }
 
+void reidd_active_take_latest(reidd_active *active, const reidd_row *row)
+{
+    for (size_t i = 0; i < row->scalar_count; i++)
+        set_latest(active, row->scalars[i].name, row->scalars[i].value, true);
+    active->unsaved = true;
+}
+
 void reidd_active_take_row(reidd_active *active, const reidd_row *row)
 {
     reidd_manager *manager = active->manager;
@@ -182,8 +193,7 @@ void reidd_active_take_row(reidd_active *active, const reidd_row *row)
     memcpy(waiting.bytes, row->bytes, row->size);
     reid_vec_push(&manager->rows, waiting);
     active->received_seq = row->seq;
-    for (size_t i = 0; i < row->scalar_count; i++)
-        set_latest(active, row->scalars[i].name, row->scalars[i].value, true);
+    reidd_active_take_latest(active, row);
     reidd_progress *progress = &active->job.progress;
     if (progress->max_iteration > 0) {
         int64_t done = REID_MIN(row->iteration + 1, progress->max_iteration);

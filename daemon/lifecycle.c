@@ -298,8 +298,11 @@ static void on_attempt_end(reidd_attempt *attempt, const reidd_attempt_outcome *
 static void take_spool_row(const reidd_row *row, void *user)
 {
     reidd_active *active = user;
-    if (row->seq <= active->received_seq)
+    if (row->seq <= active->received_seq) {
+        if (active->adopted) /* the daemon before may have stored it without its latest values */
+            reidd_active_take_latest(active, row);
         return;
+    }
     if (row->seq != active->received_seq + 1)
         reid_log_warn("job rows are missing id=%s after=%lld next=%lld", active->job.id,
                       (long long)active->received_seq, (long long)row->seq);
@@ -433,6 +436,7 @@ static void on_step(uv_timer_t *timer)
 {
     reidd_active *active = timer->data;
     bool more = read_spool(active);
+    active->saved_ms = 0; /* everything is due now */
     bool stored = reidd_manager_flush(active->manager);
     if (!stored)
         uv_timer_start(timer, on_step, REIDD_RETRY_MS, 0);

@@ -395,6 +395,8 @@ void reidd_manager_close(reidd_manager *manager)
 {
     if (!manager || manager->closing)
         return;
+    for (size_t i = 0; i < manager->active.count; i++)
+        manager->active.items[i]->saved_ms = 0; /* everything is due now */
     reidd_manager_flush(manager);
     manager->closing = true;
     reidd_manager_cancel_submissions(manager);

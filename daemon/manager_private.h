@@ -126,6 +126,8 @@ void reidd_manager_plan_flush(reidd_manager *manager);
 /* Stores waiting rows and progress; false when the store cannot be written. */
 bool reidd_manager_flush(reidd_manager *manager);
 void reidd_manager_drop_rows(reidd_manager *manager, const reidd_active *active);
+/* The values of a row become the latest of their names. */
+void reidd_active_take_latest(reidd_active *active, const reidd_row *row);
 /* A row of the running attempt, to be stored with the next flush. */
 void reidd_active_take_row(reidd_active *active, const reidd_row *row);
 reid_status reidd_active_load_latest(reidd_active *active, reid_error *err);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -27,7 +28,8 @@ struct reidd_attempt {
     reidd_attempt_on_end *on_end;
     void *user;
     uv_timer_t timer;
-    uv_fs_event_t events;
+    uv_poll_t events;     /* inotify's */
+    int events_fd;        /* -1: none */
     uv_process_t process; /* of a shim that this daemon has started */
     bool has_timer, has_events, has_process;
     int handles; /* open ones; the last one to close frees */
@@ -47,6 +49,8 @@ static void on_handle_closed(uv_handle_t *handle)
     reidd_attempt *attempt = handle->data;
     if (--attempt->handles > 0)
         return;
+    if (attempt->events_fd >= 0)
+        close(attempt->events_fd);
     free(attempt->folder);
     free(attempt);
 }
@@ -68,10 +72,21 @@ static void on_tick(uv_timer_t *timer)
     check(timer->data);
 }
 
-static void on_fs_event(uv_fs_event_t *handle, const char *name, int events, int status)
+static void on_events(uv_poll_t *handle, int status, int ready)
 {
-    if (name && strcmp(name, "exit.json") == 0)
-        check(handle->data);
+    reidd_attempt *attempt = handle->data;
+    _Alignas(struct inotify_event) char bytes[4096];
+    bool reported = false;
+    ssize_t size;
+    while ((size = read(attempt->events_fd, bytes, sizeof bytes)) > 0) {
+        for (ssize_t at = 0; at < size;) {
+            const struct inotify_event *event = (const struct inotify_event *)(bytes + at);
+            reported = reported || (event->len > 0 && strcmp(event->name, "exit.json") == 0);
+            at += (ssize_t)(sizeof *event + event->len);
+        }
+    }
+    if (reported)
+        check(attempt);
 }
 
 static void on_process_exit(uv_process_t *process, int64_t exit_status, int term_signal)
@@ -82,6 +97,22 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
 static void check_every(reidd_attempt *attempt, uint64_t interval_ms)
 {
     uv_timer_start(&attempt->timer, on_tick, interval_ms, interval_ms);
+}
+
+/* Of names that appear: libuv's own watcher also wakes up at each write, and rank 0 writes to its
+ * spool in this folder at every step. */
+static void watch(reidd_attempt *attempt, uv_loop_t *loop)
+{
+    attempt->events_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (attempt->events_fd < 0 ||
+        inotify_add_watch(attempt->events_fd, attempt->folder, IN_MOVED_TO | IN_CREATE) < 0 ||
+        uv_poll_init(loop, &attempt->events, attempt->events_fd) != 0) {
+        reid_log_debug("attempt no file events folder=%s", attempt->folder);
+        return;
+    }
+    attempt->has_events = true;
+    attempt->handles++;
+    uv_poll_start(&attempt->events, UV_READABLE, on_events);
 }
 
 /* The timer alone would do; file events only make the end known sooner. */
@@ -96,12 +127,7 @@ static reidd_attempt *attempt_new(uv_loop_t *loop, const char *folder, reidd_att
     uv_timer_init(loop, &attempt->timer);
     attempt->handles = 1;
     check_every(attempt, TICK_MS);
-    if (uv_fs_event_init(loop, &attempt->events) == 0) {
-        attempt->has_events = true;
-        attempt->handles++;
-        if (uv_fs_event_start(&attempt->events, on_fs_event, folder, 0) != 0)
-            reid_log_debug("attempt no file events folder=%s", folder);
-    }
+    watch(attempt, loop);
     return attempt;
 }
 

@@ -1,7 +1,8 @@
 """Metrics to very many subscribers: points a second in all, what a training's step costs more, memory of the daemon.
 
-Points: a trainer without a network (tests/unit/daemon/fake) sends rows as fast as the link takes them. Steps: the smallest
-network and batch, subscribers come and go in turns. Some of the subscribers never read."""
+Points: a trainer without a network (tests/unit/daemon/fake) sends rows as fast as the link takes them. Steps: a small network,
+subscribers and a hook come and go in turns; the client has the processors that nobody wants (SCHED_IDLE), and its own time is shown.
+Some of the subscribers never read."""
 import json
 import os
 import pathlib
@@ -10,26 +11,33 @@ import subprocess
 import sys
 import time
 
+import turns
+
 HERE = pathlib.Path(__file__).parent
-TINY = ['SOLVER.IMS_PER_BATCH', '4', 'DATALOADER.NUM_INSTANCE', '2', 'SOLVER.MAX_EPOCH', '100000', 'TEST.EVAL_PERIOD', '0',
-        'SOLVER.CHECKPOINT_PERIOD', '100000']
-STEP_S = 0.05  # what the cost of a step is held against
+STEADY = ['SOLVER.IMS_PER_BATCH', '16', 'DATALOADER.NUM_INSTANCE', '4', 'SOLVER.MAX_EPOCH', '100000', 'TEST.EVAL_PERIOD', '0',
+          'SOLVER.CHECKPOINT_PERIOD', '100000']  # a step of some 50 ms
+STEP_US = 50e3  # what the cost of a step is held against
 
 
 def cpu_seconds(pid):
-    """User and system time of all its threads."""
-    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    """Time on a processor of all its threads, to the nanosecond (the process times tick in 10 ms)."""
+    return sum(int((task / 'schedstat').read_text().split()[0]) for task in pathlib.Path(f'/proc/{pid}/task').iterdir()) / 1e9
 
 
 def rss_mib(pid, what='VmRSS'):
     return int(pathlib.Path(f'/proc/{pid}/status').read_text().split(what + ':')[1].split()[0]) / 1024
 
 
+def stand_back():
+    """The load generator shares the processors with what is measured: it gets what nobody else wants."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 class Subscribers:
-    def __init__(self, common, daemon, job, count, silent):
+    def __init__(self, common, daemon, job, count, silent, idle=False):
         self.process = subprocess.Popen([common.BIN.parent / 'tests/bench_fanout_client', f'unix:{daemon.socket}', job, str(count),
-                                         str(silent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                         str(silent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        preexec_fn=stand_back if idle else None)
         assert self.process.stdout.readline() == 'ready\n'
 
     def end(self, at_once):
@@ -40,6 +48,24 @@ class Subscribers:
         assert self.process.wait(30) == 0
         self.process.stdout.close()
         return figures
+
+
+class Hook:
+    """An asynchronous after_step hook that does nothing."""
+
+    def __init__(self, common, daemon, job):
+        self.process = subprocess.Popen([common.BIN.parent / 'tests/bench_hook_client', f'unix:{daemon.socket}', job, 'async'],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.id = int(self.process.stdout.readline().split()[0])
+
+    def end(self, daemon, job):
+        """Seconds of the stepping thread in a call."""
+        hooks = json.loads(daemon.ctl('hook', 'list', job, '-o', 'json').stdout)
+        hook = next(h for h in hooks if int(h['id']) == self.id)
+        self.process.stdin.close()
+        assert self.process.wait(30) == 0
+        self.process.stdout.close()
+        return hook['seconds'] / max(hook['calls'], 1)
 
 
 def points(common, folder, rows, count, silent):
@@ -64,38 +90,50 @@ def points(common, folder, rows, count, silent):
     return result
 
 
-def turn(common, daemon, job, count, silent, seconds):
-    """Step and daemon's CPU time while `count` subscribe."""
-    subscribers = Subscribers(common, daemon, job, count, silent) if count else None
-    cpu, first, begin = cpu_seconds(daemon.process.pid), daemon.job(job)['progress']['iteration'] + 1, time.monotonic()
+def turn(common, daemon, job, count, hooked, silent, seconds):
+    """Step and daemon's CPU time while `count` subscribe, and a hook is there."""
+    pid = daemon.process.pid
+    subscribers = Subscribers(common, daemon, job, count, silent, idle=True) if count else None
+    hook = Hook(common, daemon, job) if hooked else None
+    time.sleep(0.5)  # what they say at first
+    first, cpu = daemon.job(job)['progress']['iteration'] + 1, cpu_seconds(pid)
+    client = cpu_seconds(subscribers.process.pid) if count else 0
+    begin = time.monotonic()
     time.sleep(seconds)
-    last, cpu = daemon.job(job)['progress']['iteration'] - 1, cpu_seconds(daemon.process.pid) - cpu
-    seconds = time.monotonic() - begin
-    mib = rss_mib(daemon.process.pid)
+    cpu = cpu_seconds(pid) - cpu  # before it is asked how far the job is
+    client = cpu_seconds(subscribers.process.pid) - client if count else 0
+    took = time.monotonic() - begin
+    last = daemon.job(job)['progress']['iteration'] - 1
+    mib = rss_mib(pid)
+    call = hook.end(daemon, job) if hook else 0
     got = subscribers.end(True) if count else {'points': 0}
-    return {'range': (first, last), 'daemon_us': cpu / (last - first) * 1e6, 'daemon_share': cpu / seconds, 'mib': mib,
-            'points_per_s': got['points'] / seconds}
+    done = last - first
+    return {'range': (first, last), 'daemon_us': cpu / done * 1e6, 'daemon_share': cpu / took, 'client_us': client / done * 1e6,
+            'call_us': call * 1e6, 'mib': mib, 'points_per_s': got['points'] / took}
 
 
-def steps(common, folder, rounds, count, silent, seconds=2):
+def steps(common, folder, rounds, count, silent, seconds):
     daemon = common.Daemon(folder / 'steps', '--slots', '1')
     try:
         job = daemon.ctl('submit', '--name', 'steps', common.CONFIG, 'DATASETS.ROOT', folder / 'data', 'OUTPUT_DIR',
-                         folder / 'steps-out', *common.SMALL, *TINY).stdout.strip()
+                         folder / 'steps-out', *common.SMALL, *STEADY).stdout.strip()
         common.wait_for(lambda: len(daemon.rows(job)) > 20, 30, 'it trains')
-        turns = {c: [] for c in (0, 1, count)}
+        turns = {key: [] for key in ((0, False), (1, False), (1, True), (count, False))}
         for _ in range(rounds):
-            for c in turns:  # in turns: machines drift
-                turns[c].append(turn(common, daemon, job, c, min(silent, c // 2), seconds))
+            for key in turns:  # in turns: machines drift
+                turns[key].append(turn(common, daemon, job, *key, min(silent, key[0] // 2), seconds))
         daemon.ctl('cancel', '--grace', '2', job)
         daemon.wait_state(job, ('CANCELLED',), 20)
         wall = {r['iteration']: r['wall_ms'] for r in daemon.rows(job) if 'total_loss' in r['metrics']}
     finally:
         daemon.stop()
     result = {}
-    for c, parts in turns.items():
-        result[c] = {key: statistics.median(p[key] for p in parts) for key in ('daemon_us', 'daemon_share', 'mib', 'points_per_s')}
-        result[c]['step_us'] = statistics.median((wall[b] - wall[a]) / (b - a) * 1e3 for a, b in (p['range'] for p in parts))
+    for (number, hooked), parts in turns.items():
+        for part in parts:
+            a, b = part['range']
+            part['step_us'] = (wall[b] - wall[a]) / (b - a) * 1e3
+        keys = ('step_us', 'daemon_us', 'daemon_share', 'client_us', 'call_us', 'mib', 'points_per_s')
+        result[f'{number}{" and a hook" if hooked else ""}'] = {key: statistics.median(p[key] for p in parts) for key in keys}
     return result
 
 
@@ -104,9 +142,16 @@ def show(fan, step, count, silent):
           f'fan-out: {fan["points"] / fan["seconds"] / 1e6:.2f} million points/s ({fan["points"] / 1e6:.1f} million in '
           f'{fan["seconds"]:.2f} s; CPU daemon {fan["daemon_cpu_s"]:.2f} s, client {fan["cpu_seconds"]:.2f} s), daemon '
           f'{fan["daemon_mib"][0]:.0f} MiB before, at most {fan["daemon_mib"][1]:.0f} MiB\n'
-          f'{"subscribers":>12}{"step µs":>10}{"daemon CPU/step µs":>20}{"of a core":>11}{"points/s":>10}{"MiB":>6}')
+          f'{"subscribers":>14}{"step µs":>10}{"daemon CPU/step µs":>20}{"of a core":>11}{"client µs":>11}{"hook µs":>9}{"points/s":>10}{"MiB":>6}')
     for c, r in step.items():
-        print(f'{c:12}{r["step_us"]:10.0f}{r["daemon_us"]:20.0f}{r["daemon_share"] * 100:10.1f}%{r["points_per_s"]:10.0f}{r["mib"]:6.0f}')
+        print(f'{c:>14}{r["step_us"]:10.0f}{r["daemon_us"]:20.0f}{r["daemon_share"] * 100:10.2f}%{r["client_us"]:11.0f}'
+              f'{r["call_us"]:9.0f}{r["points_per_s"]:10.0f}{r["mib"]:6.0f}')
+    hooked, alone, many = step['1 and a hook'], step['0'], step[str(count)]
+    return [turns.judge('points a second, million', fan['points'] / fan['seconds'] / 1e6, '>=', 1 if count == 1000 else None),
+            turns.judge('daemon and hook, of a 50 ms step', (hooked['daemon_us'] + hooked['call_us']) / STEP_US, '<=', 0.005),
+            turns.judge(f'step with {count} subscribers', many['step_us'] / alone['step_us'], '<=', 1.01),
+            turns.judge('the same, less what the client took of 2 cores',
+                        (many['step_us'] - many['client_us'] / os.cpu_count()) / alone['step_us'], '<=', None)]
 
 
 def run(name, build, rounds, threads):
@@ -118,11 +163,11 @@ def run(name, build, rounds, threads):
     try:
         common.make_market(folder / 'data')
         fan = points(common, folder, rows, count, silent)
-        step = steps(common, folder, rounds, count, silent)
+        step = steps(common, folder, rounds, count, silent, 6 if name == 'fanout' else 2)
     finally:
         common.shutil.rmtree(folder, ignore_errors=True)
-    show(fan, step, count, silent)
-    return {'fan': fan, 'steps': step, 'unary': unary(build)}
+    ratios = show(fan, step, count, silent)
+    return {'fan': fan, 'steps': step, 'unary': unary(build), 'ratios': ratios}
 
 
 def unary(build):
