@@ -326,8 +326,33 @@ static const char *fill_run(run *r, const emu_desc *graph, const emu_desc *pack)
     return NULL;
 }
 
+/* Engines use their workspace while they read and write the tensors, and no engine convolves in
+ * place. */
+static void check_overlaps(const run *r)
+{
+    for (int i = 0; i < r->tensor_count; i++) {
+        const tensor *t = &r->tensors[i];
+        uintptr_t lo = (uintptr_t)t->address, hi = lo + span_bytes(t);
+        uintptr_t work = (uintptr_t)r->workspace;
+        if (t->is_virtual || t->by_value)
+            continue;
+        if (r->engine->workspace_bytes && lo < work + (uintptr_t)r->engine->workspace_bytes &&
+            work < hi)
+            emu_report("CUDNN", "the workspace overlaps tensor %ld", (long)t->id);
+        for (int k = 0; k < i && r->steps[0].kind <= EMU_STEP_MATMUL; k++) {
+            const tensor *o = &r->tensors[k];
+            uintptr_t other = (uintptr_t)o->address;
+            if (!o->is_virtual && !o->by_value && (t->writes || o->writes) &&
+                lo < other + span_bytes(o) && other < hi)
+                emu_report("CUDNN", "tensors %ld and %ld overlap, one is written", (long)t->id,
+                           (long)o->id);
+        }
+    }
+}
+
 static void declare(emu_op *op, const run *r)
 {
+    check_overlaps(r);
     for (int i = 0; i < r->tensor_count; i++) {
         const tensor *t = &r->tensors[i];
         if (t->is_virtual || t->by_value)

@@ -16,11 +16,21 @@ struct CUgraphExec_st {
     struct CUgraph_st *graph;
 };
 
-static int strict_captures;
+/* Captures that are not relaxed: a thread-local one binds its own thread only. */
+static int global_captures;
+static _Thread_local int own_captures;
 
 bool emu_capture_forbids_calls(void)
 {
-    return strict_captures > 0;
+    return __atomic_load_n(&global_captures, __ATOMIC_RELAXED) > 0 || own_captures > 0;
+}
+
+static void count_capture(enum cudaStreamCaptureMode mode, int by)
+{
+    if (mode == cudaStreamCaptureModeGlobal)
+        __atomic_add_fetch(&global_captures, by, __ATOMIC_RELAXED);
+    else if (mode == cudaStreamCaptureModeThreadLocal)
+        own_captures += by;
 }
 
 void emu_capture_add(struct CUgraph_st *graph, emu_op *op)
@@ -60,7 +70,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     graph->last = &graph->first;
     graph->references = 1;
     graph->mode = mode;
-    strict_captures += mode != cudaStreamCaptureModeRelaxed;
+    count_capture(mode, 1);
     *capture = graph;
     return cudaSuccess;
 }
@@ -71,7 +81,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *ret_graph)
     struct CUgraph_st **capture = emu_stream_capture(stream), *graph = *capture;
     if (!graph)
         return emu_error(cudaErrorIllegalState);
-    strict_captures -= graph->mode != cudaStreamCaptureModeRelaxed;
+    count_capture(graph->mode, -1);
     *capture = NULL;
     *ret_graph = graph->invalid ? NULL : graph;
     if (!graph->invalid)
