@@ -39,12 +39,17 @@ typedef struct cuda_layout {
 struct cuda_dnn_plan;
 
 typedef struct cuda_staging {
-    void *host; /* pinned, staging_bytes */
+    void *host;   /* pinned, staging_bytes */
+    size_t bytes; /* of an upload's, which grows */
     cudaEvent_t done;
     bool busy;
 } cuda_staging;
 
 #define CUDA_STAGING_BYTES ((size_t)4 << 20) /* at the start */
+/* Whole copies in: a step makes three (images, choices, labels), and none of them waits for one of
+ * the step before, which the device may still be at. */
+#define CUDA_UPLOADS 6
+#define CUDA_UPLOAD_LIMIT ((size_t)32 << 20) /* a larger copy goes in parts */
 #define CUDA_REDUCE_COUNT 2048
 #define CUDA_REDUCE_HOST_BYTES 4096
 
@@ -58,7 +63,8 @@ typedef struct cuda_backend {
     cudnnHandle_t dnn;
     cudnnBackendDescriptor_t properties; /* of a planned device */
     struct cuda_dnn_plan *plans;         /* list; cache of cuDNN's plans */
-    cuda_staging in[2], out[2];
+    cuda_staging in[2], out[2], upload[CUDA_UPLOADS];
+    unsigned upload_turn;
     cuda_staging fetched; /* REID_FETCH_LIMIT floats, page-aligned */
     size_t fetch_count;
     size_t staging_bytes;

@@ -1,5 +1,5 @@
-/* Device memory and copies. Host memory of callers is ordinary: it travels through two pinned
- * buffers in turn, so that a copy never reads or writes it behind the caller's back. */
+/* Device memory and copies. Host memory of callers is ordinary: it travels through pinned buffers
+ * in turn, so that a copy never reads or writes it behind the caller's back. */
 #include <string.h>
 
 #include "backend/cuda/cuda.h"
@@ -229,11 +229,47 @@ static cudaError_t transfer_out(cuda_backend *backend, const transfer *t, unsign
     return result;
 }
 
+static cudaError_t make_room(cuda_staging *staging, size_t bytes)
+{
+    if (bytes <= staging->bytes)
+        return cudaSuccess;
+    if (staging->host)
+        cudaFreeHost(staging->host);
+    staging->host = NULL;
+    staging->bytes = 0;
+    size_t rounded = (bytes + 4095) / 4096 * 4096;
+    cudaError_t result = cudaSuccess;
+    if (!staging->done)
+        result = cudaEventCreateWithFlags(&staging->done, cudaEventDisableTiming);
+    if (result == cudaSuccess)
+        result = cudaHostAlloc(&staging->host, rounded, cudaHostAllocDefault);
+    if (result == cudaSuccess)
+        staging->bytes = rounded;
+    return result;
+}
+
+/* Queued as a whole; the host waits for nothing but its own memcpy. */
+static cudaError_t upload(cuda_backend *backend, void *device, const void *host, size_t bytes)
+{
+    cuda_staging *staging = &backend->upload[backend->upload_turn++ % CUDA_UPLOADS];
+    cudaError_t result = staging_ready(staging);
+    if (result == cudaSuccess)
+        result = make_room(staging, bytes);
+    if (result != cudaSuccess)
+        return result;
+    memcpy(staging->host, host, bytes);
+    result = cudaMemcpyAsync(device, staging->host, bytes, cudaMemcpyHostToDevice, backend->stream);
+    return result == cudaSuccess ? staging_start(staging, backend->stream) : result;
+}
+
 void cuda_copy_in(reid_backend *base, void *device, const void *host, size_t bytes)
 {
     cuda_backend *backend = (cuda_backend *)base;
     transfer t = transfer_raw(backend, device, bytes);
-    cuda_note(backend, transfer_in(backend, &t, host), "copy to the GPU");
+    cudaError_t result = bytes > 0 && bytes <= CUDA_UPLOAD_LIMIT
+                             ? upload(backend, device, host, bytes)
+                             : transfer_in(backend, &t, host);
+    cuda_note(backend, result, "copy to the GPU");
 }
 
 void cuda_copy_out(reid_backend *base, void *host, const void *device, size_t bytes)
@@ -313,6 +349,12 @@ reid_status cuda_memory_init(cuda_backend *backend, reid_error *err)
 void cuda_memory_fini(cuda_backend *backend)
 {
     staging_free(backend);
+    for (size_t i = 0; i < CUDA_UPLOADS; i++) {
+        if (backend->upload[i].done)
+            cudaEventDestroy(backend->upload[i].done);
+        if (backend->upload[i].host)
+            cudaFreeHost(backend->upload[i].host);
+    }
     if (backend->fetched.done)
         cudaEventDestroy(backend->fetched.done);
     if (backend->fetched.host)
