@@ -4,8 +4,8 @@
     tests/bench/run.sh [NAME ...] [--rounds N] [--json FILE]
 
 NAME is a row of the table below, or eval, evalsmall, rerank (evaluation of Market-1501's size, eval_run.py), data (files to
-augmented images, data_run.py), start (from submit to the first step, start_run.py), fanout, fanoutsmall (metrics to 1,000
-subscribers, RPC calls, fanout_run.py).
+augmented images, data_run.py), memory50, memory50bf16 (peak memory at each MODEL.RECOMPUTE, memory_run.py), start (from
+submit to the first step, start_run.py), fanout, fanoutsmall (metrics to 1,000 subscribers, RPC calls, fanout_run.py).
 Peers: PyTorch as it runs by default, and tuned (channels_last, malloc on huge pages), with several ranks as
 DistributedDataParallel over gloo. Limit: bench_floor, the same convolutions, batch norms, additions and Adam called back to
 back through oneDNN.
@@ -26,6 +26,7 @@ import time
 import data_run
 import eval_run
 import fanout_run
+import memory_run
 import start_run
 import turns
 
@@ -79,6 +80,7 @@ ROWS = {
     'ddp18small': Row(SMALL, (('DDP default', 'reidd', '', None), ('one rank', 'reidd', '', None)), ranks=2),
 }
 OTHERS = {'data': data_run.run, 'eval': eval_run.run, 'evalsmall': eval_run.run, 'rerank': eval_run.run, 'start': start_run.run,
+          'memory50': memory_run.run, 'memory50bf16': memory_run.run,
           'fanout': fanout_run.run, 'fanoutsmall': fanout_run.run}
 
 
