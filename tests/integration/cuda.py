@@ -169,7 +169,7 @@ class Faults(Cuda):
                 ('ncclBroadcast:1@0', r'NCCL failed in ncclBroadcast on rank 0'),
                 ('cudaMemcpyAsync:40@0', r'rank=0: .*CUDA failed in copy (to|from) the GPU'),
                 ('cudaStreamWaitEvent:9@1', r'rank=1: CUDA failed in (queuing|waiting for) a collective call'),
-                ('cudnnBackendExecute:300@1', r"rank=1: .*cuDNN failed in")]:
+                ('cudnnBackendExecute:30@1', r"rank=1: .*cuDNN failed in")]:
             with self.subTest(fault):
                 self.emulator['REID_EMU_FAULT'] = fault
                 self.check_fault('fails', sentence, within=30)
