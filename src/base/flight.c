@@ -423,6 +423,11 @@ static void add_process(reid_str *out, const reid_flight_state *s)
         reid_str_addf(out, "; process %lld of rank %d %s", (long long)s->pid, s->rank, how);
 }
 
+static bool is_out_of_action(const reid_flight_state *s)
+{
+    return s->process != '\0' && strchr("XZTt", s->process);
+}
+
 static void add_absent(reid_str *out, const channel *c)
 {
     if ((size_t)c->size > c->count)
@@ -464,8 +469,11 @@ static char *sentence_of(const channel *c, const finding *f, int *ret_rank)
     if (f->verdict == NOT_COME)
         add_last(&out, c, first);
     for (size_t i = 0; i < c->count; i++)
-        if (f->culprit[i])
+        if (f->culprit[i] || (f->verdict == ALL_WAIT && is_out_of_action(&c->states[i])))
             add_process(&out, &c->states[i]);
+    for (size_t i = 0; i < c->count && *ret_rank < 0; i++)
+        if (is_out_of_action(&c->states[i]))
+            *ret_rank = c->states[i].rank;
     add_absent(&out, c);
     return reid_str_take(&out);
 }

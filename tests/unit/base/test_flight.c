@@ -222,6 +222,29 @@ static void test_stopped_rank(void **state)
     reid_flight_close(a, false);
 }
 
+/* All have come, and one of them was stopped then. */
+static void test_stopped_within_a_call(void **state)
+{
+    reid_flight *a = open_rank("nccl", 0, 2);
+    pid_t child = fork();
+    if (child == 0) {
+        reid_flight_queue(open_rank("nccl", 1, 2), "all-reduce", "training", 0, 1000);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    int status = 0, rank = -1;
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    reid_flight_queue(a, "all-reduce", "training", 0, 1000);
+    REID_AUTOFREE char *text = reid_flight_explain(folder, 0, &rank);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    REID_AUTOFREE char *stopped = reid_xasprintf("process %ld of rank 1 is stopped", (long)child);
+    assert_begins(text, "all ranks are in all-reduce 1");
+    assert_holds(text, stopped);
+    assert_int_equal(rank, 1);
+    reid_flight_close(a, false);
+}
+
 /* A rank that hangs outside is missing on both channels; the clearer finding is told. */
 static void test_clearer_channel(void **state)
 {
@@ -254,6 +277,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_has_not_begun_or_finished, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dead_rank, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stopped_rank, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stopped_within_a_call, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clearer_channel, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
