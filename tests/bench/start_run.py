@@ -1,9 +1,9 @@
 """From `reidctl submit` to the end of the first step: the demo job under a running reidd, beside PyTorch's start (peer_start.py).
 
 Everything of the job is a new process, files and programs lie in the page cache. `beyond` is what passes besides one step:
-the time to the end of the first step, less the median of the steps that follow. A virtual machine may have given its free memory
-back to its host, which takes milliseconds a megabyte to bring back: each job is started with memory as found, and after memory was
-touched (`memory at hand`). `first ever` has no choice of convolutions kept from earlier jobs."""
+the time to the end of the first step, less the median of the steps that follow. A virtual machine may give its free memory
+back to its host, and then needs milliseconds a megabyte to get it again: what first use costs is shown beside. `first ever` has no
+choice of convolutions kept from earlier jobs."""
 import json
 import mmap
 import os
@@ -17,8 +17,7 @@ import turns
 
 HERE = pathlib.Path(__file__).parent
 LIMIT_S = 0.6
-AT_HAND_MIB = 1024  # more than the ranks take
-PAUSE_S = 4  # of idleness, in which free memory may go
+PAUSE_S = 4  # of idleness before a job, in which free memory may go
 POPULATE_WRITE = 23  # MADV_…
 
 
@@ -75,25 +74,21 @@ def measure(common, folder, rounds, threads):
     os.environ['XDG_CACHE_HOME'] = str(cache)
     daemon = common.Daemon(folder / 'state', '--slots', '2')
 
-    def start(ranks, number, at_hand, first_ever=False):
+    def start(ranks, number, first_ever=False):
         if first_ever:
             common.shutil.rmtree(cache, ignore_errors=True)
         time.sleep(PAUSE_S)
-        if at_hand:
-            first_touch(AT_HAND_MIB)
-        return job(common, daemon, folder, ranks, f'{number}{"-h" if at_hand else ""}{"-f" if first_ever else ""}')
+        return job(common, daemon, folder, ranks, f'{number}{"-first" if first_ever else ""}')
 
-    runners = {'1 rank, memory at hand': lambda i: start(1, i, True),
-               '2 ranks, memory at hand': lambda i: start(2, i, True),
-               '1 rank, as found': lambda i: start(1, i, False),
-               '2 ranks, as found': lambda i: start(2, i, False),
-               '1 rank, first ever': lambda i: start(1, i, True, True),
+    runners = {'1 rank': lambda i: start(1, i),
+               '2 ranks': lambda i: start(2, i),
+               '1 rank, first ever': lambda i: start(1, i, True),
                'PyTorch': lambda i: peer(threads)}
     if common.RANKS == 1:
         runners = {name: runner for name, runner in runners.items() if not name.startswith('2')}
     try:
         samples = {name: [] for name in runners}
-        for name in ('1 rank, as found', 'PyTorch'):  # into the page cache
+        for name in ('1 rank', 'PyTorch'):  # into the page cache
             runners[name]('warm')
         for i in range(rounds):
             for name, runner in runners.items():  # in turns: machines drift
@@ -114,7 +109,7 @@ def run(name, build, rounds, threads):
         results, touched = measure(common, folder, rounds, threads)
     finally:
         common.shutil.rmtree(folder, ignore_errors=True)
-    ours = results['1 rank, memory at hand']
+    ours = results['1 rank']
     print(f'start of the demo job, {rounds} rounds, medians\n'
           f'{"":24}{"first step":>12}{"a step":>9}{"beyond it":>11}{"min":>8}{"max":>8}{"reidd is":>12}')
     for runner, r in results.items():
