@@ -2,7 +2,8 @@
  *
  * Life: reid_comm_open (or reid_comm_self_new, reid_comm_mpi_new) → collectives, called by all
  * ranks in the same order → reid_comm_free. `self` is a world of one rank and does nothing; `mpi`
- * is any number of ranks over MPI.
+ * is any number of ranks over MPI. Between GPUs there is a second one beside it, for gradients: see
+ * comm/nccl.h; what is said here of determinism and waits is of the host's.
  *
  * Determinism: an all-reduce adds the ranks' values in the order of the ranks, ((x0 + x1) + x2) +
  * …, element by element, whatever the size of the call. All ranks get the same bits, and the same
