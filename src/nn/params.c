@@ -150,6 +150,14 @@ static size_t buffer_floats(const reid_param_buffer *buffer)
     return buffer->rank ? round_floats((size_t)buffer->shape[0] * sizeof(float)) : ALIGN_FLOATS;
 }
 
+static reid_status no_room(const reid_params *p, reid_error *err)
+{
+    reid_error why = {0};
+    reid_backend_status(p->backend, &why);
+    return reid_fail(err, REID_ERR_EXHAUSTED, "not enough memory for the parameters (%zu MiB)%s%s",
+                     2 * p->total * sizeof(float) >> 20, why.text[0] ? "; " : "", why.text);
+}
+
 static reid_status allocate(reid_params *p, const reid_params_options *options, reid_error *err)
 {
     size_t floats = 0;
@@ -162,8 +170,7 @@ static reid_status allocate(reid_params *p, const reid_params_options *options, 
     p->grad = reid_backend_alloc(p->backend, p->total * sizeof(float));
     p->buffer_memory = reid_backend_alloc(p->backend, p->buffer_bytes);
     if (!p->value || !p->grad || !p->buffer_memory)
-        return reid_fail(err, REID_ERR_EXHAUSTED, "not enough memory for the parameters (%zu MiB)",
-                         2 * p->total * sizeof(float) >> 20);
+        return no_room(p, err);
     float *next = p->buffer_memory;
     for (size_t i = 0; i < p->buffer_count; i++) {
         p->buffers[i].data = next;

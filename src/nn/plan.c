@@ -48,9 +48,7 @@ static reid_status place(reid_plan *plan, reid_error *err)
 {
     plan->arena = reid_backend_alloc(plan->backend, plan->arena_bytes);
     if (!plan->arena)
-        return reid_fail(err, REID_ERR_EXHAUSTED,
-                         "not enough memory for a step: the plan needs %zu MiB",
-                         (plan->arena_bytes >> 20) + 1);
+        return reid_plan_no_room(plan, err);
     for (size_t i = 0; i < plan->nodes.count; i++)
         REID_TRY(bind(plan, &plan->nodes.items[i], err));
     return REID_OK;

@@ -96,6 +96,9 @@ reid_status reid_plan_create_ops(reid_plan *plan, reid_error *err);
 float reid_plan_value_weight(const reid_plan *plan, reid_value value);
 /* plan_recompute.c: marks the values that options.recompute drops, before they are scheduled. */
 void reid_plan_drop_values(reid_plan *plan);
+/* plan_memory.c: the sentence when the arena could not be allocated: sizes, the largest buffers, a
+ * batch that fits. */
+reid_status reid_plan_no_room(reid_plan *plan, reid_error *err);
 reid_status reid_plan_schedule(reid_plan *plan, reid_error *err);
 /* tuning.c: fills desc->algorithm when the table has the shape. */
 void reid_tuning_apply(const reid_tuning *tuning, reid_op_desc *desc);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/str.h"
 #include "nn/plan_impl.h"
 
 /* What a buffer is for, in the order of reid_plan_memory's members. */
@@ -94,4 +95,83 @@ reid_plan_memory reid_plan_get_memory(const reid_plan *plan)
     memory.where = call_at(plan, time, &memory.backward);
     free(kinds);
     return memory;
+}
+
+/* ---- the sentence when the arena does not fit ---- */
+
+#define LARGEST 3
+
+/* "the output of layer1.0.conv1"; NULL for a buffer that no operation owns. */
+static char *owner_of(const reid_plan *plan, int buffer)
+{
+    for (size_t i = 0; i < plan->nodes.count; i++) {
+        const reid_plan_node *node = &plan->nodes.items[i];
+        if (plan->values[node->output].buffer == buffer)
+            return reid_xasprintf("the output of %s", node->name);
+        if (node->workspace == buffer)
+            return reid_xasprintf("what %s keeps for backward", node->name);
+        for (int k = 0; k < REID_OP_INPUTS; k++)
+            if (node->input_grad[k] == buffer)
+                return reid_xasprintf("the gradient behind %s", node->name);
+    }
+    return NULL;
+}
+
+static void add_largest(const reid_plan *plan, reid_str *text)
+{
+    size_t below = SIZE_MAX;
+    for (int found = 0; found < LARGEST && below > 0;) {
+        size_t best = 0, best_bytes = 0;
+        for (size_t i = 0; i < plan->buffers.count; i++) {
+            const reid_arena_buffer *b = &plan->buffers.items[i];
+            if (b->root < 0 && b->bytes < below && b->bytes > best_bytes) {
+                best = i;
+                best_bytes = b->bytes;
+            }
+        }
+        REID_AUTOFREE char *owner = best_bytes ? owner_of(plan, (int)best) : NULL;
+        found += owner != NULL;
+        if (owner)
+            reid_str_addf(text, "%s%s (%.1f MiB)", text->length ? ", " : "; the largest: ", owner,
+                          (double)best_bytes / (1 << 20));
+        below = best_bytes;
+    }
+}
+
+/* Images for which an arena would fit now, in eighths of the batch; 0: not even one eighth. */
+static int64_t batch_that_fits(reid_plan *plan, int64_t batch)
+{
+    for (int eighths = 7; eighths > 0; eighths--) {
+        size_t bytes = plan->arena_bytes / 8 * (size_t)eighths;
+        void *memory = reid_backend_alloc(plan->backend, bytes);
+        if (memory) {
+            reid_backend_release(plan->backend, memory, bytes);
+            return batch * eighths / 8;
+        }
+        reid_backend_status(plan->backend, NULL); /* told once */
+    }
+    return 0;
+}
+
+reid_status reid_plan_no_room(reid_plan *plan, reid_error *err)
+{
+    reid_error why = {0};
+    reid_str largest = REID_STR_INIT, advice = REID_STR_INIT;
+    int64_t batch = 0;
+    reid_backend_status(plan->backend, &why);
+    for (size_t i = 0; i < plan->value_count && !batch; i++)
+        if (plan->values[i].input == REID_INPUT_IMAGES && plan->values[i].layout)
+            batch = plan->values[i].layout->shape.dim[0];
+    int64_t fits = batch_that_fits(plan, batch);
+    add_largest(plan, &largest);
+    if (fits > 0)
+        reid_str_addf(&advice, "; a batch of about %lld instead of %lld fits", (long long)fits,
+                      (long long)batch);
+    reid_status status = reid_fail(err, REID_ERR_EXHAUSTED,
+                                   "not enough memory for a step: the plan needs %zu MiB%s%s%s%s",
+                                   (plan->arena_bytes >> 20) + 1, reid_str_text(&largest),
+                                   reid_str_text(&advice), why.text[0] ? "; " : "", why.text);
+    reid_str_fini(&largest);
+    reid_str_fini(&advice);
+    return status;
 }

@@ -180,6 +180,14 @@ class Faults(Cuda):
                 self.emulator['REID_EMU_FAULT'] = fault
                 self.check_fault('memory', r'rank=1: .*(has no room|not enough memory|no memory) for')
 
+    def test_the_batch_does_not_fit(self):
+        """Sizes, the largest tensors, a batch that fits."""
+        self.emulator['REID_EMU_MEM_MB'] = '12'
+        text = self.check_fault('full', r'not enough memory for a step: the plan needs \d+ MiB; the largest: .*\([\d.]+ MiB\), .*; '
+                                r'a batch of about \d+ instead of \d+ fits; GPU 0 .* has no room for \d+ MiB: \d+ of 12 MiB are free',
+                                'SOLVER.IMS_PER_BATCH', '64', ranks=1)
+        self.assertNotIn('EMU[', text)
+
     def test_a_collective_never_ends(self):
         self.emulator['REID_EMU_FAULT'] = 'ncclAllReduce:9:stall@1'
         text = self.check_fault('stall', r'all-reduce of bucket 0 \([\d.]+ MiB\) timed out after \d\S* s in phase training on rank \d')

@@ -6,8 +6,6 @@
 #include "backend/cuda/kernels.h"
 #include "base/compiler.h"
 
-#define GIB (1.0 / (double)(1u << 30))
-
 static void note_exhausted(cuda_backend *backend, size_t bytes)
 {
     size_t available = 0, total = backend->gpu.memory_bytes;
@@ -15,8 +13,8 @@ static void note_exhausted(cuda_backend *backend, size_t bytes)
     if (cudaMemGetInfo(&available, &total) != cudaSuccess)
         cudaGetLastError();
     reid_fail(&backend->failed, REID_ERR_EXHAUSTED,
-              "GPU %d (%s) has no room for %.2f GiB: %.2f of %.2f GiB are free", backend->device,
-              backend->gpu.name, (double)bytes * GIB, (double)available * GIB, (double)total * GIB);
+              "GPU %d (%s) has no room for %zu MiB: %zu of %zu MiB are free", backend->device,
+              backend->gpu.name, (bytes >> 20) + 1, available >> 20, total >> 20);
 }
 
 void *cuda_alloc(reid_backend *base, size_t bytes)
