@@ -55,7 +55,7 @@ static const reid_config_row ROWS[] = {
     ROW("MODEL.CONVOLUTION", STRING, "auto",
         "How 3x3 convolutions are computed: auto (direct or Winograd, as measured once on this machine), rule "
         "(Winograd by a rule of shapes) or direct.", ONE_OF("auto rule direct", "")),
-    ROW("MODEL.RECOMPUTE", STRING, "norm",
+    ROW("MODEL.RECOMPUTE", STRING, "block",
         "What backward computes anew instead of keeping it from forward, to save memory: none, norm (batch norms), block "
         "(also every second end of a residual block) or stage (every end). The bits of a training stay the same.",
         ONE_OF("none norm block stage", "")),

@@ -20,8 +20,8 @@ typedef struct bench_options {
 
 #define BENCH_OPTIONS_DEFAULT                                                                      \
     {                                                                                              \
-        .depth = "50x", .recompute = "norm", .height = 256, .width = 128, .batch = 32, .steps = 3, \
-        .warmup = 1                                                                                \
+        .depth = "50x", .recompute = "block", .height = 256, .width = 128, .batch = 32,            \
+        .steps = 3, .warmup = 1                                                                    \
     }
 
 static inline reid_status bench_options_parse(int argc, char **argv, bench_options *o,
