@@ -122,7 +122,7 @@ def run_test(name, build):
 def sound(tests, build, commands):
     """Tests pass on the sources as they are, run as the mutants are."""
     ok = True
-    with tempfile.TemporaryDirectory(prefix='reid-mutant-') as folder:
+    with tempfile.TemporaryDirectory(prefix='planted-') as folder:
         Overlay(build, pathlib.Path(folder), commands)
         for test in tests:
             failed, told = run_test(test, pathlib.Path(folder))
@@ -136,7 +136,7 @@ def try_mutant(mutant, tests, build, commands):
     text = mutated(mutant)
     if text is None:
         return False, f'{mutant.file} has changed: the row fits no longer'
-    with tempfile.TemporaryDirectory(prefix='reid-mutant-') as name:
+    with tempfile.TemporaryDirectory(prefix='planted-') as name:
         folder = pathlib.Path(name)
         overlay = Overlay(build, folder / 'build', commands)
         changed = folder / 'src' / pathlib.Path(mutant.file).name
