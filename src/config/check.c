@@ -405,6 +405,32 @@ static bool is_dump(const reid_config *config)
     return true;
 }
 
+/* What only some backends heed. */
+static void add_device_remarks(const reid_config *config, reid_str *out)
+{
+    const char *backend = reid_config_string(config, "MODEL.BACKEND");
+    const char *device = reid_config_string(config, "MODEL.DEVICE");
+    bool on_cuda = is(config, "MODEL.BACKEND", "cuda");
+    bool device_given = reid_config_value(config, "MODEL.DEVICE")->origin && !is_dump(config);
+    if (device_given && (strcmp(device, "cuda") == 0) != on_cuda)
+        reid_str_addf(out, "MODEL.DEVICE '%s' has no effect: MODEL.BACKEND '%s' computes\n", device,
+                      backend);
+    if (reid_config_bool(config, "MODEL.CUDA.TF32") && !on_cuda)
+        reid_str_addf(out, "MODEL.CUDA.TF32 True has no effect: MODEL.BACKEND '%s' computes\n",
+                      backend);
+    if (!reid_config_bool(config, "MODEL.CUDA.GRAPHS") && !on_cuda)
+        reid_str_addf(out, "MODEL.CUDA.GRAPHS False has no effect: MODEL.BACKEND '%s' computes\n",
+                      backend);
+    if (is(config, "MODEL.CONVOLUTION", "rule") && on_cuda)
+        reid_str_add(out,
+                     "MODEL.CONVOLUTION 'rule' is the same as 'auto' on GPUs: cuDNN's order of "
+                     "engines decides\n");
+    if (reid_config_bool(config, "CUDNN_BENCHMARK"))
+        reid_str_add(out, on_cuda ? "CUDNN_BENCHMARK True has no effect: the first deterministic "
+                                    "engine in cuDNN's order is taken\n"
+                                  : "CUDNN_BENCHMARK True has no effect on a CPU\n");
+}
+
 char *reid_config_remarks(const reid_config *config)
 {
     reid_str out = REID_STR_INIT;
@@ -418,13 +444,7 @@ char *reid_config_remarks(const reid_config *config)
                       reid_config_key_name((size_t)gate));
         free(shown);
     }
-    bool on_cuda = is(config, "MODEL.BACKEND", "cuda");
-    bool device_given = reid_config_value(config, "MODEL.DEVICE")->origin && !is_dump(config);
-    if (is(config, "MODEL.DEVICE", "cuda") && device_given && !on_cuda)
-        reid_str_addf(&out, "MODEL.DEVICE 'cuda' has no effect: MODEL.BACKEND '%s' computes\n",
-                      reid_config_string(config, "MODEL.BACKEND"));
-    if (reid_config_bool(config, "CUDNN_BENCHMARK") && !on_cuda)
-        reid_str_add(&out, "CUDNN_BENCHMARK True has no effect on a CPU\n");
+    add_device_remarks(config, &out);
     if (reid_config_count(config, "MODEL.FREEZE_LAYERS") > 0 &&
         reid_config_int(config, "SOLVER.FREEZE_ITERS") == 0)
         reid_str_add(&out, "MODEL.FREEZE_LAYERS has no effect while SOLVER.FREEZE_ITERS is 0\n");

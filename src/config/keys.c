@@ -261,7 +261,7 @@ static const reid_config_row ROWS[] = {
 
     /* The solver */
     ROW("SOLVER.AMP.ENABLED", BOOL, "False",
-        "Mixed precision: bfloat16 on a CPU that has it, with float32 weights.", ANY),
+        "Mixed precision: bfloat16, on GPUs and on a CPU that has it, with float32 weights.", ANY),
     ROW("SOLVER.OPT", STRING, "Adam",
         "The optimizer.",
         ONE_OF("Adam AdamW SGD", "ASGD Adadelta Adagrad Adamax LBFGS NAdam RAdam RMSprop Rprop SparseAdam Lamb")),
@@ -355,7 +355,7 @@ static const reid_config_row ROWS[] = {
     ROW("SEED", INT, "0",
         "Seed of all random numbers; -1 draws one.", AT_LEAST(-1)),
     ROW("CUDNN_BENCHMARK", BOOL, "False",
-        "cuDNN times its algorithms and takes the fastest. No effect on a CPU.", ANY),
+        "fast-reid's switch for cuDNN. No effect here: convolutions take cuDNN's own first choice that is deterministic.", ANY),
     ROW("COMM.BUCKET_MB", INT, "25",
         "Size of the buckets in which gradients are summed over the ranks, in MiB.", RANGE(1, 1024)),
     ROW("COMM.COMPRESSION", STRING, "none",

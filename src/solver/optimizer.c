@@ -136,14 +136,21 @@ reid_status reid_optimizer_states_of(const reid_config *config, size_t *ret_coun
     return REID_OK;
 }
 
+static reid_status no_room(const reid_optimizer *o, size_t state, size_t bytes, reid_error *err)
+{
+    reid_error why = {0};
+    reid_backend_status(o->backend, &why);
+    return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for the optimizer's %s (%zu MiB)%s%s",
+                     o->impl->states[state], (bytes >> 20) + 1, why.text[0] ? "; " : "", why.text);
+}
+
 static reid_status alloc_states(reid_optimizer *o, reid_error *err)
 {
     size_t bytes = o->params->total * sizeof(float);
     for (size_t i = 0; i < o->state_count; i++) {
         o->states[i] = reid_backend_alloc(o->backend, bytes);
         if (!o->states[i])
-            return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for the optimizer's %s (%zu MiB)",
-                             o->impl->states[i], bytes >> 20);
+            return no_room(o, i, bytes, err);
     }
     return REID_OK;
 }

@@ -262,6 +262,28 @@ static void test_remarks(void **state)
     free(remarks);
     reid_config_free(c);
 
+    c = config_with(
+        (const char *const[]){"MODEL.CUDA.TF32", "True", "MODEL.CUDA.GRAPHS", "False", NULL});
+    remarks = reid_config_remarks(c);
+    assert_string_equal(remarks,
+                        "MODEL.CUDA.TF32 True has no effect: MODEL.BACKEND 'cpu' computes\n"
+                        "MODEL.CUDA.GRAPHS False has no effect: MODEL.BACKEND 'cpu' computes\n");
+    free(remarks);
+    reid_config_free(c);
+
+    c = config_with((const char *const[]){
+        "MODEL.BACKEND", "cuda", "MODEL.CUDA.TF32", "True", "MODEL.CUDA.GRAPHS", "False",
+        "MODEL.DEVICE", "cpu", "CUDNN_BENCHMARK", "True", "MODEL.CONVOLUTION", "rule", NULL});
+    remarks = reid_config_remarks(c);
+    assert_string_equal(
+        remarks, "MODEL.DEVICE 'cpu' has no effect: MODEL.BACKEND 'cuda' computes\n"
+                 "MODEL.CONVOLUTION 'rule' is the same as 'auto' on GPUs: cuDNN's order of engines "
+                 "decides\n"
+                 "CUDNN_BENCHMARK True has no effect: the first deterministic engine in cuDNN's "
+                 "order is taken\n");
+    free(remarks);
+    reid_config_free(c);
+
     /* Nobody gave MODEL.DEVICE of a dump of the defaults. */
     reid_error err = {0};
     c = reid_config_new();
