@@ -109,10 +109,23 @@ static reid_status finish_queuing(nccl_comm *c, const reid_comm_work *work, nccl
                      what, work->timeout_s, work->phase, c->base.rank);
 }
 
+/* False, with a sentence: the watchdog has ended the communicator meanwhile, which is freed. */
+static bool enter_nccl(nccl_comm *c, reid_error *err)
+{
+    pthread_mutex_lock(&c->api);
+    if (!c->aborted)
+        return true;
+    pthread_mutex_unlock(&c->api);
+    if (nccl_whole(c, err) == REID_OK)
+        reid_fail(err, REID_ERR_UNAVAILABLE, "the GPUs' communicator was aborted");
+    return false;
+}
+
 static reid_status queue_sum(nccl_comm *c, const reid_comm_work *work, void *data,
                              ncclDataType_t type, reid_error *err)
 {
-    pthread_mutex_lock(&c->api);
+    if (!enter_nccl(c, err))
+        return err->code;
     ncclResult_t result =
         ncclAllReduce(data, data, work->count, type, work->divisor == 1.0f ? ncclSum : ncclAvg,
                       c->nccl, c->stream);
@@ -144,7 +157,8 @@ static reid_status queue_allreduce(nccl_comm *c, const reid_comm_work *work, rei
 
 static reid_status queue_broadcast(nccl_comm *c, const reid_comm_work *work, reid_error *err)
 {
-    pthread_mutex_lock(&c->api);
+    if (!enter_nccl(c, err))
+        return err->code;
     ncclResult_t result = ncclBroadcast(work->data, work->data, work->bytes, ncclInt8, work->root,
                                         c->nccl, c->stream);
     pthread_mutex_unlock(&c->api);
@@ -240,8 +254,10 @@ static reid_status nccl_check_all(reid_comm *comm, reid_error *err)
 static bool seconds_between(cudaEvent_t from, cudaEvent_t to, double *ret_s)
 {
     float ms = 0;
-    if (cudaEventElapsedTime(&ms, from, to) != cudaSuccess)
+    if (cudaEventElapsedTime(&ms, from, to) != cudaSuccess) {
+        cudaGetLastError(); /* without this time, but no kernel has failed */
         return false;
+    }
     *ret_s = (double)ms / 1e3;
     return true;
 }
@@ -259,7 +275,7 @@ static bool nccl_times(reid_comm *comm, reid_comm_work *work)
     nccl_collect(c);
     bool there = slot->waited && !slot->flying;
     pthread_mutex_unlock(&c->lock);
-    if (!there || cudaEventQuery(slot->reached) != cudaSuccess ||
+    if (!there || nccl_event_query(slot->reached) != cudaSuccess ||
         !seconds_between(c->clock, slot->begun, &begun_s) ||
         !seconds_between(c->clock, slot->ended, &ended_s) ||
         !seconds_between(c->clock, slot->ready, &ready_s) ||
@@ -310,13 +326,19 @@ static bool drain(nccl_comm *c)
     return false;
 }
 
+static bool finalize(nccl_comm *c)
+{
+    ncclResult_t result = ncclCommFinalize(c->nccl);
+    return result == ncclSuccess || result == ncclInProgress;
+}
+
 static bool end_nccl(nccl_comm *c)
 {
     bool well = c->thread_started && drain(c);
     nccl_watch_stop(c);
     if (!c->nccl)
         return well;
-    if (well && ncclCommFinalize(c->nccl) <= ncclInProgress &&
+    if (well && !c->aborted && finalize(c) &&
         nccl_settle(c, reid_clock_seconds() + END_LIMIT_S, "ncclCommFinalize", NULL) == REID_OK) {
         ncclCommDestroy(c->nccl);
         return true;

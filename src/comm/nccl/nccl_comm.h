@@ -99,5 +99,7 @@ void nccl_break(nccl_comm *c, const reid_error *why);
 reid_status nccl_whole(nccl_comm *c, reid_error *err);
 /* Takes what the device has ended from the list. Under `lock`. */
 void nccl_collect(nccl_comm *c);
+/* cudaErrorNotReady is an answer here and leaves no trace. */
+cudaError_t nccl_event_query(cudaEvent_t event);
 
 #endif

@@ -83,10 +83,18 @@ static nccl_flight *oldest(nccl_comm *c)
     return c->count > 0 ? &c->flying[c->first] : NULL;
 }
 
+cudaError_t nccl_event_query(cudaEvent_t event)
+{
+    cudaError_t result = cudaEventQuery(event);
+    if (result == cudaErrorNotReady)
+        cudaGetLastError(); /* or the next launch of a kernel would find it */
+    return result;
+}
+
 /* Whether the device has passed the event. A broken device has not, and breaks the communicator. */
 static bool has_passed(nccl_comm *c, cudaEvent_t event)
 {
-    cudaError_t result = cudaEventQuery(event);
+    cudaError_t result = nccl_event_query(event);
     if (result != cudaSuccess && result != cudaErrorNotReady && c->broken.code == REID_OK)
         cuda_check(&c->broken, result, "what was queued before a collective call");
     return result == cudaSuccess;

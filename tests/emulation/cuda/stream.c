@@ -456,7 +456,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     else
         pthread_cond_signal(&work);
     emu_unlock();
-    return done ? cudaSuccess : cudaErrorNotReady;
+    return done ? cudaSuccess : emu_error(cudaErrorNotReady);
 }
 
 cudaError_t cudaDeviceSynchronize(void)
@@ -629,7 +629,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     else
         pthread_cond_signal(&work);
     emu_unlock();
-    return done ? cudaSuccess : cudaErrorNotReady;
+    /* As the real one: the next cudaGetLastError() of this thread finds it. */
+    return done ? cudaSuccess : emu_error(cudaErrorNotReady);
 }
 
 cudaError_t cudaEventElapsedTime(float *ret_ms, cudaEvent_t start, cudaEvent_t end)
@@ -640,7 +641,7 @@ cudaError_t cudaEventElapsedTime(float *ret_ms, cudaEvent_t start, cudaEvent_t e
     if (!start->recorded || !end->recorded)
         return emu_error(cudaErrorInvalidResourceHandle);
     if (start->reached < start->recorded || end->reached < end->recorded)
-        return cudaErrorNotReady;
+        return emu_error(cudaErrorNotReady);
     *ret_ms = (float)((double)(end->at.tv_sec - start->at.tv_sec) * 1e3 +
                       (double)(end->at.tv_nsec - start->at.tv_nsec) * 1e-6);
     return cudaSuccess;
