@@ -34,6 +34,8 @@ static const reidctl_option options[] = {
     TEXT("config-file", 0, "FILE", "the configuration, as fast-reid writes it; then no CONFIG", config_file),
     FLAG("resume", 0, "go on from OUTPUT_DIR's last checkpoint", resume),
     FLAG("eval-only", 0, "evaluate MODEL.WEIGHTS, do not train", eval_only),
+    INT("max-restarts", 0, 0, "N", "when it fails, start it again from its last checkpoint, N times (default 0)", max_restarts),
+    REAL("restart-backoff", "S", "seconds before the first restart, then doubled up to 60 (default 1)", restart_backoff),
     FLAG("dry-run", 0, "print the resolved configuration and submit nothing", dry_run),
     INT("rank", 'r', -1, "R", "of one rank only; -1 is the launcher", rank),
     INT("tail", 0, 1, "N", "begin with the last N lines of each log", tail),
@@ -73,8 +75,9 @@ static const char *const jsonl_csv[] = {"jsonl", "csv", NULL};
 static const reidctl_command commands[] = {
     {"submit", NULL, "CONFIG [KEY VALUE ...]", REIDCTL_WORDS_CONFIG, 0, -1, "check a job and put it in the queue",
      "CONFIG is a fast-reid configuration; - reads standard input. KEY=VALUE may stand for KEY VALUE. Relative\n"
-     "OUTPUT_DIR, DATASETS.ROOT and MODEL.WEIGHTS begin in the current folder. Prints the job's id.",
-     "follow,ranks,num-gpus,name,config-file,resume,eval-only,dry-run,reconnect", text_json, reidctl_cmd_submit},
+     "OUTPUT_DIR, DATASETS.ROOT and MODEL.WEIGHTS begin in the current folder. Prints the job's id.\n"
+     "A restart follows any failure but exit status 2 (a wrong configuration); cancel ends the restarts, too.",
+     "follow,ranks,num-gpus,name,config-file,resume,eval-only,max-restarts,restart-backoff,dry-run,reconnect", text_json, reidctl_cmd_submit},
     {"ps", "ls", "", REIDCTL_WORDS_NONE, 0, 0, "list the jobs that have not ended, newest first",
      NULL, "all,quiet,no-headers,limit", table_json, reidctl_cmd_ps},
     {"describe", "inspect", "JOB", REIDCTL_WORDS_JOBS, 1, 1, "everything about one job",
@@ -133,7 +136,7 @@ static const reidctl_command commands[] = {
      "It begins where JOB was before iteration --at-iter (default: JOB's last checkpoint) and goes on with JOB's\n"
      "configuration, changed by KEY VALUE. KEY is a key of the configuration, not a knob. OUTPUT_DIR is a new one\n"
      "beside JOB's unless given. Prints the new job's id.",
-     "follow,ranks,name,at-iter,dry-run,reconnect", text_json, reidctl_cmd_fork},
+     "follow,ranks,name,at-iter,max-restarts,restart-backoff,dry-run,reconnect", text_json, reidctl_cmd_fork},
     {"events", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "what has happened to a job: states, control words, hooks", NULL,
      "follow,no-headers,reconnect", table_json, reidctl_cmd_events},
     {"audit", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "who changed what, when and why: the journal of a job",

@@ -32,12 +32,12 @@ typedef struct reidctl_command reidctl_command;
 typedef struct reidctl_args {
     bool help, version;
     bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify, asynchronous;
-    int64_t ranks, tail, limit, attempt, at_iter, every, steps;
+    int64_t ranks, tail, limit, attempt, at_iter, every, steps, max_restarts;
     int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
-    double interval;  /* REIDCTL_INTERVAL_SECONDS unless given */
-    double reconnect; /* REIDCTL_RECONNECT_SECONDS unless given */
-    double deadline;  /* REIDCTL_NOT_GIVEN unless given */
+    double interval;                  /* REIDCTL_INTERVAL_SECONDS unless given */
+    double reconnect;                 /* REIDCTL_RECONNECT_SECONDS unless given */
+    double deadline, restart_backoff; /* REIDCTL_NOT_GIVEN unless given */
     const char *host, *name, *names, *reason, *config_file;
     const char *exec, *builtin, *points, *scalars, *when, *on_error, *on_late, *on_lost;
     const char *output; /* one of the command's formats, never NULL when it has any */

@@ -216,7 +216,7 @@ reid_status reidctl_parse(int argc, char **argv, reidctl *ctl, reid_error *err)
     ctl->args.rank = REIDCTL_ALL_RANKS;
     ctl->args.interval = REIDCTL_INTERVAL_SECONDS;
     ctl->args.reconnect = REIDCTL_RECONNECT_SECONDS;
-    ctl->args.deadline = REIDCTL_NOT_GIVEN;
+    ctl->args.deadline = ctl->args.restart_backoff = REIDCTL_NOT_GIVEN;
     while (line.at < argc) {
         char *word = argv[line.at++];
         bool is_value = ctl->command != NULL && is_value_next(ctl);

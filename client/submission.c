@@ -66,6 +66,24 @@ static void print_job(const reidctl *ctl, const Reid__V1__Job *job)
     reid_str_fini(&out);
 }
 
+/* 0 seconds means "not given" to reidd: nothing may be lost by that. */
+static reid_status take_restarts(const reidctl *ctl, Reid__V1__SubmitRequest *request,
+                                 reid_error *err)
+{
+    double backoff = ctl->args.restart_backoff;
+    request->max_restarts = (int32_t)ctl->args.max_restarts;
+    if (backoff < 0)
+        return REID_OK;
+    if (ctl->args.max_restarts == 0)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "--restart-backoff has no effect without --max-restarts");
+    if (backoff == 0)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "--restart-backoff needs more than 0 seconds, such as 0.1");
+    request->restart_backoff_seconds = backoff;
+    return REID_OK;
+}
+
 int reidctl_submission_send(reidctl *ctl, const reid_config *config,
                             Reid__V1__SubmitRequest *request)
 {
@@ -74,7 +92,10 @@ int reidctl_submission_send(reidctl *ctl, const reid_config *config,
     int code = REIDCTL_OK;
     char *yaml = reid_config_dump(config);
     request->config_yaml = yaml;
-    if (ctl->args.dry_run) {
+    if (take_restarts(ctl, request, &err) != REID_OK) {
+        reidctl_report(&err);
+        code = REIDCTL_USAGE;
+    } else if (ctl->args.dry_run) {
         fputs(yaml, stdout);
     } else if (submit(ctl, request, &job, &err) != REID_OK) {
         code = reidctl_report(&err);

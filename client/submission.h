@@ -10,7 +10,7 @@
 reid_status reidctl_submission_resolve(reid_config *config, int ranks, reid_error *err);
 
 /* Submits it and prints the job, or with --dry-run prints the configuration; follows with --follow.
- * `request` has all but config_yaml. Returns the exit status. */
+ * `request` has all but config_yaml and the restarts. Returns the exit status. */
 int reidctl_submission_send(reidctl *ctl, const reid_config *config,
                             Reid__V1__SubmitRequest *request);
 

@@ -338,9 +338,13 @@ static reid_status save_end(reidd_manager *manager, const reidd_job *job, const 
         status = reidd_store_job_save(manager->store, job, err);
     if (status == REID_OK)
         status = reidd_store_attempt_end(manager->store, job->id, job->attempt, end, err);
+    bool again = job->state == REIDD_PENDING;
+    REID_AUTOFREE char *detail =
+        again ? reidd_restart_event(job) : reid_xstrdup(reidd_state_name(job->state));
     if (status == REID_OK)
-        status = reidd_store_event_add(manager->store, job->id, job->attempt, end->ended_ms,
-                                       "state", reidd_state_name(job->state), err);
+        status = reidd_store_event_add(manager->store, job->id, job->attempt,
+                                       again ? reid_clock_wall_ms() : end->ended_ms,
+                                       again ? "restart" : "state", detail, err);
     if (status == REID_OK)
         status = reidd_store_commit(manager->store, err);
     reidd_store_rollback(manager->store);
@@ -354,8 +358,8 @@ static void read_outcome(const reidd_active *active, reidd_outcome *ret_outcome)
     reidd_outcome_read(folder, ret_outcome, NULL);
 }
 
-/* It stays in the list, without slots. */
-static void keep_paused(reidd_active *active, reidd_job *own_job)
+/* Paused, or to be restarted: it stays in the list, without slots. */
+static void keep(reidd_active *active, reidd_job *own_job)
 {
     reidd_manager *manager = active->manager;
     reidd_job_fini(&active->job);
@@ -363,8 +367,11 @@ static void keep_paused(reidd_active *active, reidd_job *own_job)
     reidd_active_drop_words(active);
     reidd_active_drop_hooks(active);
     active->ending = active->adopted = active->unsaved = false;
-    reid_log_info("job paused id=%s iteration=%lld", active->job.id,
-                  (long long)active->job.progress.iteration);
+    if (active->job.state == REIDD_PAUSED)
+        reid_log_info("job paused id=%s iteration=%lld", active->job.id,
+                      (long long)active->job.progress.iteration);
+    else
+        reidd_active_await_restart(active);
     reidd_active_describe(active);
     reidd_hub_publish(manager->hub, active->job.id, REIDD_CHANGED_JOB | REIDD_CHANGED_ROWS);
     reidd_manager_schedule(manager);
@@ -391,6 +398,8 @@ static reid_status save_outcome(const reidd_active *active, reidd_job *job, reid
         end.exit_code = REIDD_EXIT_CANCELLED;
     if (outcome.paused && end.exit_code == 0)
         REID_TRY(reidd_job_pause(job, outcome.iteration, err));
+    else if (reidd_active_is_restarted(active, &end))
+        REID_TRY(reidd_active_plan_restart(active, job, &end, err));
     else
         REID_TRY(reidd_job_end(job, &end, err));
     if (job->state == REIDD_SUCCEEDED && active->stopped_by && !job->cancel.wanted) {
@@ -416,8 +425,8 @@ static void finish(reidd_active *active)
         uv_timer_start(&active->timer, on_step, REIDD_RETRY_MS, 0);
         return;
     }
-    if (job.state == REIDD_PAUSED) {
-        keep_paused(active, &job);
+    if (!reidd_state_is_final(job.state)) {
+        keep(active, &job);
         return;
     }
     reid_log_info("job ended id=%s state=%s exit_code=%d%s%s", job.id, reidd_state_name(job.state),

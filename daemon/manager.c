@@ -186,12 +186,18 @@ static char *describe_ended(const reidd_job *job)
 
 typedef REID_VEC(reidd_sched_job) sched_list;
 
+/* A job that waits for its restart holds back nobody. */
+static bool is_queued(const reidd_job *job)
+{
+    return job->state == REIDD_PENDING && job->restart.at_ms == 0;
+}
+
 static void collect(const reidd_manager *manager, sched_list *running, sched_list *queue)
 {
     for (size_t i = 0; i < manager->active.count; i++) {
         const reidd_job *job = &manager->active.items[i]->job;
         const reidd_sched_job item = {.id = job->id, .ranks = job->ranks};
-        if (job->state == REIDD_PENDING)
+        if (is_queued(job))
             reid_vec_push(queue, item);
         else if (reidd_state_is_started(job->state))
             reid_vec_push(running, item);
@@ -234,16 +240,19 @@ static void describe_queue(reidd_manager *manager)
             active->queue_position = 0;
             continue;
         }
-        char *reason = manager->store_fails
+        bool queued = is_queued(&active->job);
+        char *reason = !queued ? reidd_restart_detail(&active->job, reid_clock_wall_ms())
+                       : manager->store_fails
                            ? reid_xstrdup("waits for the state folder to become writable")
                            : reidd_sched_reason(manager->slots, running.items, running.count,
                                                 queue.items, position);
-        position++;
+        position += queued;
+        int place = queued ? (int)position : 0;
         bool same = active->detail && strcmp(active->detail, reason) == 0 &&
-                    active->queue_position == (int)position;
+                    active->queue_position == place;
         free(active->detail);
         active->detail = reason;
-        active->queue_position = (int)position;
+        active->queue_position = place;
         if (!same) {
             active->changed = true;
             reidd_manager_plan_flush(manager);
@@ -263,7 +272,7 @@ void reidd_manager_schedule(reidd_manager *manager)
     reidd_active **waiting = reid_xcalloc(queue.count + 1, sizeof(reidd_active *));
     size_t count = 0;
     for (size_t i = 0; i < manager->active.count; i++)
-        if (manager->active.items[i]->job.state == REIDD_PENDING)
+        if (is_queued(&manager->active.items[i]->job))
             waiting[count++] = manager->active.items[i];
     reidd_sched_plan(manager->slots, running.items, running.count, queue.items, queue.count,
                      verdicts);
@@ -343,9 +352,11 @@ static reid_status load(reidd_manager *manager, reid_error *err)
         REID_TRY(reidd_active_load_journal(active, err));
         if (reidd_state_is_started(active->job.state)) {
             reidd_active_adopt(active);
-        } else if (active->job.state == REIDD_PAUSED) {
+        } else if (active->job.attempt > 0) {
             REID_TRY(reidd_active_load_latest(active, err));
             reidd_active_describe(active);
+            if (active->job.restart.at_ms > 0)
+                reidd_active_await_restart(active);
         }
     }
     reidd_manager_schedule_later(manager, 0);
@@ -477,8 +488,11 @@ static reidd_job_view make_view(const reidd_manager *manager, const reidd_job *s
     reidd_job_view view = {0};
     const reidd_active *active = reidd_active_find(manager, stored->id);
     reidd_job_copy(&view.job, active ? &active->job : stored);
-    view.detail =
-        active ? reid_xstrdup(active->detail ? active->detail : "") : describe_ended(&view.job);
+    if (active && active->job.state == REIDD_PENDING && !is_queued(&active->job))
+        view.detail = reidd_restart_detail(&active->job, reid_clock_wall_ms());
+    else
+        view.detail =
+            active ? reid_xstrdup(active->detail ? active->detail : "") : describe_ended(&view.job);
     view.queue_position = active && view.job.state == REIDD_PENDING ? active->queue_position : 0;
     return view;
 }

@@ -86,8 +86,10 @@ typedef struct reidd_submit_request {
     const char *config_yaml; /* complete, with absolute paths */
     int ranks;               /* 0: 1 */
     bool resume, eval_only;
-    const char *fork_job; /* id, prefix or name of the job to begin with; NULL: none */
-    int64_t fork_iter;    /* before this iteration; 0: its last checkpoint */
+    const char *fork_job;     /* id, prefix or name of the job to begin with; NULL: none */
+    int64_t fork_iter;        /* before this iteration; 0: its last checkpoint */
+    int max_restarts;         /* 0: none */
+    double restart_backoff_s; /* at most 60; 0: 1 s */
     const char *user;
     uint32_t uid;
 } reidd_submit_request;

@@ -1,5 +1,5 @@
 /* What the files of the manager share: manager.c (jobs, queue, views), lifecycle.c (start,
- * adoption, end), ingest.c (what ranks say), submit.c, words.c, hooks.c. */
+ * adoption, end), restart.c, ingest.c (what ranks say), submit.c, words.c, hooks.c. */
 #ifndef REIDD_MANAGER_PRIVATE_H
 #define REIDD_MANAGER_PRIVATE_H
 
@@ -120,6 +120,19 @@ void reidd_active_stop(reidd_active *active, int64_t grace_ms);
 reid_status reidd_active_take_gpus(reidd_active *active, reid_error *err);
 /* Every rank has said hello, or one of them works: RUNNING. */
 void reidd_active_up(reidd_active *active);
+
+/* restart.c */
+/* Whether the attempt that has ended like this is followed by another one. */
+bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end);
+/* STARTING, RUNNING → PENDING in `job`, a copy of the active's. */
+reid_status reidd_active_plan_restart(const reidd_active *active, reidd_job *job,
+                                      const reidd_end *end, reid_error *err);
+/* "in 4 s (2 of 3) from the last checkpoint: rank 1 was killed by signal 9" */
+char *reidd_restart_event(const reidd_job *job);
+/* "restarts in 4 s (2 of 3): rank 1 was killed by signal 9" */
+char *reidd_restart_detail(const reidd_job *job, int64_t now_ms);
+/* Puts it into the queue when its time has come. */
+void reidd_active_await_restart(reidd_active *active);
 
 /* ingest.c */
 void reidd_manager_plan_flush(reidd_manager *manager);

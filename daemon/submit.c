@@ -1,4 +1,5 @@
 /* From a request to a job on the disk. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,23 @@ static reid_status check_config(const char *yaml, int ranks, char **ret_output_d
     return status;
 }
 
+static reid_status check_restarts(const reidd_submit_request *request, reid_error *err)
+{
+    double backoff_s = request->restart_backoff_s, most_s = REIDD_BACKOFF_MAX_MS / 1000.0;
+    if (request->max_restarts < 0 || request->max_restarts > REIDD_RESTARTS_MAX)
+        return reid_fail(err, REID_ERR_INVALID, "a job has 0 to %d restarts, not %d",
+                         REIDD_RESTARTS_MAX, request->max_restarts);
+    if (!(backoff_s >= 0 && backoff_s <= most_s)) /* or no number */
+        return reid_fail(err, REID_ERR_INVALID,
+                         "the first restart waits for %g s, but must wait for 0 to %g s", backoff_s,
+                         most_s);
+    if (backoff_s > 0 && request->max_restarts == 0)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "there is a backoff of %g s before restarts, but no restart is allowed",
+                         backoff_s);
+    return REID_OK;
+}
+
 static reid_status check_numbers(const reidd_manager *manager, const reidd_submit_request *request,
                                  int ranks, reid_error *err)
 {
@@ -94,6 +112,7 @@ static reid_status check_numbers(const reidd_manager *manager, const reidd_submi
                          CONFIG_LIMIT_BYTES >> 10);
     if (*request->name)
         REID_TRY(reidd_job_name_check(request->name, err));
+    REID_TRY(check_restarts(request, err));
     if (ranks > manager->slots)
         return reid_fail(err, REID_ERR_PRECONDITION, "the job needs %d slots, this node has %d",
                          ranks, manager->slots);
@@ -252,6 +271,13 @@ static reidd_submission *submission_new(reidd_manager *manager, const reidd_subm
     job->ranks = ranks;
     job->resume = request->resume;
     job->eval_only = request->eval_only;
+    if (request->max_restarts > 0)
+        job->restart = (reidd_restart){
+            .allowed = request->max_restarts,
+            .backoff_ms = request->restart_backoff_s > 0
+                              ? (int64_t)ceil(request->restart_backoff_s * 1000)
+                              : REIDD_BACKOFF_MS,
+        };
     job->state = REIDD_PENDING;
     job->progress.eta_s = -1;
     job->failure.rank = -1;

@@ -60,7 +60,10 @@ void reidd_active_drop_words(reidd_active *active)
 {
     reid_error why = {0};
     reid_fail(&why, REID_ERR_PRECONDITION, "job %s %s before its ranks agreed on this",
-              active->job.id, active->job.state == REIDD_PAUSED ? "was paused" : "ended");
+              active->job.id,
+              active->job.state == REIDD_PAUSED    ? "was paused"
+              : active->job.state == REIDD_PENDING ? "failed, to be restarted,"
+                                                   : "ended");
     while (active->words.count > 0)
         answer(active->words.items[0], &why, 0, NULL, 0);
     reid_vec_fini(&active->words);
@@ -354,7 +357,7 @@ static void take_seq(int attempt, int64_t wall_ms, const char *kind, const char 
     reidd_active *active = user;
     reid_journal_entry entry = {0};
     char prev[65], hash[65];
-    if (strcmp(kind, "journal") != 0 ||
+    if (strcmp(kind, "journal") != 0 || attempt < active->job.restart.origin ||
         reid_journal_parse(detail, strlen(detail), &entry, prev, hash, NULL) != REID_OK)
         return;
     active->journal_seq = REID_MAX(active->journal_seq, entry.seq);
@@ -367,11 +370,16 @@ reid_status reidd_active_load_journal(reidd_active *active, reid_error *err)
     return reidd_store_event_list(active->manager->store, active->job.id, take_seq, active, err);
 }
 
+typedef struct comparison {
+    reidd_audit *audit;
+    int origin; /* attempts before it had a journal that was moved aside */
+} comparison;
+
 static void compare(int attempt, int64_t wall_ms, const char *kind, const char *detail, void *user)
 {
-    reidd_audit *audit = user;
-    if (strcmp(kind, "journal") == 0)
-        reid_journal_compare(&audit->entries, detail, &audit->fault);
+    const comparison *with = user;
+    if (strcmp(kind, "journal") == 0 && attempt >= with->origin)
+        reid_journal_compare(&with->audit->entries, detail, &with->audit->fault);
 }
 
 reid_status reidd_manager_audit(reidd_manager *manager, const char *id, reidd_audit *ret_audit,
@@ -381,10 +389,11 @@ reid_status reidd_manager_audit(reidd_manager *manager, const char *id, reidd_au
     reidd_audit audit = {0};
     REID_TRY(reidd_manager_view(manager, id, &view, err));
     audit.path = reid_path_join(view.job.output_dir, REID_JOURNAL_FILE);
+    comparison with = {&audit, view.job.restart.origin};
     reidd_job_view_fini(&view);
     reid_status status = reid_journal_read(audit.path, &audit.entries, &audit.fault, err);
     if (status == REID_OK)
-        status = reidd_store_event_list(manager->store, id, compare, &audit, err);
+        status = reidd_store_event_list(manager->store, id, compare, &with, err);
     if (status != REID_OK) {
         reidd_audit_fini(&audit);
         return status;

@@ -150,6 +150,8 @@ static void print_job(reidctl *ctl, const Reid__V1__Job *job)
     printf(KEY "%d\n", "Ranks", job->ranks);
     if (job->attempt > 0)
         printf(KEY "%d\n", "Attempt", job->attempt);
+    if (job->max_restarts > 0)
+        printf(KEY "%d of %d\n", "Restarts", job->restarts, job->max_restarts);
     if (job->queue_position > 0)
         printf(KEY "%d\n", "In queue", job->queue_position);
     print_time("Submitted", job->submitted_ms);

@@ -98,6 +98,8 @@ void reidctl_json_job_with_hooks(reid_json_writer *w, const Reid__V1__Job *job,
     add_time(w, "ended_ms", job->ended_ms);
     add_time(w, "last_progress_ms", job->last_progress_ms);
     add_int(w, "exit_code", job->exit_code);
+    add_int(w, "restarts", job->restarts);
+    add_int(w, "max_restarts", job->max_restarts);
     add_int(w, "queue_position", job->queue_position);
     add_text(w, "detail", job->detail);
     add_text(w, "output_dir", job->output_dir);

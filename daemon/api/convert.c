@@ -72,6 +72,9 @@ Reid__V1__Job *reidd_convert_job(const reidd_job_view *view)
     message->exit_code = job->exit_code;
     message->detail = reidd_convert_text(view->detail);
     message->last_progress_ms = job->last_progress_ms;
+    message->restarts = job->restart.done;
+    message->max_restarts = job->restart.allowed;
+    message->restart_backoff_seconds = (double)job->restart.backoff_ms / 1000.0;
     return message;
 }
 

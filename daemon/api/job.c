@@ -83,6 +83,8 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
         .eval_only = in->eval_only,
         .fork_job = in->fork ? in->fork->job : NULL,
         .fork_iter = in->fork ? in->fork->at_iter : 0,
+        .max_restarts = in->max_restarts,
+        .restart_backoff_s = in->restart_backoff_seconds,
         .user = user,
         .uid = peer->uid,
     };

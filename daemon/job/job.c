@@ -23,8 +23,8 @@ static const unsigned legal[] = {
     [REIDD_PENDING] = TO(REIDD_STARTING) | TO(REIDD_FAILED) | TO(REIDD_CANCELLED),
     [REIDD_STARTING] = TO(REIDD_PENDING) | TO(REIDD_RUNNING) | TO(REIDD_SUCCEEDED) |
                        TO(REIDD_FAILED) | TO(REIDD_CANCELLED) | TO(REIDD_PAUSED),
-    [REIDD_RUNNING] =
-        TO(REIDD_SUCCEEDED) | TO(REIDD_FAILED) | TO(REIDD_CANCELLED) | TO(REIDD_PAUSED),
+    [REIDD_RUNNING] = TO(REIDD_PENDING) | TO(REIDD_SUCCEEDED) | TO(REIDD_FAILED) |
+                      TO(REIDD_CANCELLED) | TO(REIDD_PAUSED),
     [REIDD_PAUSED] = TO(REIDD_PENDING) | TO(REIDD_CANCELLED),
     [REIDD_SUCCEEDED] = 0,
     [REIDD_FAILED] = 0,
@@ -95,6 +95,12 @@ static void replace_text(char **text, const char *value)
     *text = copy;
 }
 
+static void forget_failure(reidd_job *job)
+{
+    free(job->failure.sentence);
+    job->failure = (reidd_failure){.rank = -1};
+}
+
 static reid_status move(reidd_job *job, reidd_state to, reid_error *err)
 {
     if (!reidd_transition_is_legal(job->state, to))
@@ -113,6 +119,8 @@ reid_status reidd_job_start(reidd_job *job, int64_t now_ms, reid_error *err)
     job->started_ms = now_ms;
     job->last_progress_ms = 0;
     job->progress = (reidd_progress){.eta_s = -1};
+    job->restart.at_ms = 0;
+    forget_failure(job);
     return REID_OK;
 }
 
@@ -122,8 +130,7 @@ reid_status reidd_job_pause(reidd_job *job, int64_t iteration, reid_error *err)
     job->progress.iteration = REID_MAX(job->progress.iteration, iteration);
     job->progress.eta_s = -1;
     job->progress.images_per_s = 0;
-    free(job->failure.sentence);
-    job->failure = (reidd_failure){.rank = -1};
+    forget_failure(job);
     return REID_OK;
 }
 
@@ -203,6 +210,7 @@ reid_status reidd_job_cancel(reidd_job *job, const char *reason, int64_t grace_m
     if (job->state != REIDD_PENDING && job->state != REIDD_PAUSED)
         return REID_OK;
     REID_TRY(move(job, REIDD_CANCELLED, err));
+    forget_failure(job);
     job->ended_ms = now_ms;
     job->exit_code = REIDD_EXIT_CANCELLED;
     return REID_OK;
@@ -236,6 +244,41 @@ static void set_failure(reidd_job *job, const reidd_end *end)
     job->failure.signal = end->signal;
 }
 
+bool reidd_job_may_restart(const reidd_job *job, const reidd_end *end)
+{
+    bool well = end->exit_code == 0 && end->signal == 0;
+    bool usage = end->exit_code == REIDD_EXIT_USAGE && end->signal == 0;
+    return reidd_state_is_started(job->state) && !well && !usage && !job->cancel.wanted &&
+           job->restart.done < job->restart.allowed;
+}
+
+int64_t reidd_job_backoff_ms(const reidd_job *job)
+{
+    int64_t backoff_ms = REID_MIN(job->restart.backoff_ms, REIDD_BACKOFF_MAX_MS);
+    for (int i = 0; i < job->restart.done && backoff_ms < REIDD_BACKOFF_MAX_MS; i++)
+        backoff_ms = REID_MIN(2 * REID_MAX(backoff_ms, 1), REIDD_BACKOFF_MAX_MS);
+    return backoff_ms;
+}
+
+reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_checkpoint,
+                              int64_t now_ms, reid_error *err)
+{
+    if (!reidd_job_may_restart(job, end))
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and cannot be restarted",
+                         job->id, reidd_state_name(job->state));
+    REID_TRY(move(job, REIDD_PENDING, err));
+    set_failure(job, end);
+    job->restart.at_ms = now_ms + reidd_job_backoff_ms(job);
+    job->restart.done++;
+    job->resume = from_checkpoint;
+    if (!from_checkpoint)
+        job->restart.origin = job->attempt + 1;
+    job->started_ms = 0;
+    job->progress.eta_s = -1;
+    job->progress.images_per_s = 0;
+    return REID_OK;
+}
+
 reid_status reidd_job_end(reidd_job *job, const reidd_end *end, reid_error *err)
 {
     bool well = end->exit_code == 0 && end->signal == 0;
@@ -250,8 +293,7 @@ reid_status reidd_job_end(reidd_job *job, const reidd_end *end, reid_error *err)
         job->exit_code = end->signal ? 128 + end->signal : end->exit_code;
         return REID_OK;
     }
-    free(job->failure.sentence);
-    job->failure = (reidd_failure){.rank = -1};
+    forget_failure(job);
     job->exit_code = to == REIDD_CANCELLED ? REIDD_EXIT_CANCELLED : 0;
     if (well)
         job->progress.eta_s = 0;

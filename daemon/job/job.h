@@ -7,13 +7,15 @@
  *
  *     STARTING, RUNNING ──pause──▶ PAUSED ──resume──▶ PENDING   (one job, one more attempt)
  *                                    └──cancel──▶ CANCELLED
+ *     STARTING, RUNNING ──restart──▶ PENDING   (it has failed, and restarts are left)
  *
  * Every function that changes a state refuses (PRECONDITION, one sentence, nothing changed) what
  * the picture does not show. Cancelling a started job is a wish: it is kept in `cancel`, and the
  * end decides: exit code 0 is still SUCCEEDED, everything else CANCELLED.
  *
  * The first cause of a failure is kept: what a rank said last (`reidd_job_note_failure`) is used
- * when the end itself has no sentence.
+ * when the end itself has no sentence. A job that waits for its restart has the failure of the
+ * attempt before.
  */
 #ifndef REIDD_JOB_JOB_H
 #define REIDD_JOB_JOB_H
@@ -65,6 +67,18 @@ typedef struct reidd_cancel {
     int64_t grace_ms;
 } reidd_cancel;
 
+#define REIDD_RESTARTS_MAX 1000
+#define REIDD_BACKOFF_MS 1000      /* unless the user says otherwise */
+#define REIDD_BACKOFF_MAX_MS 60000 /* however often it is doubled */
+
+typedef struct reidd_restart {
+    int32_t allowed;    /* 0: none */
+    int32_t done;       /* so far */
+    int64_t backoff_ms; /* before the first one */
+    int64_t at_ms;      /* PENDING: not started before; 0: it is in the queue */
+    int32_t origin;     /* the attempt that began from nothing last; 0: the first */
+} reidd_restart;
+
 typedef struct reidd_job {
     char id[16];
     char *name;
@@ -83,6 +97,7 @@ typedef struct reidd_job {
     reidd_progress progress;
     reidd_failure failure;
     reidd_cancel cancel;
+    reidd_restart restart;
     int32_t exit_code; /* once ended: 0, or what a waiting client returns (never 0 then) */
 } reidd_job;
 
@@ -97,6 +112,8 @@ typedef struct reidd_end {
 
 /* What `reidctl wait` returns for a job that was cancelled: 128 + SIGTERM, as shells have it. */
 #define REIDD_EXIT_CANCELLED 143
+/* What reid-train returns for a wrong command line or configuration: a restart cures nothing. */
+#define REIDD_EXIT_USAGE 2
 
 /* Zero is a job with nothing in it; fini frees the texts and zeroes. */
 void reidd_job_fini(reidd_job *job);
@@ -131,6 +148,15 @@ reid_status reidd_job_cancel(reidd_job *job, const char *reason, int64_t grace_m
                              reid_error *err);
 /* PENDING → FAILED: it can never run on this node. */
 reid_status reidd_job_refuse(reidd_job *job, const char *sentence, int64_t now_ms, reid_error *err);
+/* Whether the job is to be restarted after this end. */
+bool reidd_job_may_restart(const reidd_job *job, const reidd_end *end);
+/* How long the next restart waits: backoff_ms, then twice as long each time up to the limit. */
+int64_t reidd_job_backoff_ms(const reidd_job *job);
+/* STARTING, RUNNING → PENDING, with the failure of this end and a time before which it shall not
+ * start. `from_checkpoint`: the next attempt goes on from one, otherwise it begins anew.
+ * PRECONDITION also when it may not be restarted. */
+reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_checkpoint,
+                              int64_t now_ms, reid_error *err);
 /* STARTING, RUNNING → SUCCEEDED, FAILED, CANCELLED. */
 reid_status reidd_job_end(reidd_job *job, const reidd_end *end, reid_error *err);
 

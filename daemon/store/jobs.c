@@ -46,6 +46,11 @@ static void bind_job(sqlite3_stmt *s, const reidd_job *job)
     sqlite3_bind_int(s, 29, job->exit_code);
     bind_text(s, 30, job->fork_from);
     sqlite3_bind_int64(s, 31, job->fork_iter);
+    sqlite3_bind_int(s, 32, job->restart.allowed);
+    sqlite3_bind_int(s, 33, job->restart.done);
+    sqlite3_bind_int64(s, 34, job->restart.backoff_ms);
+    sqlite3_bind_int64(s, 35, job->restart.at_ms);
+    sqlite3_bind_int(s, 36, job->restart.origin);
 }
 
 static char *column_text(sqlite3_stmt *s, int column)
@@ -87,6 +92,11 @@ static reidd_job read_job(sqlite3_stmt *s)
         .exit_code = sqlite3_column_int(s, 28),
         .fork_from = column_text(s, 29),
         .fork_iter = sqlite3_column_int64(s, 30),
+        .restart = {.allowed = sqlite3_column_int(s, 31),
+                    .done = sqlite3_column_int(s, 32),
+                    .backoff_ms = sqlite3_column_int64(s, 33),
+                    .at_ms = sqlite3_column_int64(s, 34),
+                    .origin = sqlite3_column_int(s, 35)},
     };
     const char *id = (const char *)sqlite3_column_text(s, 0);
     snprintf(job.id, sizeof job.id, "%s", id ? id : "");

@@ -36,6 +36,11 @@ static const char *const migrations[] = {
     " PRIMARY KEY(job, name)) WITHOUT ROWID;",
     "ALTER TABLE jobs ADD COLUMN fork_from TEXT;"
     "ALTER TABLE jobs ADD COLUMN fork_iter INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE jobs ADD COLUMN restarts_allowed INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN restarts_done INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN restart_backoff_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN restart_at_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN restart_origin INTEGER NOT NULL DEFAULT 0;",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

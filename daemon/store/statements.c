@@ -5,12 +5,13 @@
     "id, name, user, uid, output_dir, ranks, resume, eval_only, state, phase, attempt,"            \
     " submitted_ms, started_ms, ended_ms, last_progress_ms, iteration, max_iteration, epoch,"      \
     " max_epoch, eta_s, images_per_s, failure, failure_rank, failure_exit_code, failure_signal,"   \
-    " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code, fork_from, fork_iter"
+    " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code, fork_from, fork_iter,"             \
+    " restarts_allowed, restarts_done, restart_backoff_ms, restart_at_ms, restart_origin"
 
 const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_JOB_ADD] = "INSERT INTO jobs(" JOB_COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
                           "?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,"
-                          "?27,?28,?29,?30,?31)",
+                          "?27,?28,?29,?30,?31,?32,?33,?34,?35,?36)",
     /* The same numbers of parameters as above; what is fixed at submit is not written again. */
     [REIDD_SQL_JOB_SAVE] =
         "UPDATE jobs SET resume=?7, state=?9, phase=?10, attempt=?11, submitted_ms=?12, "
@@ -18,7 +19,8 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
         " ended_ms=?14, last_progress_ms=?15, iteration=?16, max_iteration=?17, epoch=?18,"
         " max_epoch=?19, eta_s=?20, images_per_s=?21, failure=?22, failure_rank=?23,"
         " failure_exit_code=?24, failure_signal=?25, cancel_wanted=?26, cancel_reason=?27,"
-        " cancel_grace_ms=?28, exit_code=?29 WHERE id=?1",
+        " cancel_grace_ms=?28, exit_code=?29, restarts_done=?33, restart_at_ms=?35,"
+        " restart_origin=?36 WHERE id=?1",
     [REIDD_SQL_JOB_LOAD] = "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?1",
     [REIDD_SQL_JOB_BY_NAME] = "SELECT id FROM jobs WHERE name = ?1 ORDER BY key DESC LIMIT 1",
     /* ?2 is the prefix with its last byte one higher: a range of the index. */

@@ -181,6 +181,7 @@ class Control(common.Case):
 
         for name in ('killed', 'cancelled'):
             self.check_interrupted(name, expected)
+        self.check_restarted(expected)
 
     def check_interrupted(self, name, expected):
         """Every rank is killed, or all are asked to end; another job goes on from what is saved."""
@@ -197,6 +198,42 @@ class Control(common.Case):
         self.daemon.wait_state(again, ('SUCCEEDED',), 120)
         self.assertGreater(self.daemon.rows(again)[0]['iteration'], 20)  # what was set then is state
         self.assertEqual(common.bits(self.folder / name / 'model_final'), expected)
+
+    def check_restarted(self, expected):
+        """One rank is killed; the job goes on by itself."""
+        job = self.submit('restarted', *BITS, options=['--max-restarts', '2', '--restart-backoff', '0.2'])
+        self.set_bits_words(job)
+        common.wait_for(lambda: len(self.daemon.rows(job)) > 30, 60, 'it trains')
+        os.kill(self.daemon.rank_pids(job)[-1], signal.SIGKILL)
+        done = self.daemon.wait_state(job, ('SUCCEEDED', 'FAILED'), 120)
+        self.assertEqual((done['state'], done['attempt'], done['restarts'], done['max_restarts']), ('SUCCEEDED', 2, 1, 2))
+        rows = self.daemon.rows(job)
+        self.assertGreater(next(r['iteration'] for r in rows if r['attempt'] == 2), 20)
+        self.assertEqual([r['seq'] for r in rows if r['attempt'] == 2][:3], [1, 2, 3])
+        self.assertEqual(common.bits(self.folder / 'restarted/model_final'), expected)
+        self.assertEqual(len(self.audit(job)), 8)
+        events = self.daemon.ctl('events', job).stdout
+        self.assertRegex(events, r' restart +in 0\.2 s \(1 of 2\) from the last checkpoint: rank \d was killed by signal 9')
+        self.assertRegex(self.daemon.ctl('describe', job).stdout, r'Restarts +1 of 2\n')
+
+    def test_restart_from_the_beginning(self):
+        """Nothing is saved yet: the words went with the attempt, and its journal is put aside."""
+        job = self.submit('early', *QUIET, 'SOLVER.MAX_EPOCH', '400', 'SOLVER.CHECKPOINT_PERIOD', '400',
+                          options=['--max-restarts', '1', '--restart-backoff', '0.2'])
+        self.ask('set', job, 'lr=1e-4', '--at-iter', '8')
+        common.wait_for(lambda: len(self.daemon.rows(job)) > 10, 60, 'it trains')
+        os.kill(self.daemon.rank_pids(job)[0], signal.SIGKILL)
+        common.wait_for(lambda: self.daemon.rows(job)[-1]['attempt'] == 2, 60, 'it trains again')
+        self.assertEqual(next(r['iteration'] for r in self.daemon.rows(job) if r['attempt'] == 2), 0)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.audit(job), [])
+        self.ask('set', job, 'lr=2e-4')
+        self.assertEqual([e['new'] for e in self.audit(job)], ['0.0002'])
+        self.assertTrue((self.folder / 'early/journal.1.jsonl').exists())
+        os.kill(self.daemon.rank_pids(job)[0], signal.SIGKILL)  # the last attempt
+        failed = self.daemon.wait_state(job, ('FAILED',), 30)
+        self.assertEqual((failed['attempt'], failed['failure']['signal']), (2, 9))
 
     def test_acknowledged_words_survive_the_daemon(self):
         job = self.submit('kept', *QUIET, 'SOLVER.MAX_EPOCH', '400')

@@ -29,6 +29,10 @@ class Submit(Case):
         self.assertEqual(self.ctl('config', 'j0000002').stdout, config)
         self.ctl('submit', '--config-file', CONFIG, 'SEED', '-1', '--name', 'other')
         self.assertSubmitted(name='other')
+        self.ctl('submit', '--max-restarts', 3, '--restart-backoff', '2.5', CONFIG)
+        self.assertSubmitted(max_restarts=3, restart_backoff_seconds=2.5)
+        self.ctl('submit', '--max-restarts=1', CONFIG)
+        self.assertSubmitted(max_restarts=1)
 
     def test_dry_run_and_warnings(self):
         done = self.ctl('submit', '--dry-run', CONFIG, 'MODEL.DEVICE', 'cuda', 'SOLVER.MAX_EPOCH', '7')
@@ -41,7 +45,9 @@ class Submit(Case):
     def test_mistakes_are_one_sentence(self):
         cases = [(['nothing.yml'], 'nothing.yml'), ([CONFIG, 'SOLVER.LR', '1'], 'SOLVER.LR'), ([], 'CONFIG'),
                  ([CONFIG, 'SEED'], 'SEED'), (['-n', '0', CONFIG], '--ranks'), (['-n', '2', CONFIG, 'SOLVER.IMS_PER_BATCH', '7'], '7'),
-                 (['-f', '-o', 'json', CONFIG], 'json'), (['-o', 'xml', CONFIG], 'text or json')]
+                 (['-f', '-o', 'json', CONFIG], 'json'), (['-o', 'xml', CONFIG], 'text or json'),
+                 (['--max-restarts', '-1', CONFIG], '--max-restarts'), (['--restart-backoff', '3', CONFIG], 'without --max-restarts'),
+                 (['--max-restarts', '1', '--restart-backoff', '0', CONFIG], 'more than 0')]
         for args, word in cases:
             with self.subTest(args=args):
                 done = self.ctl('submit', *args, code=2)

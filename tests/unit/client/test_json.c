@@ -31,6 +31,8 @@ static void a_whole_job(void **state)
     failure.rank = 1;
     failure.signal = 9;
     job.failure = &failure;
+    job.restarts = 1;
+    job.max_restarts = 3;
     scalar.name = key;
     scalar.value = 0.1;
     job.latest = &latest;
@@ -43,7 +45,8 @@ static void a_whole_job(void **state)
         "{\"id\": \"aaa\", \"name\": \"say \\\"hi\\\"\\u001b\", \"user\": \"\", \"state\": "
         "\"FAILED\", \"phase\": \"\", \"ranks\": 2, \"attempt\": 0, \"submitted_ms\": "
         "1764000000123, \"started_ms\": null, \"ended_ms\": null, \"last_progress_ms\": null, "
-        "\"exit_code\": 137, \"queue_position\": 0, \"detail\": \"\", \"output_dir\": \"\", "
+        "\"exit_code\": 137, \"restarts\": 1, \"max_restarts\": 3, \"queue_position\": 0, "
+        "\"detail\": \"\", \"output_dir\": \"\", "
         "\"progress\": {\"iteration\": 7, \"max_iteration\": 100, \"epoch\": 0, \"max_epoch\": 0, "
         "\"eta_seconds\": null, \"images_per_second\": 12.5}, \"failure\": {\"sentence\": \"rank 1 "
         "was killed\", \"rank\": 1, \"exit_code\": 0, \"signal\": 9}, \"latest\": {\"mAP\": "

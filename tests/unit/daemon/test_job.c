@@ -29,7 +29,7 @@ static void test_legal_transitions(void **state)
         /*               PEND   START  RUN    SUCC   FAIL   CANC   PAUSE */
         /* PENDING */ {false, true, false, false, true, true, false},
         /* STARTING */ {true, false, true, true, true, true, true},
-        /* RUNNING */ {false, false, false, true, true, true, true},
+        /* RUNNING */ {true, false, false, true, true, true, true},
         /* SUCCEEDED */ {false, false, false, false, false, false},
         /* FAILED */ {false, false, false, false, false, false},
         /* CANCELLED */ {false, false, false, false, false, false},
@@ -89,6 +89,13 @@ static reid_status op_resume(reidd_job *job, reid_error *err)
     return reidd_job_resume(job, err);
 }
 
+static reid_status op_restart(reidd_job *job, reid_error *err)
+{
+    const reidd_end end = {.exit_code = 1, .rank = -1};
+    job->restart = (reidd_restart){.allowed = 1, .backoff_ms = 1};
+    return reidd_job_restart(job, &end, true, 15, err);
+}
+
 /* Every operation in every state: what it becomes, 0 where it is refused and nothing changes. */
 static void test_operations_in_all_states(void **state)
 {
@@ -109,6 +116,7 @@ static void test_operations_in_all_states(void **state)
          {REIDD_CANCELLED, REIDD_STARTING, REIDD_RUNNING, 0, 0, REIDD_CANCELLED, REIDD_CANCELLED}},
         {"pause", op_pause, {0, REIDD_PAUSED, REIDD_PAUSED, 0, 0, 0, 0}},
         {"resume", op_resume, {0, 0, 0, 0, 0, 0, REIDD_PENDING}},
+        {"restart", op_restart, {0, REIDD_PENDING, REIDD_PENDING, 0, 0, 0, 0}},
     };
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         for (size_t s = 0; s < ALL; s++) {
@@ -227,6 +235,56 @@ static void test_first_cause_is_kept(void **state)
     reidd_job_fini(&job);
 }
 
+/* 1.5 s, doubled each time, at most 60 s; the last failure is the end. */
+static void test_restarts_back_off(void **state)
+{
+    static const int64_t waits_ms[] = {1500, 3000, 6000, 12000, 24000, 48000, 60000, 60000};
+    enum { COUNT = sizeof waits_ms / sizeof waits_ms[0] };
+    const reidd_end end = {.exit_code = 137, .signal = 9, .rank = 1, .sentence = "rank 1 died"};
+    reidd_job job = make(REIDD_PENDING);
+    job.restart = (reidd_restart){.allowed = COUNT, .backoff_ms = 1500};
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(reidd_job_start(&job, 10, NULL), REID_OK);
+        assert_null(job.failure.sentence); /* that of the attempt before */
+        assert_int_equal(job.restart.at_ms, 0);
+        assert_true(reidd_job_may_restart(&job, &end));
+        assert_int_equal(reidd_job_restart(&job, &end, i >= 2, 1000, NULL), REID_OK);
+        assert_int_equal(job.restart.at_ms, 1000 + waits_ms[i]);
+        assert_int_equal(job.restart.done, i + 1);
+        assert_int_equal(job.resume, i >= 2);
+        assert_int_equal(job.restart.origin, i < 2 ? i + 2 : 3);
+        assert_string_equal(job.failure.sentence, "rank 1 died");
+        assert_int_equal(job.exit_code, 0);
+    }
+    assert_int_equal(reidd_job_start(&job, 10, NULL), REID_OK);
+    assert_false(reidd_job_may_restart(&job, &end));
+    assert_int_equal(reidd_job_restart(&job, &end, true, 1000, NULL), REID_ERR_PRECONDITION);
+    assert_int_equal(reidd_job_end(&job, &end, NULL), REID_OK);
+    assert_int_equal(job.state, REIDD_FAILED);
+    reidd_job_fini(&job);
+}
+
+static void test_what_a_restart_may_cure(void **state)
+{
+    static const struct {
+        int exit_code, signal;
+        bool cancelled, restarted;
+    } rows[] = {{0, 0, false, false}, {1, 0, false, true},   {2, 0, false, false},
+                {3, 0, false, true},  {143, 0, false, true}, {137, 9, false, true},
+                {2, 2, false, true},  {1, 0, true, false},   {137, 9, true, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        reidd_job job = make(REIDD_RUNNING);
+        const reidd_end end = {
+            .exit_code = rows[i].exit_code, .signal = rows[i].signal, .rank = -1};
+        job.cancel.wanted = rows[i].cancelled;
+        assert_false(reidd_job_may_restart(&job, &end)); /* none is allowed */
+        job.restart.allowed = 1;
+        if (reidd_job_may_restart(&job, &end) != rows[i].restarted)
+            fail_msg("row %zu", i);
+        reidd_job_fini(&job);
+    }
+}
+
 static void test_copy_is_deep(void **state)
 {
     reidd_job job = make(REIDD_RUNNING), copy;
@@ -250,6 +308,8 @@ int main(void)
         cmocka_unit_test(test_cancel_decides_the_end),
         cmocka_unit_test(test_shorter_grace_counts),
         cmocka_unit_test(test_first_cause_is_kept),
+        cmocka_unit_test(test_restarts_back_off),
+        cmocka_unit_test(test_what_a_restart_may_cure),
         cmocka_unit_test(test_copy_is_deep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

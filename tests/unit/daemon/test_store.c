@@ -71,6 +71,7 @@ static reidd_job make_job(const char *id, const char *name)
     job.output_dir = reid_xstrdup("/data/out");
     job.fork_from = reid_xstrdup("/data/before");
     job.fork_iter = 40;
+    job.restart = (reidd_restart){.allowed = 3, .backoff_ms = 2500};
     return job;
 }
 
@@ -98,6 +99,9 @@ static void test_job_comes_back_whole(void **state)
     job.failure = (reidd_failure){reid_xstrdup("the disk 'x' is full"), 1, 137, 9};
     job.cancel = (reidd_cancel){true, reid_xstrdup("enough"), 1500};
     job.exit_code = 137;
+    job.restart.done = 2;
+    job.restart.at_ms = 1700000001234;
+    job.restart.origin = 2;
     reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
     reopen(f);
     reid_assert_ok(reidd_store_job_load(f->store, "0abc0001", &back, &err), &err);
@@ -111,6 +115,11 @@ static void test_job_comes_back_whole(void **state)
     assert_false(back.eval_only);
     assert_string_equal(back.fork_from, "/data/before");
     assert_int_equal(back.fork_iter, 40);
+    assert_int_equal(back.restart.allowed, 3);
+    assert_int_equal(back.restart.backoff_ms, 2500);
+    assert_int_equal(back.restart.done, 2);
+    assert_int_equal(back.restart.at_ms, 1700000001234);
+    assert_int_equal(back.restart.origin, 2);
     assert_int_equal(back.state, REIDD_FAILED);
     assert_int_equal(back.phase, REIDD_TRAINING);
     assert_int_equal(back.attempt, 3);
@@ -369,6 +378,29 @@ static void run_sql(const char *path, const char *sql)
     sqlite3_close(db);
 }
 
+#define DROP_RESTARTS                                                                              \
+    "ALTER TABLE jobs DROP COLUMN restarts_allowed; ALTER TABLE jobs DROP COLUMN restarts_done;"   \
+    "ALTER TABLE jobs DROP COLUMN restart_backoff_ms; ALTER TABLE jobs DROP COLUMN "               \
+    "restart_at_ms; ALTER TABLE jobs DROP COLUMN restart_origin;"
+
+/* A file of the second version, with a job in it. */
+static void test_file_before_restarts(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    reidd_job back = {0};
+    add(f, "00000001", "x");
+    reidd_store_close(f->store);
+    run_sql(f->path, DROP_RESTARTS "PRAGMA user_version=2");
+    reid_assert_ok(reidd_store_open(f->path, &f->store, &err), &err);
+    reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
+    assert_string_equal(back.fork_from, "/data/before");
+    assert_int_equal(back.restart.allowed, 0);
+    assert_int_equal(back.restart.done, 0);
+    assert_int_equal(back.restart.at_ms, 0);
+    reidd_job_fini(&back);
+}
+
 /* A file of the first version, with a job in it. */
 static void test_older_file_is_brought_up_to_date(void **state)
 {
@@ -377,8 +409,9 @@ static void test_older_file_is_brought_up_to_date(void **state)
     reidd_job job = make_job("00000001", "x"), back = {0};
     reid_assert_ok(reidd_store_job_add(f->store, &job, &err), &err);
     reidd_store_close(f->store);
-    run_sql(f->path, "ALTER TABLE jobs DROP COLUMN fork_from; ALTER TABLE jobs DROP COLUMN "
-                     "fork_iter; PRAGMA user_version=1");
+    run_sql(f->path,
+            DROP_RESTARTS "ALTER TABLE jobs DROP COLUMN fork_from; ALTER TABLE jobs DROP COLUMN "
+                          "fork_iter; PRAGMA user_version=1");
     reid_assert_ok(reidd_store_open(f->path, &f->store, &err), &err);
     reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
     assert_string_equal(back.name, "x");
@@ -569,6 +602,7 @@ int main(void)
         CASE(test_latest),
         CASE(test_rollback),
         CASE(test_reopen_after_kill),
+        CASE(test_file_before_restarts),
         CASE(test_older_file_is_brought_up_to_date),
         CASE(test_events_from_a_cursor),
         CASE(test_newer_file_is_refused),

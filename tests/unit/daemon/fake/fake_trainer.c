@@ -16,6 +16,8 @@
  *     words TEXT           failures/rank-N.json, and over the link
  *     on-term CODE         from now on TERM ends it with CODE; 0 ignores TERM
  *     grandchild           a child that ignores TERM, in a session of its own
+ *     in-attempt N         what follows is for that attempt only; 0: for all again
+ *     resumed              "resumed" or "anew" on standard output
  *     kill SIGNAL          to itself
  *     exit CODE
  *
@@ -45,6 +47,8 @@
 typedef struct fake {
     char *folder; /* OUTPUT_DIR */
     int rank, world;
+    bool resume;
+    long only_attempt; /* 0: any */
     reid_record_file *spool;
     int64_t seq, stored;
     reid_rpc_client *client;
@@ -331,6 +335,8 @@ static void run_command(fake *f, const char *word, const char *rest)
         signal(SIGTERM, on_term);
     } else if (strcmp(word, "grandchild") == 0) {
         grandchild();
+    } else if (strcmp(word, "resumed") == 0) {
+        puts(f->resume ? "resumed" : "anew");
     } else if (strcmp(word, "kill") == 0) {
         kill(getpid(), atoi(rest));
     } else if (strcmp(word, "exit") == 0) {
@@ -361,7 +367,10 @@ static void run_script(fake *f)
         size_t length = strcspn(word, " ");
         char *rest = word[length] ? word + length + 1 : word + length;
         word[length] = '\0';
-        run_command(f, word, rest);
+        if (strcmp(word, "in-attempt") == 0)
+            f->only_attempt = atol(rest);
+        else if (f->only_attempt == 0 || f->only_attempt == atol(need_env("REIDD_ATTEMPT")))
+            run_command(f, word, rest);
     }
     fclose(script);
     free(path);
@@ -410,17 +419,20 @@ int main(int argc, char **argv)
 {
     const char *config = NULL, *world = getenv("OMPI_COMM_WORLD_SIZE"),
                *rank = getenv("OMPI_COMM_WORLD_RANK");
-    bool check = false;
+    bool check = false, resume = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--config-file") == 0)
             config = argv[++i];
         else if (strcmp(argv[i], "--check-only") == 0)
             check = true;
+        else if (strcmp(argv[i], "--resume") == 0)
+            resume = true;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     fake f = {.folder = find_folder(config),
               .rank = rank ? atoi(rank) : 0,
-              .world = world ? atoi(world) : 1};
+              .world = world ? atoi(world) : 1,
+              .resume = resume};
     int code = 0;
     if (check)
         code = check_only(&f);

@@ -1,0 +1,75 @@
+/* Jobs that are started again after a failure. */
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/manager_private.h"
+
+/* Named by every checkpoint that is complete (checkpoint/checkpoint.h). */
+#define LAST_CHECKPOINT "last_checkpoint"
+
+/* OUTPUT_DIR may still have checkpoints of former runs, which are nothing to go on from. */
+static bool has_saved(const reidd_job *job)
+{
+    REID_AUTOFREE char *path = reid_path_join(job->output_dir, LAST_CHECKPOINT);
+    struct stat info;
+    return !job->eval_only && stat(path, &info) == 0 &&
+           (int64_t)info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000 >= job->started_ms;
+}
+
+/* A stop or pause that the ranks have agreed on would be forgotten: they are not replayed. */
+bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end)
+{
+    return !active->stopped_by && !active->word_note && reidd_job_may_restart(&active->job, end);
+}
+
+reid_status reidd_active_plan_restart(const reidd_active *active, reidd_job *job,
+                                      const reidd_end *end, reid_error *err)
+{
+    bool from_checkpoint = active->job.resume || has_saved(&active->job);
+    return reidd_job_restart(job, end, from_checkpoint, reid_clock_wall_ms(), err);
+}
+
+char *reidd_restart_event(const reidd_job *job)
+{
+    reidd_job before = *job;
+    before.restart.done--;
+    return reid_xasprintf(
+        "in %g s (%d of %d) from %s: %s", (double)reidd_job_backoff_ms(&before) / 1000.0,
+        job->restart.done, job->restart.allowed,
+        job->resume ? "the last checkpoint" : "the beginning", job->failure.sentence);
+}
+
+char *reidd_restart_detail(const reidd_job *job, int64_t now_ms)
+{
+    int64_t left_s = (job->restart.at_ms - now_ms + 999) / 1000;
+    left_s = REID_MIN(REID_MAX(left_s, 1), REIDD_BACKOFF_MAX_MS / 1000);
+    return reid_xasprintf("restarts in %lld s (%d of %d): %s", (long long)left_s, job->restart.done,
+                          job->restart.allowed, job->failure.sentence ? job->failure.sentence : "");
+}
+
+static void on_time(uv_timer_t *timer)
+{
+    reidd_active *active = timer->data;
+    active->job.restart.at_ms = 0;
+    reidd_manager_schedule(active->manager);
+}
+
+void reidd_active_await_restart(reidd_active *active)
+{
+    const reidd_job *job = &active->job;
+    free(active->own_failure);
+    active->own_failure = NULL;
+    active->attempt_base = job->attempt;
+    if (!job->resume)
+        active->journal_seq = 0; /* the next attempt moves the journal aside */
+    /* However the clock was set meanwhile. */
+    int64_t left_ms = REID_MAX(job->restart.at_ms - reid_clock_wall_ms(), 0);
+    uv_timer_start(&active->timer, on_time, (uint64_t)REID_MIN(left_ms, REIDD_BACKOFF_MAX_MS), 0);
+    reid_log_warn("job restarts id=%s attempt=%d in_ms=%lld %s", job->id, job->attempt,
+                  (long long)left_ms, job->failure.sentence ? job->failure.sentence : "");
+}
