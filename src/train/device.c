@@ -90,6 +90,9 @@ static void device_failed(void *user, const reid_error *why)
 reid_status reid_session_open_device_comm(reid_session *session, reid_error *err)
 {
     const reid_module *module = NULL;
+    if (session->comm->size == 1 && compression_of(session->config) != REID_COMM_COMPRESSION_NONE)
+        reid_log_warn("COMM.COMPRESSION %s has no effect: one rank sends nothing",
+                      reid_config_string(session->config, "COMM.COMPRESSION"));
     if (session->comm->size == 1 || reid_backend_is_host(session->backend))
         return REID_OK;
     REID_TRY(reid_module_load(reid_backend_name(session->backend), &module, err));
@@ -142,9 +145,9 @@ reid_status reid_session_compare_ranks(reid_session *session, reid_error *err)
 {
     const reid_params *params = session->params;
     size_t bytes = params->total * sizeof(float);
+    REID_TRY(reid_session_settle(session, err));
     if (session->comm->size == 1)
         return REID_OK;
-    REID_TRY(reid_session_settle(session, err));
     float *copy = NULL;
     if (!reid_backend_is_host(session->backend)) {
         copy = reid_alloc(bytes, 1);

@@ -152,6 +152,8 @@ static reid_status extract(reid_evaluator *evaluator, test_set *set, float **ret
             reported = reid_clock_seconds();
         }
     }
+    if (status == REID_OK) /* the copies have no status of their own */
+        status = reid_backend_status(evaluator->backend, err);
     if (status != REID_OK) {
         free(features);
         return status;

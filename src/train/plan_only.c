@@ -27,9 +27,11 @@ static reid_status open_backend(reid_plan_report *report, reid_error *err)
                          "--plan-only takes sm_80, sm_90, sm_100, sm_120, cuda, cpu or ref, not "
                          "'%s'",
                          device);
-    bool tf32 = sm && reid_config_bool(report->config, "MODEL.CUDA.TF32");
+    bool bare = strcmp(device, "cuda") == 0; /* the first one */
+    bool tf32 = (sm || reid_str_starts(device, "cuda")) &&
+                reid_config_bool(report->config, "MODEL.CUDA.TF32");
     REID_AUTOFREE char *name =
-        reid_xasprintf("%s%s%s", sm ? "cuda:" : "", device, tf32 ? "+tf32" : "");
+        reid_xasprintf("%s%s%s%s", sm ? "cuda:" : "", device, bare ? ":" : "", tf32 ? "+tf32" : "");
     return reid_backend_open(name, 1, &report->backend, err);
 }
 

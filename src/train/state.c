@@ -35,18 +35,17 @@ typedef struct source {
 static reid_status fill_tensor(void *user, void *ret_data, size_t bytes, reid_error *err)
 {
     (void)bytes;
-    (void)err;
     const source *from = user;
     if (from->flat != NULL) {
         reid_params_to_plain(from->params, from->index, from->flat, ret_data);
     } else if (from->params->buffers[from->index].integer) {
-        float value;
+        float value = 0;
         reid_params_buffer_get(from->params, from->index, &value);
         *(int64_t *)ret_data = (int64_t)value;
     } else {
         reid_params_buffer_get(from->params, from->index, ret_data);
     }
-    return REID_OK;
+    return reid_backend_status(from->params->backend, err); /* a copy that failed is not saved */
 }
 
 static reid_status add_tensor(reid_checkpoint_writer *writer, const char *file, const char *name,
