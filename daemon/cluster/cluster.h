@@ -1,0 +1,158 @@
+/* The daemons of several nodes as one: who they are, which of them are there, and messages between
+ * them.
+ *
+ * One node is the head: it owns jobs, queue and store. The others, members, connect to it and keep
+ * one stream open (proto/reid/v1/node.proto: NodeService/Join), on which both sides speak at least
+ * every REIDD_BEAT_MS. Who is silent for REIDD_SILENCE_MS is lost. A member that has lost the head
+ * looks for it for ever, and keeps what runs on it. Without a cluster file there is no
+ * reidd_cluster (functions below that say so take NULL).
+ *
+ * The head keeps a row of reidd_nodes (daemon/sched/nodes.h) for each node: row 0 is the head.
+ *
+ * Life: reidd_cluster_new → reidd_cluster_set_parts (whoever starts ranks on members) → _serve →
+ * _start → the loop runs → _close. Loop thread only. Handlers may call everything here but _close.
+ *
+ * Parts, the ranks of an attempt on a member, are others' business: their messages are passed on.
+ */
+#ifndef REIDD_CLUSTER_CLUSTER_H
+#define REIDD_CLUSTER_CLUSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "base/status.h"
+#include "daemon/cluster/file.h"
+#include "daemon/sched/nodes.h"
+#include "reid/v1/node.pb-c.h"
+#include "rpc/channel.h"
+#include "rpc/server.h"
+
+#define REIDD_NODE_PROTOCOL 1
+
+/* Both ends. */
+#define REIDD_BEAT_MS 1000
+#define REIDD_SILENCE_MS 5000
+#define REIDD_WEATHER_MS 2000   /* members tell how their machine is */
+#define REIDD_JOIN_LEAST_MS 250 /* before a member tries again, doubled up to … */
+#define REIDD_JOIN_MOST_MS 2000
+#define REIDD_NODE_MESSAGE (1u << 20) /* largest message of a Join */
+#define REIDD_NODE_QUEUE (4u << 20)   /* bytes that wait to be sent to a node */
+
+typedef struct reidd_cluster reidd_cluster;
+
+/* ---- who ---- */
+
+bool reidd_cluster_is_head(const reidd_cluster *cluster);   /* NULL: true */
+bool reidd_cluster_is_member(const reidd_cluster *cluster); /* NULL: false */
+/* The rows of the cluster file (file.h): names and addresses. Borrowed. */
+const reidd_cluster_file *reidd_cluster_get_file(const reidd_cluster *cluster);
+const reidd_cluster_node *reidd_cluster_self(const reidd_cluster *cluster);
+const reidd_cluster_node *reidd_cluster_head(const reidd_cluster *cluster);
+/* Whether the node is connected (head: that member; member: the head, whatever `name`). */
+bool reidd_cluster_is_up(const reidd_cluster *cluster, const char *name);
+/* "node3 was lost: nothing was heard of it for 5 s"; "" when it is up. Borrowed until the loop goes
+ * on. */
+const char *reidd_cluster_note(const reidd_cluster *cluster, const char *name);
+
+/* Whether whoever is at the other end of a call is a node of this cluster: over TLS by its
+ * certificate (role node), over a Unix socket by the daemon's own user. PERMISSION otherwise, and
+ * always without a cluster. ret_name may be NULL; it becomes NULL over a Unix socket (any node). */
+reid_status reidd_cluster_check_peer(const reidd_cluster *cluster, const reid_rpc_peer *peer,
+                                     const char **ret_name, reid_error *err);
+
+/* ---- messages about parts ---- */
+
+typedef struct reidd_part_events {
+    /* On the head. `name` and `message` are the callback's only; kinds: part_started, part_ended,
+     * mirror. INVALID or any other failure cuts the connection with that sentence. */
+    reid_status (*on_up)(const char *name, const Reid__V1__NodeUp *message, void *user,
+                         reid_error *err);
+    /* On the head: the member has said hello. The callee tells what is known of each of `parts`, by
+     * filling welcome->parts (n_parts rows, allocated with protobuf-c's default allocator: they are
+     * freed with the welcome). After it messages may be sent to the node. */
+    void (*on_hello)(const char *name, Reid__V1__PartStatus *const *parts, size_t part_count,
+                     Reid__V1__NodeWelcome *welcome, void *user);
+    /* On the head: it was connected and is not any more. `why` is a finished sentence. */
+    void (*on_node_lost)(const char *name, const char *why, void *user);
+
+    /* On a member: fills hello->parts in the same way, before each try to join. */
+    void (*on_joining)(Reid__V1__NodeHello *hello, void *user);
+    /* On a member: the head is there; welcome->parts says what it knows. */
+    void (*on_welcome)(const Reid__V1__NodeWelcome *welcome, void *user);
+    /* On a member; kinds: part_start, part_stop, part_forget, mirror_ack. */
+    reid_status (*on_down)(const Reid__V1__NodeDown *message, void *user, reid_error *err);
+    /* On a member: the head is lost. What runs goes on. */
+    void (*on_head_lost)(const char *why, void *user);
+
+    /* Both: there is room again after a send that was EXHAUSTED. */
+    void (*on_room)(const char *name, void *user);
+} reidd_part_events;
+
+/* Slots may be NULL. `events` is kept, not copied. */
+void reidd_cluster_set_parts(reidd_cluster *cluster, const reidd_part_events *events, void *user);
+
+/* Head → member. UNAVAILABLE: it is not connected. EXHAUSTED: the queue is full; on_room tells when
+ * to go on. Heartbeats have room of their own. */
+reid_status reidd_cluster_send(reidd_cluster *cluster, const char *name,
+                               const Reid__V1__NodeDown *message, reid_error *err);
+/* Member → head, the same. */
+reid_status reidd_cluster_report(reidd_cluster *cluster, const Reid__V1__NodeUp *message,
+                                 reid_error *err);
+/* A member's connection to the head, for further streams (links of ranks, calls of clients); they
+ * end when it is lost. NULL while there is none. */
+reid_rpc_channel *reidd_cluster_channel(const reidd_cluster *cluster);
+
+/* ---- life ---- */
+
+struct reidd_store;
+struct reidd_gpus;
+struct reid_rpc_tls;
+
+typedef struct reidd_cluster_options {
+    const char *file;           /* path of the cluster file */
+    const char *node;           /* own row; NULL: the host's name */
+    struct reid_rpc_tls *tls;   /* for tcp: addresses; borrowed; may be NULL */
+    const char *shim, *trainer; /* told in the hello, compared by the head */
+    int64_t started_ms;
+    int slots;                     /* of this node */
+    struct reidd_store *store;     /* the head keeps here who is drained */
+    reidd_nodes *nodes;            /* the head fills it */
+    void (*on_change)(void *user); /* head: a row of `nodes` has changed: schedule again */
+    /* Fills `ret_node` (initialised) with how this machine is, as SystemService.Nodes tells it;
+     * calls `done` once, from inside or later. */
+    void (*look)(void *user, void (*done)(const Reid__V1__Node *node, void *arg), void *arg);
+    void *user;
+} reidd_cluster_options;
+
+/* Reads the file. INVALID, NOT_FOUND: something is wrong with it, or this node is not in it. */
+reid_status reidd_cluster_new(uv_loop_t *loop, const reidd_cluster_options *options,
+                              reidd_cluster **ret_cluster, reid_error *err);
+/* Adds NodeService to the server that listens for nodes (and clients), and the address of the own
+ * row. */
+reid_status reidd_cluster_serve(reidd_cluster *cluster, reid_rpc_server *server, reid_error *err);
+/* A member begins to look for the head. */
+void reidd_cluster_start(reidd_cluster *cluster);
+/* The server must be gone, or stay until the loop has run on. NULL is accepted. */
+void reidd_cluster_close(reidd_cluster *cluster);
+
+/* ---- for people (head only) ---- */
+
+/* What is known of a node besides its row in reidd_nodes. Borrowed until the loop goes on. */
+typedef struct reidd_cluster_view {
+    const reidd_cluster_node *place;
+    const Reid__V1__Node *weather; /* the last one; NULL: none yet, or the node itself */
+    bool self, up, drained;
+    const char *note, *drain_reason, *drained_by; /* never NULL */
+    double heard_s;                               /* seconds since; negative: never */
+    int64_t since_ms;                             /* up or down; 0: never */
+} reidd_cluster_view;
+void reidd_cluster_each(const reidd_cluster *cluster,
+                        void (*each)(const reidd_cluster_view *view, void *user), void *user);
+/* Stored before it counts. NOT_FOUND: no such node. */
+reid_status reidd_cluster_drain(reidd_cluster *cluster, const char *name, bool drained,
+                                const char *reason, const char *who, reid_error *err);
+
+#endif
