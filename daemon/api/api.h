@@ -5,6 +5,7 @@
 
 #include <uv.h>
 
+#include "daemon/access/role.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/manager.h"

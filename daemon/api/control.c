@@ -189,8 +189,8 @@ static void audit(reid_rpc_call *call, const ProtobufCMessage *message, void *se
     {                                                                                              \
         .path = PATH name, .input = &reid__v1__##request##__descriptor,                            \
         .output = &reid__v1__control_response__descriptor, .kind = REID_RPC_UNARY,                 \
-        .mutating = true, .max_request_bytes = 16u << 10, .deadline_ms = REIDD_API_AGREE_MS,       \
-        .on_message = function                                                                     \
+        .role = REIDD_ROLE_OPERATOR, .max_request_bytes = 16u << 10,                               \
+        .deadline_ms = REIDD_API_AGREE_MS, .on_message = function                                  \
     }
 
 static const reid_rpc_method methods[] = {
@@ -205,13 +205,14 @@ static const reid_rpc_method methods[] = {
      .input = &reid__v1__resume_request__descriptor,
      .output = &reid__v1__job__descriptor,
      .kind = REID_RPC_UNARY,
-     .mutating = true,
+     .role = REIDD_ROLE_OPERATOR,
      .max_request_bytes = 4096,
      .on_message = resume},
     {.path = PATH "Audit",
      .input = &reid__v1__audit_request__descriptor,
      .output = &reid__v1__audit_response__descriptor,
      .kind = REID_RPC_UNARY,
+     .role = REIDD_ROLE_VIEWER,
      .max_request_bytes = 4096,
      .on_message = audit},
 };

@@ -155,8 +155,9 @@ static void list(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
 #define CHANGE(name, request, bytes, function)                                                     \
     {                                                                                              \
         .path = PATH name, .input = &reid__v1__##request##__descriptor,                            \
-        .output = &reid__v1__hook_change__descriptor, .kind = REID_RPC_UNARY, .mutating = true,    \
-        .max_request_bytes = (bytes), .deadline_ms = REIDD_API_AGREE_MS, .on_message = function    \
+        .output = &reid__v1__hook_change__descriptor, .kind = REID_RPC_UNARY,                      \
+        .role = REIDD_ROLE_OPERATOR, .max_request_bytes = (bytes),                                 \
+        .deadline_ms = REIDD_API_AGREE_MS, .on_message = function                                  \
     }
 
 static const reid_rpc_method methods[] = {
@@ -164,7 +165,7 @@ static const reid_rpc_method methods[] = {
      .input = &reid__v1__hook_up__descriptor,
      .output = &reid__v1__hook_down__descriptor,
      .kind = REID_RPC_BIDI,
-     .mutating = true,
+     .role = REIDD_ROLE_OPERATOR,
      .max_request_bytes = 64u << 10,
      .on_message = reidd_api_attach,
      .on_half_close = reidd_api_attach_half_close},
@@ -176,6 +177,7 @@ static const reid_rpc_method methods[] = {
      .input = &reid__v1__list_hooks_request__descriptor,
      .output = &reid__v1__list_hooks_response__descriptor,
      .kind = REID_RPC_UNARY,
+     .role = REIDD_ROLE_VIEWER,
      .max_request_bytes = 4096,
      .on_message = list},
 };

@@ -360,7 +360,7 @@ static const reid_rpc_method methods[] = {
      .input = &reid__v1__link_up__descriptor,
      .output = &reid__v1__link_down__descriptor,
      .kind = REID_RPC_BIDI,
-     .mutating = true,
+     .role = REIDD_ROLE_NODE,
      .max_request_bytes = LINK_MESSAGE_BYTES + 64,
      .on_message = on_message},
 };

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "base/compiler.h"
+#include "base/str.h"
 #include "daemon/api/api.h"
 #include "descriptors.h"
 #include "reid/v1/system.pb-c.h"
@@ -34,12 +35,14 @@ static const reid_rpc_method methods[] = {
      .input = &reid__v1__info_request__descriptor,
      .output = &reid__v1__info_response__descriptor,
      .kind = REID_RPC_UNARY,
+     .role = REIDD_ROLE_VIEWER,
      .max_request_bytes = 4096,
      .on_message = info},
     {.path = "/reid.v1.SystemService/Nodes",
      .input = &reid__v1__nodes_request__descriptor,
      .output = &reid__v1__nodes_response__descriptor,
      .kind = REID_RPC_UNARY,
+     .role = REIDD_ROLE_VIEWER,
      .max_request_bytes = 4096,
      .deadline_ms = 20000, /* a driver may hang */
      .on_message = reidd_api_nodes},
@@ -54,7 +57,8 @@ void reidd_api_add_system(reidd_api *api, reid_rpc_server *server)
 static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
                          reid_error *err)
 {
-    if (!method->mutating || peer->uid == 0 || peer->uid == geteuid())
+    if (method->role == REIDD_ROLE_VIEWER || reid_str_starts(method->path, "/grpc.") ||
+        peer->uid == 0 || peer->uid == geteuid())
         return REID_OK;
     return reid_fail(err, REID_ERR_PERMISSION,
                      "only root and the user who runs reidd (uid %u) may do this, not uid %u",

@@ -63,7 +63,7 @@ typedef struct reid_rpc_method {
     const char *path; /* "/reid.v1.JobService/Submit" */
     const ProtobufCMessageDescriptor *input, *output;
     reid_rpc_kind kind;
-    bool mutating;              /* changes state; for the guard */
+    unsigned role;              /* for the guard: who may call it; the rpc layer does not look */
     uint32_t max_request_bytes; /* of one request message; 0: the server's max_message_bytes */
     uint32_t deadline_ms;       /* longest life of a call; 0: none but the client's own */
     /* A whole request message. It is freed after the callback returns. Must exist. */

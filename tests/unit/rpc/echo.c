@@ -205,7 +205,7 @@ static const reid_rpc_method methods[] = {
     ROW("Never", REID_RPC_UNARY, never, ),
     ROW("Small", REID_RPC_UNARY, say, .max_request_bytes = 100),
     ROW("Brief", REID_RPC_SERVER_STREAM, brief, .deadline_ms = 50),
-    ROW("Secret", REID_RPC_UNARY, say, .mutating = true),
+    ROW("Secret", REID_RPC_UNARY, say, .role = 1),
     ROW("Silent", REID_RPC_UNARY, silent, ),
     ROW("Twice", REID_RPC_UNARY, twice, ),
     ROW("Greet", REID_RPC_BIDI, chat, .on_open = greet),
@@ -214,7 +214,7 @@ static const reid_rpc_method methods[] = {
 static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
                          reid_error *err)
 {
-    if (!method->mutating)
+    if (!method->role)
         return REID_OK;
     return reid_fail(err, REID_ERR_PERMISSION, "uid %u may not do this", (unsigned)peer->uid);
 }
