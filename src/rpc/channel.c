@@ -173,7 +173,7 @@ static void cannot_reach(reid_rpc_channel *channel, int errnum)
 static void try_connect(reid_rpc_channel *channel)
 {
     struct sockaddr_un address;
-    if (reid_rpc_sockaddr(channel->path, &address, &channel->why) != REID_OK) {
+    if (reid_rpc_sockaddr(channel->target.path, &address, &channel->why) != REID_OK) {
         lose(channel);
         return;
     }
@@ -195,6 +195,7 @@ static void try_connect(reid_rpc_channel *channel)
             cannot_reach(channel, errnum);
         return;
     }
+    reid_rpc_peer_read(&channel->peer, fd);
     int failure = reid_rpc_wire_attach(&channel->wire, fd);
     if (failure)
         cannot_reach(channel, -failure);
@@ -222,7 +223,8 @@ static void pump_closed(reid_rpc_pump *pump)
     while (!reid_rpc_list_empty(&channel->streams))
         reid_rpc_stream_free(REID_RPC_OWNER(channel->streams.next, reid_rpc_stream, node));
     free(channel->address);
-    free(channel->path);
+    reid_rpc_address_fini(&channel->target);
+    reid_rpc_tls_free(channel->tls);
     free(channel);
 }
 
@@ -238,16 +240,45 @@ reid_status reid_rpc_channel_connect(uv_loop_t *loop, const char *address, uint3
                                      const reid_rpc_channel_events *events, void *user,
                                      reid_rpc_channel **ret_channel, reid_error *err)
 {
-    char *path;
-    REID_TRY(reid_rpc_address_parse(address, &path, err));
+    return reid_rpc_channel_connect_tls(loop, address, NULL, timeout_ms, events, user, ret_channel,
+                                        err);
+}
+
+static reid_status check_target(const char *address, const reid_rpc_tls *tls,
+                                reid_rpc_address *ret_target, reid_error *err)
+{
+    REID_TRY(reid_rpc_address_init(ret_target, address, err));
+    if (!ret_target->host)
+        return REID_OK;
+    reid_status status = REID_OK;
+    if (!tls)
+        status = reid_fail(err, REID_ERR_INVALID,
+                           "cannot connect to %s: TCP needs a certificate (a TLS folder)", address);
+    else if (ret_target->port == 0)
+        status = reid_fail(err, REID_ERR_INVALID, "cannot connect to %s: port 0 is none", address);
+    else
+        status = reid_fail(err, REID_ERR_UNSUPPORTED, "cannot connect to %s yet", address);
+    if (status != REID_OK)
+        reid_rpc_address_fini(ret_target);
+    return status;
+}
+
+reid_status reid_rpc_channel_connect_tls(uv_loop_t *loop, const char *address, reid_rpc_tls *tls,
+                                         uint32_t timeout_ms, const reid_rpc_channel_events *events,
+                                         void *user, reid_rpc_channel **ret_channel,
+                                         reid_error *err)
+{
+    reid_rpc_address target;
+    REID_TRY(check_target(address, tls, &target, err));
     reid_rpc_channel *channel = reid_xcalloc(1, sizeof *channel);
     nghttp2_session *session = new_session(channel);
     if (!session) {
-        free(path);
+        reid_rpc_address_fini(&target);
         free(channel);
         return reid_fail(err, REID_ERR_EXHAUSTED, "there is no memory for a connection");
     }
-    channel->path = path;
+    channel->target = target;
+    channel->tls = target.host ? reid_rpc_tls_ref(tls) : NULL;
     channel->address = reid_xstrdup(address);
     channel->events = events ? *events : (reid_rpc_channel_events){0};
     channel->user = user;
@@ -283,6 +314,11 @@ void reid_rpc_channel_close(reid_rpc_channel *channel)
         reid_rpc_pump_close(&channel->pump, pump_closed);
     else
         reid_rpc_wire_close(&channel->wire);
+}
+
+const reid_rpc_peer *reid_rpc_channel_peer(const reid_rpc_channel *channel)
+{
+    return &channel->peer;
 }
 
 bool reid_rpc_channel_is_ready(const reid_rpc_channel *channel)

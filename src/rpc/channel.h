@@ -37,6 +37,8 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "rpc/peer.h"
+#include "rpc/tls.h"
 
 typedef struct reid_rpc_channel reid_rpc_channel;
 typedef struct reid_rpc_stream reid_rpc_stream;
@@ -60,6 +62,14 @@ typedef struct reid_rpc_stream_events {
 reid_status reid_rpc_channel_connect(uv_loop_t *loop, const char *address, uint32_t timeout_ms,
                                      const reid_rpc_channel_events *events, void *user,
                                      reid_rpc_channel **ret_channel, reid_error *err);
+/* The same to any address; over TCP ("tcp://host:port") with `tls`, which a Unix socket does not
+ * use. timeout_ms then covers looking up the host, connecting and the TLS handshake, too. */
+reid_status reid_rpc_channel_connect_tls(uv_loop_t *loop, const char *address, reid_rpc_tls *tls,
+                                         uint32_t timeout_ms, const reid_rpc_channel_events *events,
+                                         void *user, reid_rpc_channel **ret_channel,
+                                         reid_error *err);
+/* Who serves at the other end; valid from on_ready on. A remote server's role is always "node". */
+const reid_rpc_peer *reid_rpc_channel_peer(const reid_rpc_channel *channel);
 void reid_rpc_channel_close(reid_rpc_channel *channel); /* NULL is accepted */
 bool reid_rpc_channel_is_ready(const reid_rpc_channel *channel);
 bool reid_rpc_channel_is_lost(const reid_rpc_channel *channel);

@@ -2,6 +2,7 @@
 #ifndef REID_RPC_CHANNEL_IMPL_H
 #define REID_RPC_CHANNEL_IMPL_H
 
+#include "rpc/address.h"
 #include "rpc/channel.h"
 #include "rpc/frame.h"
 #include "rpc/wire.h"
@@ -9,7 +10,10 @@
 struct reid_rpc_channel {
     reid_rpc_pump pump;
     reid_rpc_wire wire;
-    char *address, *path;
+    char *address;
+    reid_rpc_address target; /* `address`, taken apart */
+    reid_rpc_tls *tls;       /* NULL: a Unix socket */
+    reid_rpc_peer peer;
     reid_rpc_channel_events events;
     void *user;
     reid_rpc_node streams;  /* all that are not freed */

@@ -80,6 +80,12 @@ static bool is_connected(const void *what)
 reid_status reid_rpc_client_connect(const char *address, uint32_t timeout_ms,
                                     reid_rpc_client **ret_client, reid_error *err)
 {
+    return reid_rpc_client_connect_tls(address, NULL, timeout_ms, ret_client, err);
+}
+
+reid_status reid_rpc_client_connect_tls(const char *address, reid_rpc_tls *tls, uint32_t timeout_ms,
+                                        reid_rpc_client **ret_client, reid_error *err)
+{
     reid_rpc_client *client = reid_xcalloc(1, sizeof *client);
     reid_rpc_list_init(&client->streams);
     int failure = uv_loop_init(&client->loop);
@@ -89,8 +95,8 @@ reid_status reid_rpc_client_connect(const char *address, uint32_t timeout_ms,
                          uv_strerror(failure));
     }
     const reid_rpc_channel_events events = {.on_ready = on_ready, .on_lost = on_lost};
-    reid_status status = reid_rpc_channel_connect(&client->loop, address, timeout_ms, &events,
-                                                  client, &client->channel, err);
+    reid_status status = reid_rpc_channel_connect_tls(&client->loop, address, tls, timeout_ms,
+                                                      &events, client, &client->channel, err);
     if (status == REID_OK)
         status = wait_until(client, is_connected, client, 0);
     if (status == REID_ERR_CANCELLED)
@@ -103,6 +109,11 @@ reid_status reid_rpc_client_connect(const char *address, uint32_t timeout_ms,
     }
     *ret_client = client;
     return REID_OK;
+}
+
+const reid_rpc_peer *reid_rpc_client_peer(const reid_rpc_client *client)
+{
+    return reid_rpc_channel_peer(client->channel);
 }
 
 void reid_rpc_client_free(reid_rpc_client *client)

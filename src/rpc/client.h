@@ -19,6 +19,8 @@
 #include <protobuf-c/protobuf-c.h>
 
 #include "base/status.h"
+#include "rpc/peer.h"
+#include "rpc/tls.h"
 
 typedef struct reid_rpc_client reid_rpc_client;
 typedef struct reid_rpc_client_stream reid_rpc_client_stream;
@@ -26,6 +28,12 @@ typedef struct reid_rpc_client_stream reid_rpc_client_stream;
 /* Connects and waits until the server has answered. timeout_ms 0: 5,000. */
 reid_status reid_rpc_client_connect(const char *address, uint32_t timeout_ms,
                                     reid_rpc_client **ret_client, reid_error *err);
+/* The same to any address; over TCP ("tcp://host:port") with `tls`, which a Unix socket does not
+ * use. */
+reid_status reid_rpc_client_connect_tls(const char *address, reid_rpc_tls *tls, uint32_t timeout_ms,
+                                        reid_rpc_client **ret_client, reid_error *err);
+/* Who serves at the other end. */
+const reid_rpc_peer *reid_rpc_client_peer(const reid_rpc_client *client);
 void reid_rpc_client_free(reid_rpc_client *client); /* stops its streams first; NULL is accepted */
 
 /* One request, one answer. Free the answer with protobuf_c_message_free_unpacked(answer, NULL) (or

@@ -246,13 +246,9 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd)
     reid_rpc_conn *conn = reid_xcalloc(1, sizeof *conn);
     conn->server = server;
     conn->listener = listener;
-    struct ucred who;
-    socklen_t size = sizeof who;
     nghttp2_session *session = NULL;
-    if (getsockopt(own_fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {
-        conn->peer = (reid_rpc_peer){.uid = who.uid, .gid = who.gid, .pid = who.pid};
+    if (reid_rpc_peer_read(&conn->peer, own_fd))
         session = new_session(conn);
-    }
     if (!session) {
         reid_log_error("rpc connection refused reason=\"no memory or no credentials\"");
         close(own_fd);

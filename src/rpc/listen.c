@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "rpc/address.h"
 #include "rpc/server_impl.h"
+#include "rpc/tcp.h"
 
 enum { BACKLOG = 128, ACCEPTS_PER_TURN = 32, RETRY_MS = 100 };
 
@@ -74,6 +75,31 @@ static void retry_accept(reid_rpc_alarm *alarm)
     uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
 }
 
+/* Takes over the socket; `listener` has everything but its handles. */
+static reid_status start_listener(reid_rpc_server *server, reid_rpc_listener *own_listener,
+                                  int own_fd, reid_error *err)
+{
+    reid_rpc_listener *listener = own_listener;
+    int failure = uv_poll_init(server->pump.loop, &listener->poll, own_fd);
+    if (failure) {
+        if (!listener->tls)
+            unlink(listener->path);
+        reid_fail(err, REID_ERR_IO, "cannot watch socket '%s': %s", listener->path,
+                  uv_strerror(failure));
+        close(own_fd);
+        reid_rpc_listener_free(listener);
+        return REID_ERR_IO;
+    }
+    listener->server = server;
+    listener->fd = own_fd;
+    listener->poll.data = listener;
+    reid_rpc_alarm_init(&listener->retry, retry_accept);
+    reid_rpc_list_append(&server->listeners, &listener->node);
+    server->open_handles++;
+    uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
+    return REID_OK;
+}
+
 reid_status reid_rpc_server_listen_unix(reid_rpc_server *server, const char *path, unsigned mode,
                                         reid_error *err)
 {
@@ -91,25 +117,54 @@ reid_status reid_rpc_server_listen_unix(reid_rpc_server *server, const char *pat
         return status;
     }
     reid_rpc_listener *listener = reid_xcalloc(1, sizeof *listener);
-    int failure = uv_poll_init(server->pump.loop, &listener->poll, fd);
-    if (failure) {
-        unlink(path);
-        close(fd);
-        free(listener);
-        return reid_fail(err, REID_ERR_IO, "cannot watch socket '%s': %s", path,
-                         uv_strerror(failure));
-    }
-    listener->server = server;
     listener->path = reid_xstrdup(path);
-    listener->fd = fd;
     listener->device = st.st_dev;
     listener->inode = st.st_ino;
-    listener->poll.data = listener;
-    reid_rpc_alarm_init(&listener->retry, retry_accept);
-    reid_rpc_list_append(&server->listeners, &listener->node);
-    server->open_handles++;
-    uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
-    return REID_OK;
+    return start_listener(server, listener, fd, err);
+}
+
+static reid_status listen_tcp(reid_rpc_server *server, const char *text,
+                              const reid_rpc_address *address, reid_rpc_tls *tls,
+                              char bound[REID_RPC_ENDPOINT_BYTES], reid_error *err)
+{
+    if (!tls)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "cannot listen at %s: TCP needs a certificate (a TLS folder)", text);
+    if (strcmp(reid_rpc_tls_role(tls), "node") != 0)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "cannot listen at %s: the certificate of '%s' is that of a user (%s), not "
+                         "of a node",
+                         text, reid_rpc_tls_name(tls), reid_rpc_tls_role(tls));
+    return reid_fail(err, REID_ERR_UNSUPPORTED, "cannot listen at %s yet", text); /* TEMP */
+    int fd;
+    REID_TRY(reid_rpc_tcp_listen(address->host, address->port, BACKLOG, bound, &fd, err));
+    reid_rpc_listener *listener = reid_xcalloc(1, sizeof *listener);
+    listener->path = reid_xstrdup(bound);
+    listener->tls = reid_rpc_tls_ref(tls);
+    return start_listener(server, listener, fd, err);
+}
+
+reid_status reid_rpc_server_listen(reid_rpc_server *server, const char *address, reid_rpc_tls *tls,
+                                   unsigned mode, char **ret_bound, reid_error *err)
+{
+    REID_ASSERT(!server->draining);
+    reid_rpc_address parts;
+    char bound[REID_RPC_ENDPOINT_BYTES];
+    REID_TRY(reid_rpc_address_init(&parts, address, err));
+    reid_status status = parts.path ? reid_rpc_server_listen_unix(server, parts.path, mode, err)
+                                    : listen_tcp(server, address, &parts, tls, bound, err);
+    if (status == REID_OK && ret_bound)
+        *ret_bound =
+            parts.path ? reid_xasprintf("unix:%s", parts.path) : reid_xasprintf("tcp://%s", bound);
+    reid_rpc_address_fini(&parts);
+    return status;
+}
+
+void reid_rpc_listener_free(reid_rpc_listener *listener)
+{
+    reid_rpc_tls_free(listener->tls);
+    free(listener->path);
+    free(listener);
 }
 
 static void listener_closed(uv_handle_t *handle)
@@ -123,7 +178,7 @@ void reid_rpc_listener_close(reid_rpc_listener *listener)
     if (listener->fd < 0)
         return;
     struct stat st; /* the path may be somebody else's by now */
-    if (lstat(listener->path, &st) == 0 && st.st_dev == listener->device &&
+    if (!listener->tls && lstat(listener->path, &st) == 0 && st.st_dev == listener->device &&
         st.st_ino == listener->inode)
         unlink(listener->path);
     reid_rpc_alarm_cancel(&listener->server->pump, &listener->retry);

@@ -192,8 +192,7 @@ static void delete_server(reid_rpc_server *server)
         reid_rpc_listener *listener =
             REID_RPC_OWNER(server->listeners.next, reid_rpc_listener, node);
         reid_rpc_list_remove(&listener->node);
-        free(listener->path);
-        free(listener);
+        reid_rpc_listener_free(listener);
     }
     reid_rpc_health_free(server->health);
     reid_rpc_reflection_free(server->reflection);

@@ -1,6 +1,6 @@
 /* A gRPC server on a libuv loop.
  *
- * Life: reid_rpc_server_new → _add_service (rows) → _add_health, _add_reflection → _listen_unix →
+ * Life: reid_rpc_server_new → _add_service (rows) → _add_health, _add_reflection → _listen →
  * the loop runs → _shutdown → its on_done → _free. Everything here runs on the loop's thread;
  * nothing blocks.
  *
@@ -33,7 +33,7 @@
  * in answers are the handler's care: stock clients refuse a message with a text that is not UTF-8.
  *
  * Wire: "gRPC over HTTP2" of the gRPC project. Not supported: compressed messages (answered
- * UNIMPLEMENTED), TCP, TLS.
+ * UNIMPLEMENTED). TCP is spoken with mutual TLS only (rpc/tls.h).
  */
 #ifndef REID_RPC_SERVER_H
 #define REID_RPC_SERVER_H
@@ -47,6 +47,8 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "rpc/peer.h"
+#include "rpc/tls.h"
 
 typedef struct reid_rpc_server reid_rpc_server;
 typedef struct reid_rpc_call reid_rpc_call;
@@ -92,13 +94,6 @@ typedef struct reid_rpc_limits {
                          * reading starts it anew [600,000] */
 } reid_rpc_limits;
 
-/* Who is at the other end of the Unix socket (SO_PEERCRED at connect time). */
-typedef struct reid_rpc_peer {
-    uid_t uid;
-    gid_t gid;
-    pid_t pid;
-} reid_rpc_peer;
-
 /* `limits` may be NULL. The loop must outlive the server. */
 reid_status reid_rpc_server_new(uv_loop_t *loop, const reid_rpc_limits *limits,
                                 reid_rpc_server **ret_server, reid_error *err);
@@ -133,6 +128,14 @@ void reid_rpc_server_set_guard(reid_rpc_server *server, reid_rpc_guard *guard, v
  * reid_rpc_call_listener. The file is removed when the server ends. */
 reid_status reid_rpc_server_listen_unix(reid_rpc_server *server, const char *path, unsigned mode,
                                         reid_error *err);
+
+/* The same at any address, "unix:/path" or "tcp://host:port"; over TCP with `tls` (of the role
+ * "node"), which a Unix socket does not use, while `mode` is a Unix socket's alone. A host name is
+ * looked up at once, and its first address that this machine has is taken; port 0 takes a free one.
+ * *ret_bound (may be NULL) is the address as it was bound, such as "tcp://127.0.0.1:40123"; the
+ * caller frees it. reid_rpc_call_listener then gives "10.77.0.1:7411". */
+reid_status reid_rpc_server_listen(reid_rpc_server *server, const char *address, reid_rpc_tls *tls,
+                                   unsigned mode, char **ret_bound, reid_error *err);
 
 /* Ends gracefully: stops listening, tells health watchers NOT_SERVING, sends GOAWAY, refuses new
  * calls, lets open calls go on for grace_ms, then ends the rest with UNAVAILABLE. on_done (may be
@@ -183,7 +186,7 @@ bool reid_rpc_call_ended(const reid_rpc_call *call);
 reid_status reid_rpc_call_status(const reid_rpc_call *call);
 const reid_rpc_peer *reid_rpc_call_peer(const reid_rpc_call *call);
 const reid_rpc_method *reid_rpc_call_method(const reid_rpc_call *call);
-/* Path of the socket that the client connected to. */
+/* Path of the Unix socket that the client connected to, or of TCP "host:port" as bound. */
 const char *reid_rpc_call_listener(const reid_rpc_call *call);
 
 #endif

@@ -18,8 +18,9 @@ typedef struct reid_rpc_listener {
     reid_rpc_server *server;
     uv_poll_t poll;
     reid_rpc_alarm retry; /* after running out of descriptors */
-    char *path;
-    int fd; /* -1: no longer listening */
+    char *path;           /* of TCP "host:port" */
+    reid_rpc_tls *tls;    /* NULL: a Unix socket */
+    int fd;               /* -1: no longer listening */
     size_t conn_count;
     bool full_warned;
     dev_t device;
@@ -112,6 +113,7 @@ void reid_rpc_server_handle_closed(reid_rpc_server *server);
 /* listen.c */
 void reid_rpc_listener_close(
     reid_rpc_listener *listener); /* stops listening and removes the file */
+void reid_rpc_listener_free(reid_rpc_listener *listener);
 
 /* conn.c */
 void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd);

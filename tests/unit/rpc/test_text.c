@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "base/compiler.h"
+#include "harness/harness.h"
 #include "rpc/address.h"
 #include "rpc/code.h"
 #include "rpc/text.h"
@@ -53,29 +55,45 @@ static void codes_are_those_of_grpc(void **state)
         assert_int_not_equal(reid_rpc_code_from_status((reid_status)status), 2);
 }
 
+static void expect_address(const char *text, const char *path, const char *host, uint16_t port)
+{
+    reid_rpc_address address;
+    reid_error err = {0};
+    reid_assert_ok(reid_rpc_address_init(&address, text, &err), &err);
+    assert_string_equal(address.path ? address.path : "", path);
+    assert_string_equal(address.host ? address.host : "", host);
+    assert_int_equal(address.port, port);
+    reid_rpc_address_fini(&address);
+}
+
 static void addresses(void **state)
 {
-    static const char *const good[][2] = {{"unix:/run/a.sock", "/run/a.sock"},
-                                          {"unix:///run/a.sock", "/run/a.sock"},
-                                          {"unix:a.sock", "a.sock"}};
-    for (size_t i = 0; i < 3; i++) {
-        char *path;
-        assert_int_equal(reid_rpc_address_parse(good[i][0], &path, NULL), REID_OK);
-        assert_string_equal(path, good[i][1]);
-        free(path);
-    }
+    expect_address("unix:/run/a.sock", "/run/a.sock", "", 0);
+    expect_address("unix:///run/a.sock", "/run/a.sock", "", 0);
+    expect_address("unix:a.sock", "a.sock", "", 0);
+    expect_address("tcp://10.77.0.1:7411", "", "10.77.0.1", 7411);
+    expect_address("tcp://[fd00::1]:65535", "", "fd00::1", 65535);
+    expect_address("tcp://node-1.example:0", "", "node-1.example", 0);
+    static const char *const bad[] = {
+        "",           "127.0.0.1:50051",  "unix:",         "unix://run/a.sock", "tcp:",
+        "tcp://",     "tcp://a",          "tcp://a:",      "tcp://a:65536",     "tcp://a:-1",
+        "tcp://:1",   "tcp://fd00::1:80", "tcp://[::1]80", "tcp://[::1]",       "tcp://[]:1",
+        "tcp:a:80",   "tcp://user@a:80",  "tcp://a:80/b",  "tcp://a:0x50",      "tcp://a b:80",
+        "TCP://a:80", "tcp://a:+80",      "tcp://[::1:80",
+    };
+    reid_rpc_address address;
+    for (size_t i = 0; i < REID_COUNT_OF(bad); i++)
+        assert_int_equal(reid_rpc_address_init(&address, bad[i], NULL), REID_ERR_INVALID);
     reid_error err = {0};
-    char *path = NULL;
-    assert_int_equal(reid_rpc_address_parse("127.0.0.1:50051", &path, &err), REID_ERR_INVALID);
-    assert_string_equal(
-        err.text, "cannot use address '127.0.0.1:50051': only unix:/path/to/socket is supported");
-    assert_int_equal(reid_rpc_address_parse("unix://run/a.sock", &path, NULL), REID_ERR_INVALID);
+    reid_rpc_address_init(&address, "127.0.0.1:50051", &err);
+    assert_string_equal(err.text, "cannot use address '127.0.0.1:50051': only unix:/path/to/socket "
+                                  "and tcp://host:port are supported");
     char longest[5 + 109] = "unix:";
     memset(longest + 5, 'a', 107);
-    assert_int_equal(reid_rpc_address_parse(longest, &path, NULL), REID_OK);
-    free(path);
+    assert_int_equal(reid_rpc_address_init(&address, longest, NULL), REID_OK);
+    reid_rpc_address_fini(&address);
     longest[5 + 107] = 'a';
-    assert_int_equal(reid_rpc_address_parse(longest, &path, NULL), REID_ERR_INVALID);
+    assert_int_equal(reid_rpc_address_init(&address, longest, NULL), REID_ERR_INVALID);
 }
 
 static void expect_encoded(const char *text, const char *encoded)

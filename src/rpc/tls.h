@@ -1,0 +1,35 @@
+/* Who this process is over TCP, and whom it believes: certificate, key and authority of mutual TLS.
+ *
+ * Life: reid_rpc_tls_new reads the folder's files → listeners, channels and clients are given it
+ * and keep a reference of their own → reid_rpc_tls_free. One identity serves any number of them.
+ * Loop's thread; the blocking client's thread.
+ *
+ * The folder (made by `reidctl ca`), all PEM:
+ *     ca.pem    certificates of the authority
+ *     cert.pem  own certificate: CN = name of the node or user, OU = role
+ *     key.pem   its key; may be read by its owner only, or the folder is refused
+ *
+ * On the wire: TLS 1.3, ALPN h2, certificates from both sides, no session tickets, no early data. A
+ * peer is believed when the authority signed its certificate, it is valid today, it may be used for
+ * that side of a connection, and has a name and a known role. Of a server a client asks more: the
+ * role "node", and the host name or address that it connected to among the subject's alternative
+ * names.
+ */
+#ifndef REID_RPC_TLS_H
+#define REID_RPC_TLS_H
+
+#include "base/status.h"
+
+typedef struct reid_rpc_tls reid_rpc_tls;
+
+/* INVALID: a file is not what it should be, the key is not the certificate's, the certificate is
+ * not of the authority, has expired, or has no name or known role. PERMISSION: others can read the
+ * key. */
+reid_status reid_rpc_tls_new(const char *dir, reid_rpc_tls **ret_tls, reid_error *err);
+reid_rpc_tls *reid_rpc_tls_ref(reid_rpc_tls *tls); /* one more reference; NULL is accepted */
+void reid_rpc_tls_free(reid_rpc_tls *tls);         /* drops one reference; NULL is accepted */
+
+const char *reid_rpc_tls_name(const reid_rpc_tls *tls); /* of the own certificate */
+const char *reid_rpc_tls_role(const reid_rpc_tls *tls);
+
+#endif
