@@ -69,6 +69,11 @@ void reidd_job_fini(reidd_job *job)
     free(job->fork_from);
     free(job->failure.sentence);
     free(job->cancel.reason);
+    free(job->wishes.after);
+    free(job->wishes.gpu_type);
+    free(job->placement);
+    free(job->avoid);
+    free(job->yields);
     memset(job, 0, sizeof *job);
 }
 
@@ -86,6 +91,11 @@ void reidd_job_copy(reidd_job *ret_copy, const reidd_job *job)
     ret_copy->fork_from = copy_text(job->fork_from);
     ret_copy->failure.sentence = copy_text(job->failure.sentence);
     ret_copy->cancel.reason = copy_text(job->cancel.reason);
+    ret_copy->wishes.after = copy_text(job->wishes.after);
+    ret_copy->wishes.gpu_type = copy_text(job->wishes.gpu_type);
+    ret_copy->placement = copy_text(job->placement);
+    ret_copy->avoid = copy_text(job->avoid);
+    ret_copy->yields = copy_text(job->yields);
 }
 
 static void replace_text(char **text, const char *value)

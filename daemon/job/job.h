@@ -79,6 +79,18 @@ typedef struct reidd_restart {
     int32_t origin;     /* the attempt that began from nothing last; 0: the first */
 } reidd_restart;
 
+#define REIDD_PRIORITY_MAX 1000 /* and as much below 0 */
+
+/* What its submitter asks of the scheduler (sched/sched.h). */
+typedef struct reidd_wishes {
+    int32_t priority;    /* the larger, the sooner; 0 unless somebody says otherwise */
+    int64_t max_time_ms; /* on slots, over all attempts; 0: no limit */
+    char *after;         /* "ID:ok,ID:any": not before these have ended; NULL: nothing */
+    char *gpu_type;      /* a part of the name of the GPUs that it wants, in any case; NULL: any */
+    bool held;           /* not started before somebody releases it */
+    bool no_preempt;     /* never paused for the sake of another job */
+} reidd_wishes;
+
 typedef struct reidd_job {
     char id[16];
     char *name;
@@ -98,7 +110,14 @@ typedef struct reidd_job {
     reidd_failure failure;
     reidd_cancel cancel;
     reidd_restart restart;
-    int32_t exit_code; /* once ended: 0, or what a waiting client returns (never 0 then) */
+    reidd_wishes wishes;
+    char *placement;     /* of the newest attempt (sched/nodes.h); NULL: all ranks on this node */
+    char *avoid;         /* nodes to be left alone while others suffice, with commas; NULL: none */
+    char *yields;        /* why it goes back into the queue once it has paused; NULL: it stays */
+    int32_t preemptions; /* how often it was paused for the sake of another job */
+    int64_t ran_ms;      /* on slots, in attempts that have ended */
+    bool limit_reached;  /* its time is over: it is being stopped, or was */
+    int32_t exit_code;   /* once ended: 0, or what a waiting client returns (never 0 then) */
 } reidd_job;
 
 /* How an attempt ended, as its supervisor tells. */

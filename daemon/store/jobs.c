@@ -51,6 +51,18 @@ static void bind_job(sqlite3_stmt *s, const reidd_job *job)
     sqlite3_bind_int64(s, 34, job->restart.backoff_ms);
     sqlite3_bind_int64(s, 35, job->restart.at_ms);
     sqlite3_bind_int(s, 36, job->restart.origin);
+    sqlite3_bind_int(s, 37, job->wishes.priority);
+    sqlite3_bind_int64(s, 38, job->wishes.max_time_ms);
+    bind_text(s, 39, job->wishes.after);
+    bind_text(s, 40, job->wishes.gpu_type);
+    sqlite3_bind_int(s, 41, job->wishes.held);
+    sqlite3_bind_int(s, 42, job->wishes.no_preempt);
+    bind_text(s, 43, job->placement);
+    bind_text(s, 44, job->avoid);
+    bind_text(s, 45, job->yields);
+    sqlite3_bind_int(s, 46, job->preemptions);
+    sqlite3_bind_int64(s, 47, job->ran_ms);
+    sqlite3_bind_int(s, 48, job->limit_reached);
 }
 
 static char *column_text(sqlite3_stmt *s, int column)
@@ -97,6 +109,18 @@ static reidd_job read_job(sqlite3_stmt *s)
                     .backoff_ms = sqlite3_column_int64(s, 33),
                     .at_ms = sqlite3_column_int64(s, 34),
                     .origin = sqlite3_column_int(s, 35)},
+        .wishes = {.priority = sqlite3_column_int(s, 36),
+                   .max_time_ms = sqlite3_column_int64(s, 37),
+                   .after = column_text(s, 38),
+                   .gpu_type = column_text(s, 39),
+                   .held = sqlite3_column_int(s, 40) != 0,
+                   .no_preempt = sqlite3_column_int(s, 41) != 0},
+        .placement = column_text(s, 42),
+        .avoid = column_text(s, 43),
+        .yields = column_text(s, 44),
+        .preemptions = sqlite3_column_int(s, 45),
+        .ran_ms = sqlite3_column_int64(s, 46),
+        .limit_reached = sqlite3_column_int(s, 47) != 0,
     };
     const char *id = (const char *)sqlite3_column_text(s, 0);
     snprintf(job.id, sizeof job.id, "%s", id ? id : "");

@@ -41,6 +41,18 @@ static const char *const migrations[] = {
     "ALTER TABLE jobs ADD COLUMN restart_backoff_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE jobs ADD COLUMN restart_at_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE jobs ADD COLUMN restart_origin INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN max_time_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN after TEXT;"
+    "ALTER TABLE jobs ADD COLUMN gpu_type TEXT;"
+    "ALTER TABLE jobs ADD COLUMN held INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN no_preempt INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN placement TEXT;"
+    "ALTER TABLE jobs ADD COLUMN avoid TEXT;"
+    "ALTER TABLE jobs ADD COLUMN yields TEXT;"
+    "ALTER TABLE jobs ADD COLUMN preemptions INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN ran_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN limit_reached INTEGER NOT NULL DEFAULT 0;",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

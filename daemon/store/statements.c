@@ -6,12 +6,15 @@
     " submitted_ms, started_ms, ended_ms, last_progress_ms, iteration, max_iteration, epoch,"      \
     " max_epoch, eta_s, images_per_s, failure, failure_rank, failure_exit_code, failure_signal,"   \
     " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code, fork_from, fork_iter,"             \
-    " restarts_allowed, restarts_done, restart_backoff_ms, restart_at_ms, restart_origin"
+    " restarts_allowed, restarts_done, restart_backoff_ms, restart_at_ms, restart_origin,"         \
+    " priority, max_time_ms, after, gpu_type, held, no_preempt, placement, avoid, yields,"         \
+    " preemptions, ran_ms, limit_reached"
 
 const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_JOB_ADD] = "INSERT INTO jobs(" JOB_COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
                           "?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,"
-                          "?27,?28,?29,?30,?31,?32,?33,?34,?35,?36)",
+                          "?27,?28,?29,?30,?31,?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,"
+                          "?44,?45,?46,?47,?48)",
     /* The same numbers of parameters as above; what is fixed at submit is not written again. */
     [REIDD_SQL_JOB_SAVE] =
         "UPDATE jobs SET resume=?7, state=?9, phase=?10, attempt=?11, submitted_ms=?12, "
@@ -20,7 +23,8 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
         " max_epoch=?19, eta_s=?20, images_per_s=?21, failure=?22, failure_rank=?23,"
         " failure_exit_code=?24, failure_signal=?25, cancel_wanted=?26, cancel_reason=?27,"
         " cancel_grace_ms=?28, exit_code=?29, restarts_done=?33, restart_at_ms=?35,"
-        " restart_origin=?36 WHERE id=?1",
+        " restart_origin=?36, priority=?37, max_time_ms=?38, held=?41, placement=?43, avoid=?44,"
+        " yields=?45, preemptions=?46, ran_ms=?47, limit_reached=?48 WHERE id=?1",
     [REIDD_SQL_JOB_LOAD] = "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?1",
     [REIDD_SQL_JOB_BY_NAME] = "SELECT id FROM jobs WHERE name = ?1 ORDER BY key DESC LIMIT 1",
     /* ?2 is the prefix with its last byte one higher: a range of the index. */

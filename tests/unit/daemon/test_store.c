@@ -72,6 +72,12 @@ static reidd_job make_job(const char *id, const char *name)
     job.fork_from = reid_xstrdup("/data/before");
     job.fork_iter = 40;
     job.restart = (reidd_restart){.allowed = 3, .backoff_ms = 2500};
+    job.wishes = (reidd_wishes){.priority = -3,
+                                .max_time_ms = 3600000,
+                                .after = reid_xstrdup("0abc0000:ok"),
+                                .gpu_type = reid_xstrdup("H100"),
+                                .held = true,
+                                .no_preempt = true};
     return job;
 }
 
@@ -102,6 +108,15 @@ static void test_job_comes_back_whole(void **state)
     job.restart.done = 2;
     job.restart.at_ms = 1700000001234;
     job.restart.origin = 2;
+    job.wishes.priority = 7;
+    job.wishes.max_time_ms = 60000;
+    job.wishes.held = false;
+    job.placement = reid_xstrdup("node1:1,node2:1");
+    job.avoid = reid_xstrdup("node3");
+    job.yields = reid_xstrdup("job 0abc0009 needs its slots");
+    job.preemptions = 4;
+    job.ran_ms = 12345;
+    job.limit_reached = true;
     reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
     reopen(f);
     reid_assert_ok(reidd_store_job_load(f->store, "0abc0001", &back, &err), &err);
@@ -120,6 +135,18 @@ static void test_job_comes_back_whole(void **state)
     assert_int_equal(back.restart.done, 2);
     assert_int_equal(back.restart.at_ms, 1700000001234);
     assert_int_equal(back.restart.origin, 2);
+    assert_int_equal(back.wishes.priority, 7);
+    assert_int_equal(back.wishes.max_time_ms, 60000);
+    assert_string_equal(back.wishes.after, "0abc0000:ok");
+    assert_string_equal(back.wishes.gpu_type, "H100");
+    assert_false(back.wishes.held);
+    assert_true(back.wishes.no_preempt);
+    assert_string_equal(back.placement, "node1:1,node2:1");
+    assert_string_equal(back.avoid, "node3");
+    assert_string_equal(back.yields, "job 0abc0009 needs its slots");
+    assert_int_equal(back.preemptions, 4);
+    assert_int_equal(back.ran_ms, 12345);
+    assert_true(back.limit_reached);
     assert_int_equal(back.state, REIDD_FAILED);
     assert_int_equal(back.phase, REIDD_TRAINING);
     assert_int_equal(back.attempt, 3);
