@@ -145,7 +145,7 @@ typedef enum reid_role {
     REID_ROLE_IMAGES, /* a graph input that only convolutions read */
 } reid_role;
 
-#define REID_BACKEND_ABI 6u
+#define REID_BACKEND_ABI 7u
 #define REID_FETCH_LIMIT 64
 
 typedef struct reid_backend_impl {

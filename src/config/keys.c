@@ -261,7 +261,15 @@ static const reid_config_row ROWS[] = {
 
     /* The solver */
     ROW("SOLVER.AMP.ENABLED", BOOL, "False",
-        "Mixed precision: bfloat16, on GPUs and on a CPU that has it, with float32 weights.", ANY),
+        "Mixed precision: 16 bits for activations and convolutions, with float32 weights.", ANY),
+    ROW("SOLVER.AMP.DTYPE", STRING, "bf16",
+        "The 16 bits of mixed precision: bf16, on GPUs and on a CPU that has it, or fp16, on GPUs, with dynamic loss scaling.",
+        ONE_OF("bf16 fp16", "")),
+    ROW("SOLVER.AMP.LOSS_SCALE", FLOAT, "65536.0",
+        "fp16: what the loss is multiplied by before backward, at first; halved when a gradient overflows, and that step is "
+        "left out.", RANGE(1, 1e30)),
+    ROW("SOLVER.AMP.GROWTH_INTERVAL", INT, "2000",
+        "fp16: steps without an overflow after which the loss scale is doubled.", RANGE(1, 1000000000)),
     ROW("SOLVER.OPT", STRING, "Adam",
         "The optimizer.",
         ONE_OF("Adam AdamW SGD", "ASGD Adadelta Adagrad Adamax LBFGS NAdam RAdam RMSprop Rprop SparseAdam Lamb")),

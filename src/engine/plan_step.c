@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "nn/plan_bytes.h"
 
 typedef struct plan_step {
@@ -97,6 +98,8 @@ static reid_status plan_backward(reid_step *base, reid_error *err)
 {
     plan_step *step = (plan_step *)base;
     reid_reducer *reducer = step->parts.reducer;
+    if (step->parts.loss_scale)
+        reid_plan_set_loss_scale(step->parts.plan, step->parts.loss_scale->scale);
     reid_reducer_begin(reducer, false);
     REID_TRY(reid_plan_backward(step->parts.plan, reid_reducer_ready, reducer, err));
     REID_TRY(reid_reducer_finish(reducer, err));
@@ -105,30 +108,62 @@ static reid_status plan_backward(reid_step *base, reid_error *err)
     return reid_reducer_check(reducer, err);
 }
 
+/* The gradients are those of all ranks, so all of them leave the same steps out. */
+static reid_status update_scaled(plan_step *step, reid_error *err)
+{
+    reid_loss_scale *scale = step->parts.loss_scale;
+    double used = scale->scale;
+    bool finite = reid_optimizer_step_scaled(step->parts.optimizer, used);
+    /* What a broken device or communicator left is no verdict on the scale. */
+    REID_TRY(reid_reducer_check(step->parts.reducer, err));
+    REID_TRY(reid_backend_status(step->parts.backend, err));
+    REID_TRY(reid_loss_scale_update(scale, finite, err));
+    if (!finite)
+        reid_log_info("gradients overflow at loss scale %.9g: this step is left out, the scale is "
+                      "%.9g now",
+                      used, scale->scale);
+    return REID_OK;
+}
+
 static reid_status plan_update(reid_step *base, reid_error *err)
 {
-    reid_optimizer_step(((plan_step *)base)->parts.optimizer);
+    plan_step *step = (plan_step *)base;
+    if (step->parts.loss_scale)
+        return update_scaled(step, err);
+    reid_optimizer_step(step->parts.optimizer);
     return REID_OK;
+}
+
+/* The scalars of the plan; behind them the loss scale, where there is one. */
+static bool is_loss_scale(const plan_step *step, size_t index)
+{
+    return step->parts.loss_scale && index == reid_plan_scalar_count(step->parts.plan);
 }
 
 static size_t plan_scalar_count(const reid_step *base)
 {
-    return reid_plan_scalar_count(((const plan_step *)base)->parts.plan);
+    const plan_step *step = (const plan_step *)base;
+    return reid_plan_scalar_count(step->parts.plan) + (step->parts.loss_scale != NULL);
 }
 
 static const char *plan_scalar_name(const reid_step *base, size_t index)
 {
-    return reid_plan_scalar_name(((const plan_step *)base)->parts.plan, index);
+    const plan_step *step = (const plan_step *)base;
+    return is_loss_scale(step, index) ? "loss_scale"
+                                      : reid_plan_scalar_name(step->parts.plan, index);
 }
 
 static bool plan_scalar_is_loss(const reid_step *base, size_t index)
 {
-    return reid_plan_scalar_is_loss(((const plan_step *)base)->parts.plan, index);
+    const plan_step *step = (const plan_step *)base;
+    return !is_loss_scale(step, index) && reid_plan_scalar_is_loss(step->parts.plan, index);
 }
 
 static double plan_scalar(const reid_step *base, size_t index)
 {
-    return reid_plan_scalar(((const plan_step *)base)->parts.plan, index);
+    const plan_step *step = (const plan_step *)base;
+    return is_loss_scale(step, index) ? step->parts.loss_scale->scale
+                                      : reid_plan_scalar(step->parts.plan, index);
 }
 
 static void plan_free(reid_step *base)

@@ -93,6 +93,7 @@ reid_status reid_plan_new(const reid_graph *g, reid_backend *backend, reid_param
     plan->backend = backend;
     plan->params = params;
     plan->options = *options;
+    plan->loss_scale = 1;
     REID_ASSERT(params->backend == backend);
     reid_status status = build(plan, g, err);
     if (status != REID_OK) {
@@ -375,17 +376,35 @@ double reid_plan_loss_weight(const reid_plan *plan, size_t i)
     return plan->scalars.items[i].weight;
 }
 
+/* Backward of the loss that has this output. */
+static void set_gradient_of(reid_plan *plan, reid_value value)
+{
+    for (size_t k = 0; k < plan->nodes.count; k++) {
+        reid_plan_node *node = &plan->nodes.items[k];
+        if (node->output != value)
+            continue;
+        reid_plan_drop_backward(plan, (int)k);
+        node->desc.loss_scale = node->op->desc.loss_scale = reid_plan_value_weight(plan, value);
+    }
+}
+
 void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight)
 {
     REID_ASSERT(i < plan->scalars.count && plan->scalars.items[i].is_loss);
     reid_value value = plan->scalars.items[i].value;
     plan->scalars.items[i].weight = weight;
-    reid_plan_drop_recordings(plan);
-    for (size_t k = 0; k < plan->nodes.count; k++) {
-        reid_plan_node *node = &plan->nodes.items[k];
-        if (node->output == value)
-            node->desc.loss_scale = node->op->desc.loss_scale = reid_plan_value_weight(plan, value);
-    }
+    set_gradient_of(plan, value);
+}
+
+void reid_plan_set_loss_scale(reid_plan *plan, double scale)
+{
+    REID_ASSERT(scale > 0);
+    if (scale == plan->loss_scale)
+        return;
+    plan->loss_scale = scale;
+    for (size_t i = 0; i < plan->scalars.count; i++)
+        if (plan->scalars.items[i].is_loss)
+            set_gradient_of(plan, plan->scalars.items[i].value);
 }
 
 double reid_plan_margin(const reid_plan *plan)

@@ -79,6 +79,9 @@ reid_status reid_plan_read_scalars(reid_plan *plan, reid_error *err);
 /* Between two steps, the same on all ranks. Scalar `i` must be a loss. */
 double reid_plan_loss_weight(const reid_plan *plan, size_t i);
 void reid_plan_set_loss_weight(reid_plan *plan, size_t i, double weight);
+/* What backward multiplies all gradients by, for activations of few bits (solver/loss_scale.h); 1
+ * at first. The scalars are as without it. */
+void reid_plan_set_loss_scale(reid_plan *plan, double scale);
 /* Margin of the triplet losses; negative when there is none, 0 for the soft margin. Only a margin
  * above 0 can be set, in place of one above 0. */
 double reid_plan_margin(const reid_plan *plan);

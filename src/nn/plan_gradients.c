@@ -22,7 +22,7 @@ float reid_plan_value_weight(const reid_plan *plan, reid_value value)
     for (size_t i = 0; i < plan->scalars.count; i++)
         if (plan->scalars.items[i].is_loss && plan->scalars.items[i].value == value)
             sum += plan->scalars.items[i].weight;
-    return (float)sum;
+    return (float)(sum * plan->loss_scale);
 }
 
 /* A value needs a gradient when something trained lies before it and a loss behind it. */

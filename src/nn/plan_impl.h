@@ -83,6 +83,7 @@ struct reid_plan {
     unsigned char *arena;
     size_t arena_bytes, live_peak_bytes;
     uint64_t hash;
+    double loss_scale; /* of all gradients */
     bool forward_done;
     bool fetching; /* the scalars are on their way */
     uint64_t runs; /* forwards, for the profile */

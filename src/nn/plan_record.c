@@ -66,6 +66,16 @@ static void drop(reid_plan *plan, reid_plan_recording *recording)
     *recording = (reid_plan_recording){0};
 }
 
+void reid_plan_drop_backward(reid_plan *plan, int node)
+{
+    for (size_t i = 0; i < plan->sections.count; i++) {
+        reid_plan_section *section = &plan->sections.items[i];
+        for (size_t k = section->first; k < section->end; k++)
+            if (plan->steps.items[k].node == node)
+                drop(plan, &section->recording);
+    }
+}
+
 void reid_plan_drop_recordings(reid_plan *plan)
 {
     drop(plan, &plan->forward_recording);

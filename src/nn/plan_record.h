@@ -34,6 +34,8 @@ void reid_plan_make_sections(struct reid_plan *plan);
 reid_status reid_plan_run_recorded(struct reid_plan *plan, reid_plan_recording *recording,
                                    reid_plan_calls *calls, size_t first, size_t end,
                                    reid_error *err);
+/* Forgets what was recorded of this node's backward: its arguments have changed. */
+void reid_plan_drop_backward(struct reid_plan *plan, int node);
 /* Forgets all recordings: arguments of an operation have changed, or the plan ends. */
 void reid_plan_drop_recordings(struct reid_plan *plan);
 

@@ -211,12 +211,9 @@ void reid_optimizer_step(reid_optimizer *optimizer)
 bool reid_optimizer_step_scaled(reid_optimizer *optimizer, double loss_scale)
 {
     REID_ASSERT(loss_scale > 0);
-    for (size_t i = 0; i < optimizer->groups.list.count; i++) {
-        const reid_solver_group *group = &optimizer->groups.list.items[i];
-        if (!isfinite(reid_backend_sum_squares(optimizer->backend, group->ranges.items,
-                                               group->ranges.count, optimizer->params->grad)))
-            return false;
-    }
+    const reid_range all = {0, optimizer->params->trainable}; /* padding is zero */
+    if (!isfinite(reid_backend_sum_squares(optimizer->backend, &all, 1, optimizer->params->grad)))
+        return false;
     step(optimizer, loss_scale);
     return true;
 }

@@ -9,6 +9,7 @@ size_t reid_dtype_size(reid_dtype dtype)
     case REID_I32:
         return 4;
     case REID_BF16:
+    case REID_F16:
         return 2;
     case REID_U8:
         return 1;
@@ -28,6 +29,8 @@ const char *reid_dtype_name(reid_dtype dtype)
         return "i32";
     case REID_U8:
         return "u8";
+    case REID_F16:
+        return "f16";
     }
     return "unknown";
 }

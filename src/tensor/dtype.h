@@ -6,10 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef enum reid_dtype { REID_F32, REID_BF16, REID_I32, REID_U8 } reid_dtype;
+typedef enum reid_dtype { REID_F32, REID_BF16, REID_I32, REID_U8, REID_F16 } reid_dtype;
 
 size_t reid_dtype_size(reid_dtype dtype);      /* bytes of one element */
-const char *reid_dtype_name(reid_dtype dtype); /* "f32" "bf16" "i32" "u8" */
+const char *reid_dtype_name(reid_dtype dtype); /* "f32" "bf16" "i32" "u8" "f16" */
 
 /* bf16 is the upper half of a float32; the way down rounds to nearest even, NaN stays NaN. */
 static inline float reid_bf16_to_f32(uint16_t value)

@@ -28,7 +28,7 @@ static double flop_rate(const char *kind, const reid_estimate_machine *machine)
     if (!is_product(kind))
         return gpu->vector_f32;
     double matrix = gpu->matrix_f32;
-    if (machine->compute == REID_BF16 && strcmp(kind, "conv2d") == 0)
+    if (machine->compute != REID_F32 && strcmp(kind, "conv2d") == 0)
         matrix = gpu->matrix_bf16;
     else if (machine->tf32)
         matrix = gpu->matrix_tf32;

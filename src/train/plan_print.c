@@ -201,9 +201,10 @@ static void add_time(const reid_plan_report *report, reid_str *out)
                   "memory's, %.0f us a kernel; %s\n",
                   100 * reid_gpu_assumed.matrix, 100 * reid_gpu_assumed.memory,
                   1e6 * reid_gpu_assumed.call_s,
-                  report->compute != REID_F32 ? "convolutions in bf16"
-                  : report->tf32              ? "f32 by TF32"
-                                              : "f32 without TF32 (MODEL.CUDA.TF32 turns it on)");
+                  report->compute == REID_F16   ? "convolutions in fp16"
+                  : report->compute != REID_F32 ? "convolutions in bf16"
+                  : report->tf32                ? "f32 by TF32"
+                                                : "f32 without TF32 (MODEL.CUDA.TF32 turns it on)");
     if (machine->ranks_per_node > 8)
         reid_str_addf(out,
                       "  %d GPUs in one node are more than most have; --nodes says how many "

@@ -191,13 +191,19 @@ reid_status reid_session_compute(const reid_config *config, const reid_backend *
     *ret_compute = REID_F32;
     if (!reid_config_bool(config, "SOLVER.AMP.ENABLED"))
         return REID_OK;
-    if (!reid_backend_supports(backend, REID_BF16))
+    bool half = strcmp(reid_config_string(config, "SOLVER.AMP.DTYPE"), "fp16") == 0;
+    if (half && !reid_backend_supports(backend, REID_F16))
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "SOLVER.AMP.DTYPE fp16: backend %s has no fp16, only cuda has it; set it "
+                         "to bf16",
+                         reid_backend_name(backend));
+    if (!half && !reid_backend_supports(backend, REID_BF16))
         return reid_fail(
             err, REID_ERR_UNSUPPORTED,
             "SOLVER.AMP.ENABLED: backend %s has no bfloat16 on this machine (AVX512_BF16 is "
             "needed); set it to False",
             reid_backend_name(backend));
-    *ret_compute = REID_BF16;
+    *ret_compute = half ? REID_F16 : REID_BF16;
     return REID_OK;
 }
 
@@ -273,6 +279,7 @@ static reid_status make_solver(reid_session *session, int64_t iters_per_epoch, r
     const reid_config *config = session->config;
     reid_params *params = session->params;
     REID_TRY(reid_optimizer_new(config, params, session->backend, &session->optimizer, err));
+    session->loss_scale = reid_loss_scale_read(config);
     REID_TRY(
         reid_lr_schedule_new(config, iters_per_epoch, session->optimizer, &session->schedule, err));
     return reid_session_new_reducer(config, reid_session_gradient_comm(session), params,
@@ -360,6 +367,7 @@ static reid_status make_trainer(reid_session *session, reid_state_reader *reader
         .backend = session->backend,
         .reducer = session->reducer,
         .optimizer = session->optimizer,
+        .loss_scale = session->plan_options.compute == REID_F16 ? &session->loss_scale : NULL,
     };
     reid_step *step = reid_profiled_step_new(reid_plan_step_new(&parts));
     reid_simple_trainer_init(&session->trainer, step, session->comm,

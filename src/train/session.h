@@ -25,6 +25,7 @@
 #include "modeling/model.h"
 #include "nn/params.h"
 #include "nn/plan.h"
+#include "solver/loss_scale.h"
 #include "solver/lr_schedule.h"
 #include "solver/optimizer.h"
 #include "train/evaluate.h"
@@ -64,6 +65,7 @@ typedef struct reid_session {
     reid_plan *plan;
     reid_evaluator *evaluator;
     reid_optimizer *optimizer;
+    reid_loss_scale loss_scale; /* in fp16 */
     reid_lr_schedule *schedule;
     reid_reducer *reducer;
     reid_loader *loader;
@@ -110,8 +112,8 @@ reid_status reid_session_new_reducer(const reid_config *config, reid_comm *comm,
                                      reid_params *params, reid_reducer **ret_reducer,
                                      reid_error *err);
 
-/* What activations are computed in: bfloat16 under SOLVER.AMP.ENABLED, else float32. UNSUPPORTED
- * where the backend cannot. */
+/* What activations are computed in: SOLVER.AMP.DTYPE under SOLVER.AMP.ENABLED, else float32.
+ * UNSUPPORTED where the backend cannot. */
 reid_status reid_session_compute(const reid_config *config, const reid_backend *backend,
                                  reid_dtype *ret_compute, reid_error *err);
 

@@ -20,7 +20,11 @@
 
 struct reid_state_reader {
     reid_checkpoint *checkpoint; /* NULL on ranks above 0 */
-    int64_t optimizer_steps;
+    struct {
+        int64_t optimizer_steps;
+        double loss_scale; /* 0: that run had none */
+        int64_t good_steps;
+    } counts; /* the same on all ranks */
 };
 
 /* ---- saving ---- */
@@ -105,6 +109,12 @@ static reid_status add_texts(reid_session *session, reid_checkpoint_writer *writ
     reid_json_string(&w, reid_optimizer_name(session->optimizer));
     reid_json_key(&w, "optimizer_steps");
     reid_json_int(&w, reid_optimizer_step_count(session->optimizer));
+    if (session->plan_options.compute == REID_F16) {
+        reid_json_key(&w, "loss_scale");
+        reid_json_double(&w, session->loss_scale.scale);
+        reid_json_key(&w, "loss_scale_good_steps");
+        reid_json_int(&w, session->loss_scale.good_steps);
+    }
     reid_json_end_object(&w);
     reid_status status =
         reid_checkpoint_writer_add_text(writer, REID_STATE_FILE, text.data, text.length, err);
@@ -217,7 +227,11 @@ static reid_status open_on_rank0(reid_session *session, reid_state_reader *reade
         ret_point->found = true;
         ret_point->iteration = info->iteration;
         ret_point->seed = (uint64_t)reid_json_as_int(reid_json_get(root, "seed"), 0);
-        reader->optimizer_steps = reid_json_as_int(reid_json_get(root, "optimizer_steps"), 0);
+        reader->counts.optimizer_steps =
+            reid_json_as_int(reid_json_get(root, "optimizer_steps"), 0);
+        reader->counts.loss_scale = reid_json_as_double(reid_json_get(root, "loss_scale"), 0);
+        reader->counts.good_steps =
+            reid_json_as_int(reid_json_get(root, "loss_scale_good_steps"), 0);
         reid_log_info("resuming from %s at iteration %lld", info->path, (long long)info->iteration);
         if (info->config_hash != reid_config_hash(session->config))
             reid_log_warn("the configuration differs from that of the checkpoint");
@@ -243,8 +257,7 @@ reid_status reid_state_open(reid_session *session, reid_state_reader **ret_reade
     if (session->comm->rank == 0)
         REID_TRY(open_on_rank0(session, reader, ret_point, err));
     REID_TRY(reid_comm_broadcast(session->comm, ret_point, sizeof *ret_point, 0, err));
-    return reid_comm_broadcast(session->comm, &reader->optimizer_steps,
-                               sizeof reader->optimizer_steps, 0, err);
+    return reid_comm_broadcast(session->comm, &reader->counts, sizeof reader->counts, 0, err);
 }
 
 char *reid_state_text(const reid_state_reader *reader, const char *file)
@@ -449,7 +462,11 @@ reid_status reid_state_load_network(reid_session *session, reid_state_reader *re
     for (size_t s = 0; s < reid_optimizer_state_count(session->optimizer); s++)
         REID_TRY(broadcast_device(session, reid_optimizer_state_at(session->optimizer, s).flat,
                                   params->total * sizeof(float), err));
-    reid_optimizer_set_step_count(session->optimizer, reader->optimizer_steps);
+    reid_optimizer_set_step_count(session->optimizer, reader->counts.optimizer_steps);
+    if (reader->counts.loss_scale > 0) {
+        session->loss_scale.scale = reader->counts.loss_scale;
+        session->loss_scale.good_steps = reader->counts.good_steps;
+    }
     return REID_OK;
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,6 +22,7 @@ THIN = ['MODEL.BACKBONE.WIDTH', '8', 'MODEL.BACKBONE.FEAT_DIM', '64', 'SOLVER.IM
 SHORT = ['SOLVER.MAX_EPOCH', '1', 'TEST.EVAL_PERIOD', '1']
 # Small steps: at larger ones the mining of triplets makes rounding errors grow within an epoch.
 PLAIN_SGD = ['SOLVER.OPT', 'SGD', 'SOLVER.BASE_LR', '0.00002', 'SOLVER.WARMUP_ITERS', '0']
+FP16 = ['SOLVER.AMP.ENABLED', 'True', 'SOLVER.AMP.DTYPE', 'fp16']
 NO_TEST = ['SOLVER.MAX_EPOCH', '2', 'TEST.EVAL_PERIOD', '0']
 DEADLINE_S = 6
 
@@ -74,6 +76,9 @@ class Cuda(common.Case):
         gpu, cpu = f'gpu{ranks}', f'cpu{ranks}'
         self.clean(gpu, *SHORT, *PLAIN_SGD, *options, ranks=ranks)
         self.on_cpu(cpu, *SHORT, *PLAIN_SGD, *options, ranks=ranks)
+        self.check_alike(gpu, cpu, tolerance)
+
+    def check_alike(self, gpu, cpu, tolerance):
         a, b = self.metrics(gpu), self.metrics(cpu)
         for name in ('total_loss', 'loss_cls', 'loss_triplet'):
             self.assertAlmostEqual(a[name], b[name], delta=tolerance * abs(b[name]), msg=name)
@@ -158,6 +163,33 @@ class Agreement(Cuda):
         self.clean('full', *SHORT, *PLAIN_SGD, ranks=2)
         full = self.metrics('full')['total_loss']
         self.assertAlmostEqual(self.metrics('amp')['total_loss'], full, delta=0.05 * full)
+
+    def test_fp16_like_cpu(self):
+        """Against float32; the first of the scales overflows nowhere."""
+        for ranks in 1, 2:
+            self.on_cpu(f'cpu{ranks}', *SHORT, *PLAIN_SGD, ranks=ranks)
+            text = self.clean(f'fp16-{ranks}', *SHORT, *PLAIN_SGD, *FP16, 'SOLVER.AMP.LOSS_SCALE', '1024', ranks=ranks)
+            self.assertNotIn('overflow', text)
+            self.check_alike(f'fp16-{ranks}', f'cpu{ranks}', 5e-3)
+            self.assertEqual(self.metrics(f'fp16-{ranks}')['loss_scale'], 1024)
+
+    def test_fp16_overflow(self):
+        """Steps that overflow are left out on all ranks (else their parameters differ in the end, which is an error), the scale is
+        halved each time and doubled later, and a resumed run goes on with it."""
+        options = [*NO_TEST, *FP16, 'SOLVER.CHECKPOINT_PERIOD', '1', 'SOLVER.AMP.LOSS_SCALE', str(2 ** 22), 'SOLVER.AMP.GROWTH_INTERVAL', '4']
+        text = self.clean('whole', *options, ranks=2)
+        left_out = [(int(a), int(b)) for a, b in re.findall(r'gradients overflow at loss scale (\d+): this step is left out, the scale is (\d+) now', text)]
+        self.assertEqual(left_out[:4], [(2 ** k, 2 ** (k - 1)) for k in (22, 21, 20, 19)])
+        self.assertTrue(all(a == 2 * b for a, b in left_out), left_out)
+        state = json.loads((self.folder / 'whole/model_final/state.json').read_text())
+        self.assertEqual(state['optimizer_steps'], 24 - len(left_out))
+        shutil.copytree(self.folder / 'whole', self.folder / 'parts')  # as if killed after the first epoch
+        shutil.rmtree(self.folder / 'parts/model_final')
+        (self.folder / 'parts/last_checkpoint').write_text('model_0000')
+        self.assertIn('at iteration 12', self.clean('parts', *options, ranks=2, flags=['--resume']))
+        self.assertEqual(common.bits(self.folder / 'whole/model_final'), common.bits(self.folder / 'parts/model_final'))
+        again = json.loads((self.folder / 'parts/model_final/state.json').read_text())
+        self.assertEqual((again['loss_scale'], again['loss_scale_good_steps']), (state['loss_scale'], state['loss_scale_good_steps']))
 
 
 class Faults(Cuda):

@@ -173,6 +173,10 @@ static void check_layouts(reid_backend *backend)
             check_layout(backend,
                          backend->impl->activation_layout(backend, REID_ROLE_INNER, s, REID_BF16),
                          6e-3, "bf16 to the device and back");
+        if (s->rank == 4 && reid_backend_supports(backend, REID_F16))
+            check_layout(backend,
+                         backend->impl->activation_layout(backend, REID_ROLE_INNER, s, REID_F16),
+                         6e-4, "fp16 to the device and back");
     }
 }
 

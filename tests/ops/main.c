@@ -120,15 +120,18 @@ _Static_assert(REID_OP_INPUTS == REID_OP_PARAMS, "one loop for both");
 /* Sums in float over numbers with 8 bits: relative to the largest, an output is off by half a unit
  * in its last place. */
 #define BF16_TOLERANCE 6e-3
+#define F16_TOLERANCE 1e-3 /* with 11 bits */
 
 static bool compare_row(reid_backend *ref, reid_backend *backend, const op_case *row)
 {
-    if (row->flags & OP_CASE_BF16 && !reid_backend_supports(backend, REID_BF16))
+    reid_dtype compute = op_case_compute(row);
+    if (!reid_backend_supports(backend, compute))
         return true;
     op_run *want = make(ref, row), *got = make(backend, row);
-    double tolerance = row->flags & OP_CASE_BF16 ? BF16_TOLERANCE
-                       : row->tolerance > 0.0    ? row->tolerance
-                                                 : 2e-5;
+    double tolerance = compute == REID_BF16   ? BF16_TOLERANCE
+                       : compute == REID_F16  ? F16_TOLERANCE
+                       : row->tolerance > 0.0 ? row->tolerance
+                                              : 2e-5;
     run_once(want);
     run_once(got);
     op_run_fetch(want);
@@ -200,7 +203,8 @@ static bool gradient_row(reid_backend *ref, const op_case *row)
 {
     op_run *run = make(ref, row);
     bool ok = true;
-    if (run->backward && !(row->flags & (OP_CASE_DETACHED | OP_CASE_MANY | OP_CASE_BF16))) {
+    if (run->backward &&
+        !(row->flags & (OP_CASE_DETACHED | OP_CASE_MANY | OP_CASE_BF16 | OP_CASE_F16))) {
         run_once(run);
         op_run_fetch(run);
         ok &= slopes(run, "input 0", &run->input[0], &run->input_grad[0]);

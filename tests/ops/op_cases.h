@@ -19,6 +19,7 @@ enum {
         512, /* backward leaves a dependence out on purpose: its gradient is not the slope */
     OP_CASE_BF16 = 1024, /* computes in bf16 where the backend has it; skipped where not; inputs are
                             representable */
+    OP_CASE_F16 = 8192,  /* likewise in fp16; its inputs are representable in both */
     OP_CASE_MANY = 2048, /* so many rows that the loss has too few digits for its slope */
     OP_CASE_WINOGRAD = 4096, /* convolution: Winograd where the backend can, as if measured */
     OP_CASE_FAR = 256,       /* rows far from each other (triplet: soft margin overflows) */
@@ -38,6 +39,11 @@ typedef struct op_case {
 
 extern const op_case op_cases[];
 extern const size_t op_case_count;
+
+static inline reid_dtype op_case_compute(const op_case *c)
+{
+    return c->flags & OP_CASE_BF16 ? REID_BF16 : c->flags & OP_CASE_F16 ? REID_F16 : REID_F32;
+}
 
 /* "conv2d 2x16x9x7 → 24 k3 s1 p1 +relu"; caller frees */
 char *op_case_text(const op_case *c);

@@ -120,8 +120,8 @@ static reid_status describe(op_run *run, reid_op_desc *d, reid_error *err)
     for (int pass = 0; c->flags & OP_CASE_WINOGRAD && pass < REID_OP_PASSES; pass++)
         d->algorithm[pass] = REID_ALGORITHM_WINOGRAD;
     d->relu = c->flags & OP_CASE_RELU;
-    if (c->flags & OP_CASE_BF16 && reid_backend_supports(run->backend, REID_BF16))
-        d->compute = REID_BF16;
+    if (reid_backend_supports(run->backend, op_case_compute(c)))
+        d->compute = op_case_compute(c);
     d->input[0] =
         impl->activation_layout(run->backend, role, &in, in.rank == 4 ? d->compute : REID_F32);
     d->output = impl->activation_layout(run->backend, REID_ROLE_INNER, &out,
@@ -153,7 +153,7 @@ static void fill(op_run *run, op_plain *plain, uint32_t stream, double mean, dou
     reid_rng rng = reid_rng_stream(key, REID_RNG_TEST, stream, 0);
     for (size_t i = 0; i < plain->count; i++)
         plain->data[i] = (float)(mean + deviation * reid_rng_normal(&rng));
-    for (size_t i = 0; c->flags & OP_CASE_BF16 && i < plain->count; i++)
+    for (size_t i = 0; op_case_compute(c) != REID_F32 && i < plain->count; i++)
         plain->data[i] = reid_bf16_to_f32(reid_f32_to_bf16(plain->data[i]));
 }
 

@@ -3,9 +3,9 @@
  *
  * One compute stream per backend, non-blocking; never the default stream. Every call is queued on
  * it; copies out and wait synchronise. The host never reads device memory. Layouts: 4-D
- * activations NHWC (f32 or bf16), weights of convolutions KRSC f32, all else dense. Parameters,
- * gradients and the optimizers' state are f32; with bf16 compute an operation casts its weights.
- * Everything is deterministic: no float atomics, no engine of cuDNN that says it is not.
+ * activations NHWC (f32, bf16 or f16), weights of convolutions KRSC f32, all else dense.
+ * Parameters, gradients and the optimizers' state are f32; in 16 bits an operation casts its
+ * weights. Everything is deterministic: no float atomics, no engine of cuDNN that says it is not.
  *
  * A planned device ("cuda:sm_90") has no stream and no handle: operations are set up by the same
  * code against a description of the GPU, nothing can be allocated or run. Set-up functions

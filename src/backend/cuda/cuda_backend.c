@@ -77,7 +77,7 @@ static void backend_free(reid_backend *base)
 
 static bool backend_supports(const reid_backend *backend, reid_dtype compute)
 {
-    return compute == REID_F32 || compute == REID_BF16;
+    return compute == REID_F32 || compute == REID_BF16 || compute == REID_F16;
 }
 
 static const char *backend_version(const reid_backend *base)

@@ -1,11 +1,11 @@
 /* Convolution and linear layers: three calls of cuDNN, the bias by our own kernels.
  *
- * A linear layer is a convolution of one pixel whose result is multiplied by its scale. With bf16
- * activations the f32 weights are cast into the scratch before each pass that reads them (a
- * hundredth of a step's traffic), and the gradient of the weights comes from there: cuDNN sums in
- * f32, but has no engine ahead of time that writes f32 from bf16.
+ * A linear layer is a convolution of one pixel whose result is multiplied by its scale. With
+ * activations of 16 bits the f32 weights are cast into the scratch before each pass that reads them
+ * (a hundredth of a step's traffic), and the gradient of the weights comes from there: cuDNN sums
+ * in f32, but has no engine ahead of time that writes f32 from 16 bits.
  *
- * Scratch: [weights, or their gradient, in bf16][workspace of cuDNN], or that of the bias's
+ * Scratch: [weights, or their gradient, in 16 bits][workspace of cuDNN], or that of the bias's
  * gradient.
  */
 #include <math.h>
@@ -22,7 +22,7 @@ typedef struct cuda_conv {
     reid_op op; /* first */
     cuda_dnn_conv shape;
     cuda_dnn_call call[REID_OP_PASSES];
-    size_t cast_bytes; /* of the weights in bf16; 0: used as they are */
+    size_t cast_bytes; /* of the weights in 16 bits; 0: used as they are */
 } cuda_conv;
 
 static bool has_bias(const reid_op *op)
@@ -84,7 +84,7 @@ static reid_status choose(cuda_conv *conv, reid_error *err)
                                    &conv->call[pass].plan, err));
         workspace = REID_MAX(workspace, conv->call[pass].plan->workspace_bytes);
     }
-    if (desc->input[0]->dtype == REID_BF16)
+    if (desc->input[0]->dtype != REID_F32)
         conv->cast_bytes = (weight_count(conv) * sizeof(uint16_t) + 255) / 256 * 256;
     size_t bias = has_bias(&conv->op)
                       ? reid_cuda_bias_grad_scratch_bytes(output_rows(conv), conv->shape.k)
@@ -121,8 +121,8 @@ static reid_status cast_weights(const cuda_conv *conv, reid_error *err)
 {
     const reid_op_buffers *b = &conv->op.buffers;
     if (conv->cast_bytes)
-        CUDA_TRY(reid_cuda_cast(cuda_of(&conv->op)->stream, REID_BF16, b->param[0], b->scratch,
-                                weight_count(conv)));
+        CUDA_TRY(reid_cuda_cast(cuda_of(&conv->op)->stream, conv->shape.dtype, b->param[0],
+                                b->scratch, weight_count(conv)));
     return REID_OK;
 }
 
@@ -153,7 +153,7 @@ static reid_status conv_backward_params(reid_op *op, reid_error *err)
         return REID_OK;
     REID_TRY(cuda_dnn_call_run(backend, &conv->call[REID_PASS_PARAMS], err));
     if (conv->cast_bytes)
-        CUDA_TRY(reid_cuda_uncast(backend->stream, REID_BF16, b->scratch, b->param_grad[0],
+        CUDA_TRY(reid_cuda_uncast(backend->stream, conv->shape.dtype, b->scratch, b->param_grad[0],
                                   weight_count(conv)));
     return REID_OK;
 }

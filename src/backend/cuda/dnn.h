@@ -14,7 +14,7 @@
  * compared: zero it first. */
 typedef struct cuda_dnn_conv {
     reid_op_pass pass;
-    reid_dtype dtype; /* of x, weights and y: f32 or bf16; sums are f32 */
+    reid_dtype dtype; /* of x, weights and y: f32, bf16 or f16; sums are f32 */
     bool direct;      /* no Winograd, no FFT */
     int kernel, stride, padding;
     int64_t n, c, h, w, k, p, q;

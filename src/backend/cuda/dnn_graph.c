@@ -38,11 +38,18 @@ static reid_status finalize(descriptor d, reid_error *err)
     return cuda_dnn_check(err, cudnnBackendFinalize(d), "a part of a graph");
 }
 
+static cudnnDataType_t data_type(reid_dtype dtype)
+{
+    return dtype == REID_BF16  ? CUDNN_DATA_BFLOAT16
+           : dtype == REID_F16 ? CUDNN_DATA_HALF
+                               : CUDNN_DATA_FLOAT;
+}
+
 /* Plain order of dimensions, strides of channels last. */
 static reid_status tensor(cuda_dnn_graph *g, int64_t id, reid_dtype dtype, const int64_t dims[4],
                           descriptor *ret_tensor, reid_error *err)
 {
-    const cudnnDataType_t type = dtype == REID_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+    const cudnnDataType_t type = data_type(dtype);
     const int64_t strides[4] = {dims[1] * dims[2] * dims[3], 1, dims[3] * dims[1], dims[1]};
     const int64_t alignment = 16;
     descriptor d = NULL;

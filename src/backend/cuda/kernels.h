@@ -2,10 +2,10 @@
  *
  * All queue work on `stream` and return the launch's result; nothing is read or written by the
  * host. Every pointer is device memory. Activations are `rows` (images × height × width) of
- * `stride` numbers of `dtype` (f32 or bf16), channels first, padding channels behind them: zero on
- * the way in, zero on the way out. Rows [N,D], parameters, states, losses are dense f32; labels are
- * i32. Buffers start at multiples of 16 bytes unless said otherwise. Results do not depend on the
- * GPU's size or on timing: every sum has one order, given by the shapes.
+ * `stride` numbers of `dtype` (f32, bf16 or f16), channels first, padding channels behind them:
+ * zero on the way in, zero on the way out. Rows [N,D], parameters, states, losses are dense f32;
+ * labels are i32. Buffers start at multiples of 16 bytes unless said otherwise. Results do not
+ * depend on the GPU's size or on timing: every sum has one order, given by the shapes.
  */
 #ifndef REID_BACKEND_CUDA_KERNELS_H
 #define REID_BACKEND_CUDA_KERNELS_H

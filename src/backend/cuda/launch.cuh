@@ -134,6 +134,7 @@ static inline unsigned reid_flat_grid(size_t threads)
 #define REID_BY_DTYPE(dtype, function, ...)                                                        \
     ((dtype) == REID_F32    ? function<float>(__VA_ARGS__)                                         \
      : (dtype) == REID_BF16 ? function<__nv_bfloat16>(__VA_ARGS__)                                 \
+     : (dtype) == REID_F16  ? function<__half>(__VA_ARGS__)                                        \
                             : cudaErrorInvalidValue)
 
 #endif

@@ -48,10 +48,9 @@ static void fill_params(reid_params *params)
     }
 }
 
-void job_open(job *j, const char *folder, int64_t first_batch)
+static void open_job(job *j, const char *folder, int64_t first_batch)
 {
     reid_error err = {0};
-    *j = (job){0};
     j->config = test_config(folder, "SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_INSTANCE", "2",
                             "DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler",
                             "DATALOADER.NUM_WORKERS", "2", "SOLVER.BASE_LR", "0.01",
@@ -83,9 +82,23 @@ void job_open(job *j, const char *folder, int64_t first_batch)
         .backend = j->backend,
         .reducer = j->reducer,
         .optimizer = j->optimizer,
+        .loss_scale = j->loss_scale.scale > 0 ? &j->loss_scale : NULL,
     };
     reid_simple_trainer_init(&j->trainer, reid_plan_step_new(&parts), j->comm, EPOCHS, STEPS);
     reid_trainer_add_hook(&j->trainer.base, reid_lr_scheduler_hook_new(j->schedule, j->optimizer));
+}
+
+void job_open(job *j, const char *folder, int64_t first_batch)
+{
+    *j = (job){0};
+    open_job(j, folder, first_batch);
+}
+
+void job_open_scaled(job *j, const char *folder, int64_t first_batch, double scale,
+                     int64_t growth_interval)
+{
+    *j = (job){.loss_scale = {.scale = scale, .growth_interval = growth_interval}};
+    open_job(j, folder, first_batch);
 }
 
 void job_close(job *j)

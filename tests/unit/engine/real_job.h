@@ -21,11 +21,15 @@ typedef struct job {
     reid_comm *comm;
     reid_reducer *reducer;
     reid_loader *loader;
+    reid_loss_scale loss_scale; /* of job_open_scaled */
     reid_simple_trainer trainer;
 } job;
 
 /* `folder` holds what test_write_market(folder, PIDS, IMAGES) gave. */
 void job_open(job *j, const char *folder, int64_t first_batch);
+/* The same with dynamic loss scaling, in float32. */
+void job_open_scaled(job *j, const char *folder, int64_t first_batch, double scale,
+                     int64_t growth_interval);
 void job_close(job *j);
 
 #endif

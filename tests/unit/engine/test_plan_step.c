@@ -177,6 +177,71 @@ static void a_diverged_network_names_its_images(void **state)
     reid_test_dir_free(folder);
 }
 
+/* Powers of two round nothing in float32, and the losses are told without the scale. */
+static void scaling_the_loss_changes_no_bit(void **state)
+{
+    char *folder = reid_test_dir_new();
+    test_write_market(folder, PIDS, IMAGES);
+    job plain, scaled;
+    reid_error err = {0};
+    job_open(&plain, folder, 0);
+    job_open_scaled(&scaled, folder, 0, 1024, 5);
+    reid_assert_ok(reid_trainer_train(&plain.trainer.base, 0, &err), &err);
+    reid_assert_ok(reid_trainer_train(&scaled.trainer.base, 0, &err), &err);
+    assert_memory_equal(plain.params->value, scaled.params->value,
+                        plain.params->total * sizeof(float));
+    assert_same_history(&plain, &scaled, "total_loss");
+    const reid_history *scale =
+        reid_event_storage_history(scaled.trainer.base.storage, "loss_scale");
+    for (size_t i = 0; i < EPOCHS * STEPS; i++)
+        reid_assert_close(reid_history_at(scale, i).value, 1024 << i / 5, 0, 0);
+    assert_int_equal(scaled.loss_scale.good_steps, EPOCHS * STEPS % 5);
+    job_close(&plain);
+    job_close(&scaled);
+    reid_test_dir_free(folder);
+}
+
+#define FAR_TOO_LARGE 0x1p130
+
+/* The first steps overflow: they change nothing but the scale. Resumed in the midst of them. */
+static void steps_that_overflow_are_left_out(void **state)
+{
+    char *folder = reid_test_dir_new();
+    test_write_market(folder, PIDS, IMAGES);
+    job whole, first, second;
+    reid_error err = {0};
+    job_open_scaled(&whole, folder, 0, FAR_TOO_LARGE, 100);
+    reid_assert_ok(reid_trainer_train(&whole.trainer.base, 0, &err), &err);
+    const reid_history *scale =
+        reid_event_storage_history(whole.trainer.base.storage, "loss_scale");
+    int64_t skipped = EPOCHS * STEPS - reid_optimizer_step_count(whole.optimizer);
+    assert_in_range(skipped, 2, EPOCHS * STEPS - 2);
+    for (int64_t i = 0; i < EPOCHS * STEPS; i++)
+        reid_assert_close(reid_history_at(scale, (size_t)i).value,
+                          ldexp(FAR_TOO_LARGE, -(int)(i < skipped ? i : skipped)), 0, 0);
+    assert_int_equal(whole.loss_scale.good_steps, EPOCHS * STEPS - skipped);
+
+    job_open_scaled(&first, folder, 0, FAR_TOO_LARGE, 100);
+    stop_hook *stop = reid_xcalloc(1, sizeof *stop);
+    *stop = (stop_hook){.base.impl = &STOP, .after = 1};
+    reid_trainer_add_hook(&first.trainer.base, &stop->base);
+    float *start = reid_xcalloc(first.params->total, sizeof *start);
+    memcpy(start, first.params->value, first.params->total * sizeof *start);
+    assert_int_equal(reid_trainer_train(&first.trainer.base, 0, &err), REID_ERR_CANCELLED);
+    assert_memory_equal(start, first.params->value, first.params->total * sizeof *start);
+    free(start);
+    job_open_scaled(&second, folder, 2, first.loss_scale.scale, 100);
+    hand_over(&first, &second);
+    reid_error_clear(&err);
+    reid_assert_ok(reid_trainer_train(&second.trainer.base, 2, &err), &err);
+    assert_memory_equal(whole.params->value, second.params->value,
+                        whole.params->total * sizeof(float));
+    job_close(&whole);
+    job_close(&first);
+    job_close(&second);
+    reid_test_dir_free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +249,8 @@ int main(void)
         cmocka_unit_test(bytes_give_the_same_bits),
         cmocka_unit_test(the_rate_logged_is_the_one_used),
         cmocka_unit_test(a_diverged_network_names_its_images),
+        cmocka_unit_test(scaling_the_loss_changes_no_bit),
+        cmocka_unit_test(steps_that_overflow_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,9 +13,11 @@ static void sizes_and_names(void **state)
 {
     assert_int_equal(reid_dtype_size(REID_F32), 4);
     assert_int_equal(reid_dtype_size(REID_BF16), 2);
+    assert_int_equal(reid_dtype_size(REID_F16), 2);
     assert_int_equal(reid_dtype_size(REID_I32), 4);
     assert_int_equal(reid_dtype_size(REID_U8), 1);
     assert_string_equal(reid_dtype_name(REID_BF16), "bf16");
+    assert_string_equal(reid_dtype_name(REID_F16), "f16");
 }
 
 /* Values from the format's definition: 8 bits of significand, ties to even. */
