@@ -11,7 +11,7 @@
 #include "rpc/address.h"
 #include "rpc/channel_impl.h"
 
-enum { DEFAULT_TIMEOUT_MS = 5000, RETRY_MS = 10 };
+enum { DEFAULT_TIMEOUT_MS = 5000, RETRY_MS = 10, QUIET_MS = 10000 };
 enum { STREAM_WINDOW_BYTES = 1 << 20, CONNECTION_WINDOW_BYTES = 16 << 20 };
 
 static void try_connect(reid_rpc_channel *channel);
@@ -130,6 +130,8 @@ static void lose(reid_rpc_channel *channel)
     channel->lost = true;
     reid_rpc_alarm_cancel(&channel->pump, &channel->timeout);
     reid_rpc_alarm_cancel(&channel->pump, &channel->retry);
+    reid_rpc_dial_cancel(channel->dial);
+    channel->dial = NULL;
     for (reid_rpc_node *n = channel->streams.next; n != &channel->streams; n = n->next)
         reid_rpc_stream_lost(REID_RPC_OWNER(n, reid_rpc_stream, node), &channel->why);
     reid_rpc_task_post(&channel->pump, &channel->task);
@@ -139,8 +141,12 @@ static void lose(reid_rpc_channel *channel)
 static void wire_broken(reid_rpc_wire *wire, const char *why)
 {
     reid_rpc_channel *channel = REID_RPC_OWNER(wire, reid_rpc_channel, wire);
-    reid_fail(&channel->why, REID_ERR_UNAVAILABLE, "the connection to reidd at %s was lost: %s",
-              channel->address, why);
+    if (wire->secure && wire->secure->refused && !channel->ready)
+        reid_fail(&channel->why, REID_ERR_PERMISSION, "cannot connect to reidd at %s: %s",
+                  channel->address, why);
+    else
+        reid_fail(&channel->why, REID_ERR_UNAVAILABLE, "the connection to reidd at %s was lost: %s",
+                  channel->address, why);
     lose(channel);
 }
 
@@ -157,15 +163,19 @@ static void retry_connect(reid_rpc_alarm *alarm)
     try_connect(REID_RPC_OWNER(alarm, reid_rpc_channel, retry));
 }
 
-static void cannot_reach(reid_rpc_channel *channel, int errnum)
+static void unreachable(reid_rpc_channel *channel, reid_status code, const char *why)
 {
-    reid_status code =
-        errnum == EACCES || errnum == EPERM ? REID_ERR_PERMISSION : REID_ERR_UNAVAILABLE;
     const char *advice =
         code == REID_ERR_PERMISSION ? "are you allowed to use this socket?" : "is it running?";
-    reid_fail(&channel->why, code, "cannot reach reidd at %s: %s; %s", channel->address,
-              strerror(errnum), advice);
+    reid_fail(&channel->why, code, "cannot reach reidd at %s: %s; %s", channel->address, why,
+              advice);
     lose(channel);
+}
+
+static void cannot_reach(reid_rpc_channel *channel, int errnum)
+{
+    bool forbidden = errnum == EACCES || errnum == EPERM;
+    unreachable(channel, forbidden ? REID_ERR_PERMISSION : REID_ERR_UNAVAILABLE, strerror(errnum));
 }
 
 /* Connecting to a Unix socket succeeds or fails at once, or says EAGAIN while the server's backlog
@@ -199,6 +209,40 @@ static void try_connect(reid_rpc_channel *channel)
     int failure = reid_rpc_wire_attach(&channel->wire, fd);
     if (failure)
         cannot_reach(channel, -failure);
+}
+
+static void dialled(void *user, int own_fd, const char *why)
+{
+    reid_rpc_channel *channel = user;
+    channel->dial = NULL;
+    if (own_fd < 0) {
+        unreachable(channel, REID_ERR_UNAVAILABLE, why);
+        return;
+    }
+    reid_rpc_tcp_tune(own_fd, 2 * QUIET_MS);
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    getpeername(own_fd, (struct sockaddr *)&address, &size);
+    channel->peer = (reid_rpc_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = true};
+    reid_rpc_endpoint_format((const struct sockaddr *)&address, channel->peer.address,
+                             sizeof channel->peer.address);
+    reid_rpc_secure *secure = reid_rpc_secure_new(channel->tls, channel->target.host);
+    if (!secure) {
+        close(own_fd);
+        cannot_reach(channel, ENOMEM);
+        return;
+    }
+    int failure = reid_rpc_wire_attach_secure(&channel->wire, own_fd, secure);
+    if (failure)
+        cannot_reach(channel, -failure);
+}
+
+static void wire_secured(reid_rpc_wire *wire)
+{
+    reid_rpc_channel *channel = REID_RPC_OWNER(wire, reid_rpc_channel, wire);
+    memcpy(channel->peer.name, wire->secure->peer.name, sizeof channel->peer.name);
+    memcpy(channel->peer.role, wire->secure->peer.role, sizeof channel->peer.role);
+    reid_rpc_wire_watch(wire, QUIET_MS);
 }
 
 static void tell(reid_rpc_task *task)
@@ -256,8 +300,6 @@ static reid_status check_target(const char *address, const reid_rpc_tls *tls,
                            "cannot connect to %s: TCP needs a certificate (a TLS folder)", address);
     else if (ret_target->port == 0)
         status = reid_fail(err, REID_ERR_INVALID, "cannot connect to %s: port 0 is none", address);
-    else
-        status = reid_fail(err, REID_ERR_UNSUPPORTED, "cannot connect to %s yet", address);
     if (status != REID_OK)
         reid_rpc_address_fini(ret_target);
     return status;
@@ -289,8 +331,13 @@ reid_status reid_rpc_channel_connect_tls(uv_loop_t *loop, const char *address, r
     reid_rpc_task_init(&channel->task, tell);
     reid_rpc_pump_init(&channel->pump, loop);
     reid_rpc_wire_init(&channel->wire, &channel->pump, session, wire_broken, wire_closed);
+    channel->wire.on_secured = wire_secured;
     reid_rpc_alarm_set(&channel->pump, &channel->timeout, channel->timeout_ms);
-    try_connect(channel);
+    if (target.path)
+        try_connect(channel);
+    else
+        channel->dial = reid_rpc_dial_start(loop, target.host, target.port, channel->timeout_ms,
+                                            dialled, channel);
     *ret_channel = channel;
     return REID_OK;
 }
@@ -304,6 +351,8 @@ void reid_rpc_channel_close(reid_rpc_channel *channel)
     reid_rpc_task_cancel(&channel->task);
     reid_rpc_alarm_cancel(&channel->pump, &channel->timeout);
     reid_rpc_alarm_cancel(&channel->pump, &channel->retry);
+    reid_rpc_dial_cancel(channel->dial);
+    channel->dial = NULL;
     for (reid_rpc_node *n = channel->streams.next; n != &channel->streams; n = n->next) {
         reid_rpc_stream *stream = REID_RPC_OWNER(n, reid_rpc_stream, node);
         stream->detached = true;

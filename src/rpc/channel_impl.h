@@ -5,6 +5,7 @@
 #include "rpc/address.h"
 #include "rpc/channel.h"
 #include "rpc/frame.h"
+#include "rpc/tcp.h"
 #include "rpc/wire.h"
 
 struct reid_rpc_channel {
@@ -13,6 +14,7 @@ struct reid_rpc_channel {
     char *address;
     reid_rpc_address target; /* `address`, taken apart */
     reid_rpc_tls *tls;       /* NULL: a Unix socket */
+    reid_rpc_dial *dial;     /* while a TCP connection is being made */
     reid_rpc_peer peer;
     reid_rpc_channel_events events;
     void *user;

@@ -1,6 +1,6 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -9,11 +9,12 @@
 #include "rpc/server_impl.h"
 
 enum { STREAM_WINDOW_BYTES = 1 << 20, CONNECTION_WINDOW_BYTES = 4 << 20 };
+enum { WHO_BYTES = 160 };
 enum { LINGER_MS = 250 }; /* a living peer closes within milliseconds */
 
 /* ---- floods ---- */
 
-static bool take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate)
+bool reid_rpc_bucket_take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate)
 {
     double limit = rate * 10;
     bucket->level =
@@ -25,13 +26,25 @@ static bool take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate)
     return true;
 }
 
+/* Who it is, for the log. */
+static const char *describe(const reid_rpc_conn *conn, char buffer[WHO_BYTES])
+{
+    const reid_rpc_peer *peer = &conn->peer;
+    if (peer->remote)
+        snprintf(buffer, WHO_BYTES, "from=%s name=%s", peer->address,
+                 peer->name[0] ? peer->name : "-");
+    else
+        snprintf(buffer, WHO_BYTES, "pid=%d uid=%u", (int)peer->pid, (unsigned)peer->uid);
+    return buffer;
+}
+
 static void throw_out(reid_rpc_conn *conn, const char *reason)
 {
     if (conn->flooding)
         return;
     conn->flooding = true;
-    reid_log_warn("rpc connection dropped reason=%s pid=%d uid=%u", reason, (int)conn->peer.pid,
-                  (unsigned)conn->peer.uid);
+    char who[WHO_BYTES];
+    reid_log_warn("rpc connection dropped reason=%s %s", reason, describe(conn, who));
     nghttp2_session_terminate_session(conn->wire.session, NGHTTP2_ENHANCE_YOUR_CALM);
     reid_rpc_alarm_set(&conn->server->pump, &conn->alarm,
                        REID_MIN(conn->server->limits.linger_ms, 1000));
@@ -43,7 +56,7 @@ static void count_frame(reid_rpc_conn *conn, const nghttp2_frame *frame)
     uint64_t now = uv_now(conn->server->pump.loop);
     switch (frame->hd.type) {
     case NGHTTP2_RST_STREAM:
-        if (!take(&conn->resets, now, limits->max_resets_per_second))
+        if (!reid_rpc_bucket_take(&conn->resets, now, limits->max_resets_per_second))
             throw_out(conn, "resets");
         return;
     case NGHTTP2_DATA:
@@ -57,7 +70,7 @@ static void count_frame(reid_rpc_conn *conn, const nghttp2_frame *frame)
     default:
         break;
     }
-    if (!take(&conn->controls, now, limits->max_control_per_second))
+    if (!reid_rpc_bucket_take(&conn->controls, now, limits->max_control_per_second))
         throw_out(conn, "control frames");
 }
 
@@ -107,6 +120,7 @@ static int frame_received(nghttp2_session *session, const nghttp2_frame *frame, 
     count_frame(conn, frame);
     if (frame->hd.type == NGHTTP2_SETTINGS && !conn->began) {
         conn->began = true;
+        conn->listener->handshakes--;
         if (!conn->server->draining)
             reid_rpc_alarm_cancel(&conn->server->pump, &conn->alarm);
         return 0;
@@ -138,8 +152,8 @@ static int frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void
 {
     reid_rpc_conn *conn = user;
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
-        !take(&conn->resets, uv_now(conn->server->pump.loop),
-              conn->server->limits.max_resets_per_second))
+        !reid_rpc_bucket_take(&conn->resets, uv_now(conn->server->pump.loop),
+                              conn->server->limits.max_resets_per_second))
         throw_out(conn, "resets");
     if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
@@ -192,11 +206,38 @@ void reid_rpc_conn_abandon(reid_rpc_conn *conn)
     reid_rpc_wire_close(&conn->wire);
 }
 
+/* A peer that never got as far as HTTP/2 over TCP. Anybody can cause that, so not all are told. */
+static void warn_of_stranger(reid_rpc_conn *conn, const char *why)
+{
+    reid_rpc_listener *listener = conn->listener;
+    if (!reid_rpc_bucket_take(&listener->warnings, uv_now(conn->server->pump.loop), 1)) {
+        listener->unwarned++;
+        return;
+    }
+    reid_log_warn("rpc connection refused from=%s reason=\"%s\" untold=%u", conn->peer.address, why,
+                  listener->unwarned);
+    listener->unwarned = 0;
+}
+
 static void conn_broken(reid_rpc_wire *wire, const char *why)
 {
     reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
-    reid_log_debug("rpc connection ended pid=%d reason=\"%s\"", (int)conn->peer.pid, why);
+    char who[WHO_BYTES];
+    if (wire->secure && wire->secure->refused)
+        warn_of_stranger(conn, why);
+    else
+        reid_log_debug("rpc connection ended %s reason=\"%s\"", describe(conn, who), why);
     reid_rpc_conn_abandon(conn);
+}
+
+static void conn_secured(reid_rpc_wire *wire)
+{
+    reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
+    reid_rpc_peer *peer = &conn->peer;
+    memcpy(peer->name, wire->secure->peer.name, sizeof peer->name);
+    memcpy(peer->role, wire->secure->peer.role, sizeof peer->role);
+    if (strcmp(peer->role, "node") == 0)
+        reid_rpc_wire_watch(wire, conn->server->limits.quiet_ms);
 }
 
 static void conn_closed(reid_rpc_wire *wire)
@@ -205,6 +246,8 @@ static void conn_closed(reid_rpc_wire *wire)
     reid_rpc_server *server = conn->server;
     reid_rpc_list_remove(&conn->node);
     conn->listener->conn_count--;
+    if (!conn->began)
+        conn->listener->handshakes--;
     free(conn);
     reid_rpc_server_conn_closed(server);
 }
@@ -212,9 +255,12 @@ static void conn_closed(reid_rpc_wire *wire)
 static void too_slow(reid_rpc_alarm *alarm)
 {
     reid_rpc_conn *conn = REID_RPC_OWNER(alarm, reid_rpc_conn, alarm);
-    if (!conn->began)
-        reid_log_warn("rpc connection dropped reason=\"no HTTP/2 preface\" pid=%d",
-                      (int)conn->peer.pid);
+    char who[WHO_BYTES];
+    if (!conn->began && conn->peer.remote)
+        warn_of_stranger(conn, conn->peer.name[0] ? "no HTTP/2 preface" : "no TLS handshake");
+    else if (!conn->began)
+        reid_log_warn("rpc connection dropped reason=\"no HTTP/2 preface\" %s",
+                      describe(conn, who));
     reid_rpc_conn_abandon(conn);
 }
 
@@ -240,34 +286,57 @@ static nghttp2_session *new_session(reid_rpc_conn *conn)
     return session;
 }
 
-void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd)
+/* Fills in what is known of the peer, and makes what the connection is made of; false when that is
+ * not possible. */
+static bool set_up(reid_rpc_conn *conn, int fd, const char *from, nghttp2_session **ret_session,
+                   reid_rpc_secure **ret_secure)
+{
+    reid_rpc_secure *secure = NULL;
+    if (from) {
+        secure = reid_rpc_secure_new(conn->listener->tls, NULL);
+        if (!secure)
+            return false;
+        conn->peer = (reid_rpc_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = true};
+        snprintf(conn->peer.address, sizeof conn->peer.address, "%s", from);
+    } else if (!reid_rpc_peer_read(&conn->peer, fd)) {
+        return false;
+    }
+    *ret_session = new_session(conn);
+    *ret_secure = secure;
+    if (!*ret_session)
+        reid_rpc_secure_free(secure);
+    return *ret_session != NULL;
+}
+
+void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const char *from)
 {
     reid_rpc_server *server = listener->server;
     reid_rpc_conn *conn = reid_xcalloc(1, sizeof *conn);
     conn->server = server;
     conn->listener = listener;
-    nghttp2_session *session = NULL;
-    if (reid_rpc_peer_read(&conn->peer, own_fd))
-        session = new_session(conn);
-    if (!session) {
+    nghttp2_session *session;
+    reid_rpc_secure *secure;
+    if (!set_up(conn, own_fd, from, &session, &secure)) {
         reid_log_error("rpc connection refused reason=\"no memory or no credentials\"");
         close(own_fd);
         free(conn);
         return;
     }
     reid_rpc_wire_init(&conn->wire, &server->pump, session, conn_broken, conn_closed);
+    conn->wire.on_secured = conn_secured;
     conn->wire.linger_ms = REID_MIN(server->limits.linger_ms, LINGER_MS);
     conn->wire.max_waiting_frames = 2 * (size_t)server->limits.max_streams + 256;
     reid_rpc_list_init(&conn->calls);
     reid_rpc_list_append(&server->conns, &conn->node);
     server->conn_count++;
     listener->conn_count++;
+    listener->handshakes++;
     server->open_handles++;
     reid_rpc_alarm_init(&conn->alarm, too_slow);
     uint64_t now = uv_now(server->pump.loop);
     conn->resets = (reid_rpc_bucket){10.0 * server->limits.max_resets_per_second, now};
     conn->controls = (reid_rpc_bucket){10.0 * server->limits.max_control_per_second, now};
-    if (reid_rpc_wire_attach(&conn->wire, own_fd) != 0) {
+    if (reid_rpc_wire_attach_secure(&conn->wire, own_fd, secure) != 0) {
         reid_rpc_conn_abandon(conn);
         return;
     }

@@ -135,7 +135,6 @@ static reid_status listen_tcp(reid_rpc_server *server, const char *text,
                          "cannot listen at %s: the certificate of '%s' is that of a user (%s), not "
                          "of a node",
                          text, reid_rpc_tls_name(tls), reid_rpc_tls_role(tls));
-    return reid_fail(err, REID_ERR_UNSUPPORTED, "cannot listen at %s yet", text); /* TEMP */
     int fd;
     REID_TRY(reid_rpc_tcp_listen(address->host, address->port, BACKLOG, bound, &fd, err));
     reid_rpc_listener *listener = reid_xcalloc(1, sizeof *listener);
@@ -196,26 +195,81 @@ static void pause_accepting(reid_rpc_listener *listener, int errnum)
     reid_rpc_alarm_set(&listener->server->pump, &listener->retry, RETRY_MS);
 }
 
+/* Bytes of "10.77.0.2:40132" before the port. */
+static size_t host_bytes(const char *endpoint)
+{
+    const char *colon = strrchr(endpoint, ':');
+    return colon ? (size_t)(colon - endpoint) : strlen(endpoint);
+}
+
+static bool is_from(const reid_rpc_conn *conn, const char *from)
+{
+    size_t bytes = host_bytes(from);
+    return host_bytes(conn->peer.address) == bytes && memcmp(conn->peer.address, from, bytes) == 0;
+}
+
+/* Why one more connection is too many, or NULL. Of those that have not begun yet the oldest makes
+ * way: it is the likeliest not to begin at all. */
+static const char *find_excess(reid_rpc_listener *listener, const char *from)
+{
+    reid_rpc_server *server = listener->server;
+    if (listener->conn_count >= server->limits.max_connections)
+        return "full";
+    if (!from)
+        return NULL;
+    unsigned same = 0;
+    reid_rpc_conn *oldest = NULL;
+    for (reid_rpc_node *n = server->conns.next; n != &server->conns; n = n->next) {
+        reid_rpc_conn *conn = REID_RPC_OWNER(n, reid_rpc_conn, node);
+        if (conn->listener != listener || conn->wire.closing)
+            continue;
+        same += is_from(conn, from);
+        if (!conn->began && !oldest)
+            oldest = conn;
+    }
+    if (same >= server->limits.max_per_address)
+        return "too many from one address";
+    if (oldest && listener->handshakes >= server->limits.max_handshakes)
+        reid_rpc_conn_abandon(oldest);
+    return NULL;
+}
+
+static void accept_one(reid_rpc_listener *listener, int own_fd, const struct sockaddr *address)
+{
+    reid_rpc_server *server = listener->server;
+    char from[REID_RPC_ENDPOINT_BYTES] = "";
+    if (listener->tls)
+        reid_rpc_endpoint_format(address, from, sizeof from);
+    const char *excess = find_excess(listener, listener->tls ? from : NULL);
+    if (excess) {
+        if (!listener->full_warned)
+            reid_log_warn("rpc connection refused reason=\"%s\" path=%s from=%s limit=%u", excess,
+                          listener->path, from,
+                          strcmp(excess, "full") == 0 ? server->limits.max_connections
+                                                      : server->limits.max_per_address);
+        listener->full_warned = true;
+        close(own_fd);
+        return;
+    }
+    listener->full_warned = false;
+    if (listener->tls)
+        reid_rpc_tcp_tune(own_fd, server->limits.linger_ms);
+    reid_rpc_conn_new(listener, own_fd, listener->tls ? from : NULL);
+}
+
 static void accept_ready(uv_poll_t *poll, int status, int events)
 {
     reid_rpc_listener *listener = poll->data;
-    reid_rpc_server *server = listener->server;
     for (int i = 0; i < ACCEPTS_PER_TURN && listener->fd >= 0; i++) {
-        int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct sockaddr_storage address = {0};
+        socklen_t size = sizeof address;
+        int fd =
+            accept4(listener->fd, (struct sockaddr *)&address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
                 pause_accepting(listener, errno);
             return;
         }
-        if (listener->conn_count >= server->limits.max_connections) {
-            if (!listener->full_warned)
-                reid_log_warn("rpc connection refused reason=full path=%s limit=%u", listener->path,
-                              server->limits.max_connections);
-            listener->full_warned = true;
-            close(fd);
-            continue;
-        }
-        listener->full_warned = false;
-        reid_rpc_conn_new(listener, fd);
+        accept_one(listener, fd, (const struct sockaddr *)&address);
     }
 }

@@ -272,6 +272,7 @@ static int fail(reid_rpc_secure *secure, int result)
                  error && ERR_reason_error_string(error) ? ERR_reason_error_string(error)
                                                          : "the library gives no reason");
     say(secure, text);
+    secure->refused = secure->refused || kind != SSL_ERROR_ZERO_RETURN;
     ERR_clear_error();
     return -1;
 }
@@ -289,6 +290,7 @@ int reid_rpc_secure_handshake(reid_rpc_secure *secure)
     SSL_get0_alpn_selected(secure->ssl, &chosen, &length);
     if (length + 1 != sizeof alpn || memcmp(chosen, alpn + 1, length) != 0) {
         say(secure, "it does not speak HTTP/2 (ALPN h2)");
+        secure->refused = true;
         return -1;
     }
     secure->established = true;

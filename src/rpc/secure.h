@@ -24,6 +24,7 @@ typedef struct reid_rpc_secure {
     reid_rpc_tls *tls;
     char *host; /* that the server must be; NULL: we are the server */
     bool established;
+    bool refused;      /* one side did not want the other; not set when the peer just went away */
     const uint8_t *in; /* from the socket, not yet taken */
     size_t in_bytes;
     uint8_t *out; /* for the socket: from out_sent to out_bytes */

@@ -16,6 +16,8 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     reid_rpc_limits l = limits ? *limits : (reid_rpc_limits){0};
 #define OTHERWISE(field, value) l.field = l.field ? l.field : (value)
     OTHERWISE(max_connections, 256);
+    OTHERWISE(max_per_address, 64);
+    OTHERWISE(max_handshakes, 64);
     OTHERWISE(max_streams, 128);
     OTHERWISE(max_message_bytes, 4u << 20);
     OTHERWISE(max_header_bytes, 16u << 10);
@@ -25,6 +27,7 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     OTHERWISE(max_resets_per_second, 100);
     OTHERWISE(max_control_per_second, 100);
     OTHERWISE(preface_timeout_ms, 10000);
+    OTHERWISE(quiet_ms, 10000);
     OTHERWISE(linger_ms, 600000);
 #undef OTHERWISE
     return l;

@@ -80,6 +80,9 @@ typedef struct reid_rpc_method {
 /* Zero in any field means the default in brackets. */
 typedef struct reid_rpc_limits {
     uint32_t max_connections;    /* at each socket; further ones are closed at once [256] */
+    uint32_t max_per_address;    /* of them over TCP from one address [64] */
+    uint32_t max_handshakes;     /* of them over TCP that have not begun HTTP/2 yet; a further one
+                                  * ends the oldest of these [64] */
     uint32_t max_streams;        /* open calls per connection [128] */
     uint32_t max_message_bytes;  /* one request or answer [4 MiB, what stock clients accept] */
     uint32_t max_header_bytes;   /* of a request, counted as HTTP/2 does [16 KiB] */
@@ -89,7 +92,9 @@ typedef struct reid_rpc_limits {
     uint32_t max_resets_per_second; /* RST_STREAM per connection; ten times as many at once [100] */
     uint32_t
         max_control_per_second;  /* PING, SETTINGS, PRIORITY, empty frames; the same way [100] */
-    uint32_t preface_timeout_ms; /* for a new connection to begin HTTP/2 [10,000] */
+    uint32_t preface_timeout_ms; /* for a new connection to begin HTTP/2, TLS included [10,000] */
+    uint32_t quiet_ms;           /* a node that says nothing is asked after it (PING), and dropped
+                                  * after as long again [10,000] */
     uint32_t linger_ms; /* a finished call whose last bytes nobody reads is reset after it; any
                          * reading starts it anew [600,000] */
 } reid_rpc_limits;

@@ -13,25 +13,27 @@ typedef struct reid_rpc_row {
     void *service;
 } reid_rpc_row;
 
-typedef struct reid_rpc_listener {
-    reid_rpc_node node; /* in the server's list until the server's end: calls refer to the path */
-    reid_rpc_server *server;
-    uv_poll_t poll;
-    reid_rpc_alarm retry; /* after running out of descriptors */
-    char *path;           /* of TCP "host:port" */
-    reid_rpc_tls *tls;    /* NULL: a Unix socket */
-    int fd;               /* -1: no longer listening */
-    size_t conn_count;
-    bool full_warned;
-    dev_t device;
-    ino_t inode;
-} reid_rpc_listener;
-
 /* Allows `rate` events a second, ten times as many at once. */
 typedef struct reid_rpc_bucket {
     double level;
     uint64_t updated_ms;
 } reid_rpc_bucket;
+
+typedef struct reid_rpc_listener {
+    reid_rpc_node node; /* in the server's list until the server's end: calls refer to the path */
+    reid_rpc_server *server;
+    uv_poll_t poll;
+    reid_rpc_alarm retry;          /* after running out of descriptors */
+    char *path;                    /* of TCP "host:port" */
+    reid_rpc_tls *tls;             /* NULL: a Unix socket */
+    int fd;                        /* -1: no longer listening */
+    size_t conn_count, handshakes; /* `handshakes`: of them not begun yet */
+    bool full_warned;
+    reid_rpc_bucket warnings; /* of peers that were refused */
+    unsigned unwarned;
+    dev_t device;
+    ino_t inode;
+} reid_rpc_listener;
 
 typedef struct reid_rpc_conn {
     reid_rpc_wire wire;
@@ -116,7 +118,9 @@ void reid_rpc_listener_close(
 void reid_rpc_listener_free(reid_rpc_listener *listener);
 
 /* conn.c */
-void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd);
+bool reid_rpc_bucket_take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate);
+/* `from` is the address of a TCP peer, otherwise NULL. */
+void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const char *from);
 void reid_rpc_conn_drain(reid_rpc_conn *conn);   /* GOAWAY; closes when its calls are gone */
 void reid_rpc_conn_abandon(reid_rpc_conn *conn); /* closes at once; its calls are lost */
 nghttp2_session_callbacks *reid_rpc_conn_callbacks(void);

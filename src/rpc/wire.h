@@ -1,5 +1,5 @@
-/* One HTTP/2 connection: a non-blocking socket, an nghttp2 session and a libuv poll handle. Loop's
- * thread.
+/* One HTTP/2 connection: a non-blocking socket, an nghttp2 session, TLS between them or not, and a
+ * libuv poll handle. Loop's thread.
  *
  * The owner makes the session (with its own nghttp2 callbacks) and gives it to reid_rpc_wire_init;
  * the wire reads and feeds it, and writes what it has after reid_rpc_wire_touch, in one go before
@@ -21,12 +21,15 @@
 #include <uv.h>
 
 #include "rpc/pump.h"
+#include "rpc/secure.h"
 
 typedef struct reid_rpc_wire {
     reid_rpc_pump *pump;
     nghttp2_session *session;
     void (*on_broken)(struct reid_rpc_wire *wire, const char *why);
     void (*on_closed)(struct reid_rpc_wire *wire);
+    void (*on_secured)(struct reid_rpc_wire *wire); /* TLS stands, nothing was read; may be NULL */
+    reid_rpc_secure *secure;                        /* NULL: no TLS */
     uv_poll_t poll;
     int fd; /* -1: not yet connected, or closed */
     int events;
@@ -37,6 +40,10 @@ typedef struct reid_rpc_wire {
                            close would cost it the frames that it has not read yet); 0: closed at
                            once */
     reid_rpc_alarm linger;
+    reid_rpc_alarm pulse; /* see reid_rpc_wire_watch */
+    uint32_t pulse_ms;
+    uint64_t pulse_bytes_in;
+    bool pinged;
     reid_rpc_task flush;
     uint8_t *rest; /* bytes that the socket did not take */
     size_t rest_bytes, rest_sent;
@@ -51,6 +58,12 @@ void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_sessio
 /* A connected, non-blocking socket; owned from here on, also on failure. Returns 0 or a libuv
  * error. */
 int reid_rpc_wire_attach(reid_rpc_wire *wire, int own_fd);
+/* The same with TLS, which is owned from here on, too. Its failure is on_broken's, and then
+ * secure->refused is set. */
+int reid_rpc_wire_attach_secure(reid_rpc_wire *wire, int own_fd, reid_rpc_secure *own_secure);
+/* From now on a peer that has said nothing for `quiet_ms` is sent a PING, and the wire breaks when
+ * nothing comes for as long again. For peers whose loop always runs. */
+void reid_rpc_wire_watch(reid_rpc_wire *wire, uint32_t quiet_ms);
 void reid_rpc_wire_touch(reid_rpc_wire *wire); /* the session has something to write */
 void reid_rpc_wire_close(reid_rpc_wire *wire);
 /* Whether bytes wait for the peer to read. */
