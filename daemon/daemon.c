@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +37,7 @@ typedef struct reidd_daemon {
     reidd_hub hub;
     reidd_gpus *gpus;
     reidd_manager *manager;
+    reidd_access *access;
     reidd_api api;
     reid_rpc_server *public_server, *rank_server;
     int servers_open;
@@ -134,30 +134,33 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
 
 /* ---- sockets ---- */
 
-static reid_status find_group(const char *name, gid_t *ret_gid, reid_error *err)
+static reid_status open_access(reidd_daemon *daemon, reid_error *err)
 {
-    struct group entry, *found = NULL;
-    char buffer[16384];
-    int rc = getgrnam_r(name, &entry, buffer, sizeof buffer, &found);
-    if (rc != 0)
-        return reid_fail_errno(err, rc, "cannot look up the group '%s'", name);
-    if (!found)
-        return reid_fail(err, REID_ERR_NOT_FOUND, "there is no group '%s'", name);
-    *ret_gid = found->gr_gid;
-    return REID_OK;
+    const reidd_access_options wanted = {
+        .viewers = daemon->options->group,
+        .operators = daemon->options->operators,
+        .admins = daemon->options->admins,
+        .own_uid = geteuid(),
+    };
+    return reidd_access_new(&wanted, &daemon->access, err);
 }
 
+/* A socket has one group: where several have roles, everybody may connect and the guard decides. */
 static reid_status listen_public(reidd_daemon *daemon, reid_error *err)
 {
-    const char *path = daemon->options->socket_path;
+    const reidd_options *options = daemon->options;
+    const char *path = options->socket_path;
     gid_t gid = 0;
-    if (!daemon->options->group)
-        return reid_rpc_server_listen_unix(daemon->public_server, path, 0600, err);
-    REID_TRY(find_group(daemon->options->group, &gid, err));
+    if (options->operators || options->admins)
+        return reid_rpc_server_listen_unix(daemon->public_server, path, 0666, err);
     REID_TRY(reid_rpc_server_listen_unix(daemon->public_server, path, 0600, err));
+    if (!options->group)
+        return REID_OK;
+    if (!reidd_system_accounts.group(options->group, &gid))
+        return reid_fail(err, REID_ERR_NOT_FOUND, "there is no group '%s'", options->group);
     if (chown(path, (uid_t)-1, gid) != 0 || chmod(path, 0660) != 0)
         return reid_fail_errno(err, errno, "cannot give '%s' to the group '%s'", path,
-                               daemon->options->group);
+                               options->group);
     return REID_OK;
 }
 
@@ -169,6 +172,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .store = daemon->store,
         .hub = &daemon->hub,
         .gpus = daemon->gpus,
+        .access = daemon->access,
         .state_dir = daemon->options->state_dir,
         .node = daemon->node,
         .started_ms = reid_clock_wall_ms(),
@@ -268,6 +272,7 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(find_places(daemon, err));
     REID_TRY(open_store(daemon, err));
     REID_TRY(open_manager(daemon, err));
+    REID_TRY(open_access(daemon, err));
     REID_TRY(open_servers(daemon, err));
     reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",
                   REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
@@ -280,6 +285,7 @@ static void free_all(reidd_daemon *daemon)
 {
     reidd_api_fini(&daemon->api);
     reidd_store_close(daemon->store);
+    reidd_access_free(daemon->access);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
     free(daemon->shim);

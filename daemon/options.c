@@ -34,6 +34,10 @@ static const option_row rows[] = {
      TEXT, FIELD(gpus)},
     {"--group", "NAME", "users of this group may look at jobs, not change them", TEXT,
      FIELD(group)},
+    {"--operators", "GROUP", "users of this group may submit jobs, and act on their own", TEXT,
+     FIELD(operators)},
+    {"--admins", "GROUP", "users of this group may act on all jobs and on nodes", TEXT,
+     FIELD(admins)},
     {"--grace", "SECONDS", "between asking ranks to stop and killing them (default 20)", SECONDS,
      FIELD(grace_ms), 0, 86400},
     {"--start-timeout", "SECONDS", "for all ranks of a job to report (default 300)", SECONDS,
@@ -205,6 +209,8 @@ void reidd_options_fini(reidd_options *options)
     free(options->socket_path);
     free(options->trainer);
     free(options->group);
+    free(options->operators);
+    free(options->admins);
     free(options->gpus);
     free(options->hook_dir);
     *options = (reidd_options){0};

@@ -12,13 +12,14 @@ typedef struct reidd_options {
     char *state_dir;   /* absolute */
     char *socket_path; /* absolute */
     char *trainer;     /* NULL: reid-train beside reidd, else in PATH */
-    char *group;       /* NULL: the socket is for the daemon's own user */
+    char *group;       /* of viewers; NULL: none */
     char *hook_dir;    /* absolute; NULL: no native hooks */
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
     int64_t slots;     /* 0: one per GPU that is offered, else one per core */
     int64_t grace_ms, start_timeout_ms, check_timeout_ms, stall_notice_ms;
     reid_log_level log_level;
     bool log_json;
+    char *operators, *admins; /* groups that have these roles; NULL: none */
     bool help, version;
 } reidd_options;
 

@@ -5,7 +5,7 @@
 
 #include <uv.h>
 
-#include "daemon/access/role.h"
+#include "daemon/access/access.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/manager.h"
@@ -18,6 +18,7 @@ typedef struct reidd_api {
     reidd_store *store;
     reidd_hub *hub;
     reidd_gpus *gpus;
+    reidd_access *access;
     const char *state_dir;
     const char *node; /* host name */
     int64_t started_ms;
@@ -50,8 +51,15 @@ void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *request, void
 void reidd_api_metrics(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 
-/* What tables share (job.c). The caller frees the name. */
-char *reidd_api_user_name(uid_t uid);
+/* Who calls (caller.c). */
+void reidd_api_caller(reidd_api *api, const reid_rpc_call *call, reidd_caller *ret_caller);
+/* As reidd_manager_find, for the rows that act on a job: also PERMISSION, when it is another user's
+ * and the caller is no admin. */
+reid_status reidd_api_find_own(reidd_api *api, const reid_rpc_call *call, const char *key,
+                               char ret_id[16], reid_error *err);
+reid_rpc_guard reidd_api_guard; /* of the public sockets; `user` is the reidd_api */
+
+/* What tables share (job.c). */
 void reidd_api_reply_with_job(reidd_api *api, reid_rpc_call *call, const char *id, bool whole);
 
 #endif

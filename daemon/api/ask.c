@@ -73,13 +73,14 @@ void reidd_api_ask(reidd_api *api, reid_rpc_call *call, const char *job,
 {
     char id[16];
     reid_error err = {0};
-    REID_AUTOFREE char *who = reidd_api_user_name(reid_rpc_call_peer(call)->uid);
-    REID_AUTOFREE char *clean_who = reidd_convert_text(who);
+    reidd_caller caller;
+    reidd_api_caller(api, call, &caller);
+    REID_AUTOFREE char *who = reidd_convert_text(caller.name);
     REID_AUTOFREE char *reason = reidd_convert_text(request->reason);
     reid_status status = reidd_api_check_common(request->reason, request->at_iter, &err);
     if (status == REID_OK)
-        status = reidd_manager_find(api->manager, job, id, &err);
-    request->who = clean_who;
+        status = reidd_api_find_own(api, call, job, id, &err);
+    request->who = who;
     request->reason = reason;
     word_call *waiting = reid_xcalloc(1, sizeof *waiting);
     waiting->call = call;

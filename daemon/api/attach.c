@@ -429,13 +429,13 @@ static reid_status ask(reidd_attach *a, const Reid__V1__RegisterHook *in, reid_e
     return status;
 }
 
-static reid_status check_register(reidd_api *api, const Reid__V1__HookUp *up, char ret_id[16],
-                                  reid_error *err)
+static reid_status check_register(reidd_api *api, const reid_rpc_call *call,
+                                  const Reid__V1__HookUp *up, char ret_id[16], reid_error *err)
 {
     if (up->kind_case != REID__V1__HOOK_UP__KIND_REGISTER)
         return reid_fail(err, REID_ERR_INVALID, "the first message of a hook is `register`");
     REID_TRY(reidd_api_check_common(up->register_->reason, 0, err));
-    REID_TRY(reidd_manager_find(api->manager, up->register_->job, ret_id, err));
+    REID_TRY(reidd_api_find_own(api, call, up->register_->job, ret_id, err));
     if (count_clients(api, ret_id) >= CLIENTS_LIMIT)
         return reid_fail(err, REID_ERR_EXHAUSTED, "%d clients are hooks of job %s already",
                          CLIENTS_LIMIT, ret_id);
@@ -446,15 +446,16 @@ static void take_register(reidd_api *api, reid_rpc_call *call, const Reid__V1__H
 {
     char id[16];
     reid_error err = {0};
-    if (check_register(api, up, id, &err) != REID_OK) {
+    if (check_register(api, call, up, id, &err) != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
     }
     reidd_attach *a = reid_xcalloc(1, sizeof *a);
-    REID_AUTOFREE char *who = reidd_api_user_name(reid_rpc_call_peer(call)->uid);
+    reidd_caller caller;
+    reidd_api_caller(api, call, &caller);
     a->api = api;
     a->call = call;
-    a->who = reidd_convert_text(who);
+    a->who = reidd_convert_text(caller.name);
     a->stage = ASKED;
     a->listener.wake = on_change;
     reidd_hub_add(api->hub, &a->listener, id);

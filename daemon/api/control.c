@@ -130,11 +130,13 @@ static void resume(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     const Reid__V1__ResumeRequest *in = (const Reid__V1__ResumeRequest *)message;
     char id[16];
     reid_error err = {0};
-    REID_AUTOFREE char *who = reidd_api_user_name(reid_rpc_call_peer(call)->uid);
+    reidd_caller caller;
+    reidd_api_caller(api, call, &caller);
+    REID_AUTOFREE char *who = reidd_convert_text(caller.name);
     REID_AUTOFREE char *reason = reidd_convert_text(in->reason);
     reid_status status = reidd_api_check_common(in->reason, 0, &err);
     if (status == REID_OK)
-        status = reidd_manager_find(api->manager, in->id, id, &err);
+        status = reidd_api_find_own(api, call, in->id, id, &err);
     if (status == REID_OK)
         status = reidd_manager_resume(api->manager, id, who, reason, &err);
     if (status != REID_OK)

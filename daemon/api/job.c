@@ -1,6 +1,5 @@
 /* JobService: the table and the rows that answer once. */
 #include <math.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,15 +22,6 @@ typedef struct submit_call {
     reid_rpc_call *call;
     reidd_submission *submission; /* NULL: decided */
 } submit_call;
-
-char *reidd_api_user_name(uid_t uid)
-{
-    struct passwd entry, *found = NULL;
-    char buffer[4096];
-    if (getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) == 0 && found)
-        return reid_xstrdup(found->pw_name);
-    return reid_xasprintf("uid%u", (unsigned)uid);
-}
 
 void reidd_api_reply_with_job(reidd_api *api, reid_rpc_call *call, const char *id, bool whole)
 {
@@ -73,8 +63,8 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
 {
     reidd_api *api = service;
     const Reid__V1__SubmitRequest *in = (const Reid__V1__SubmitRequest *)message;
-    const reid_rpc_peer *peer = reid_rpc_call_peer(call);
-    REID_AUTOFREE char *user = reidd_api_user_name(peer->uid);
+    reidd_caller caller;
+    reidd_api_caller(api, call, &caller);
     const reidd_submit_request request = {
         .name = in->name,
         .config_yaml = in->config_yaml,
@@ -85,8 +75,8 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
         .fork_iter = in->fork ? in->fork->at_iter : 0,
         .max_restarts = in->max_restarts,
         .restart_backoff_s = in->restart_backoff_seconds,
-        .user = user,
-        .uid = peer->uid,
+        .user = caller.name,
+        .uid = caller.has_uid ? caller.uid : geteuid(),
     };
     submit_call *waiting = reid_xcalloc(1, sizeof *waiting);
     waiting->api = api;
@@ -191,7 +181,7 @@ static void cancel(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     reid_error err = {0};
     reid_status status = check_cancel(in, &err);
     if (status == REID_OK)
-        status = reidd_manager_find(api->manager, in->id, id, &err);
+        status = reidd_api_find_own(api, call, in->id, id, &err);
     /* A wish for less than a millisecond is still a wish, not the default. */
     int64_t grace_ms = in->grace_seconds == 0 ? -1 : (int64_t)ceil(in->grace_seconds * 1000);
     if (status == REID_OK)

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include "base/compiler.h"
-#include "base/str.h"
 #include "daemon/api/api.h"
 #include "descriptors.h"
 #include "reid/v1/system.pb-c.h"
@@ -53,21 +52,9 @@ void reidd_api_add_system(reidd_api *api, reid_rpc_server *server)
     reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
 }
 
-/* Whoever may connect may look; only the daemon's own user and root may change something. */
-static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
-                         reid_error *err)
-{
-    if (method->role == REIDD_ROLE_VIEWER || reid_str_starts(method->path, "/grpc.") ||
-        peer->uid == 0 || peer->uid == geteuid())
-        return REID_OK;
-    return reid_fail(err, REID_ERR_PERMISSION,
-                     "only root and the user who runs reidd (uid %u) may do this, not uid %u",
-                     (unsigned)geteuid(), (unsigned)peer->uid);
-}
-
 reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid_error *err)
 {
-    reid_rpc_server_set_guard(server, guard, api);
+    reid_rpc_server_set_guard(server, reidd_api_guard, api);
     reidd_api_add_jobs(api, server);
     reidd_api_add_control(api, server);
     reidd_api_add_hooks(api, server);

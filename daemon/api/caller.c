@@ -1,0 +1,44 @@
+/* Who calls, and what the caller may do. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "daemon/api/api.h"
+
+static void caller_of(reidd_api *api, const reid_rpc_peer *peer, reidd_caller *ret_caller)
+{
+    reidd_access_caller(api->access, peer, reid_clock_mono_ns() / 1000000, ret_caller);
+}
+
+void reidd_api_caller(reidd_api *api, const reid_rpc_call *call, reidd_caller *ret_caller)
+{
+    caller_of(api, reid_rpc_call_peer(call), ret_caller);
+}
+
+reid_status reidd_api_find_own(reidd_api *api, const reid_rpc_call *call, const char *key,
+                               char ret_id[16], reid_error *err)
+{
+    reidd_caller caller;
+    reidd_job_view view = {0};
+    char id[16];
+    reidd_api_caller(api, call, &caller);
+    REID_TRY(reidd_manager_find(api->manager, key, id, err));
+    REID_TRY(reidd_manager_view(api->manager, id, &view, err));
+    reid_status status =
+        reidd_caller_check_owner(&caller, id, view.job.user, (uid_t)view.job.uid, err);
+    reidd_job_view_fini(&view);
+    if (status == REID_OK)
+        memcpy(ret_id, id, sizeof id);
+    return status;
+}
+
+/* Health and reflection are no rows of ours and name no role: who may look may use them. */
+reid_status reidd_api_guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
+                            reid_error *err)
+{
+    reidd_caller caller;
+    caller_of(user, peer, &caller);
+    reidd_role needed =
+        reid_str_starts(method->path, "/grpc.") ? REIDD_ROLE_VIEWER : (reidd_role)method->role;
+    return reidd_caller_check_role(&caller, needed, err);
+}
