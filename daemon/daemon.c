@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
+#include "daemon/cluster/cluster.h"
+#include "daemon/cluster/roster.h"
 #include "daemon/exec/programs.h"
 #include "version.h"
 
@@ -33,6 +35,12 @@ typedef struct reidd_daemon {
     int lock_fd;
     char *shim, *trainer, *link_path, *link_address;
     char node[256];
+    int64_t started_ms;
+    int slots;
+    reid_rpc_tls *tls;
+    reidd_nodes nodes;
+    reidd_roster roster;
+    reidd_cluster *cluster; /* NULL: this node alone */
     reidd_store *store;
     reidd_hub hub;
     reidd_gpus *gpus;
@@ -94,7 +102,9 @@ static reid_status find_places(reidd_daemon *daemon, reid_error *err)
         REID_TRY(reidd_program_find("reid-train", &daemon->trainer, err));
     if (access(daemon->trainer, X_OK) != 0)
         return reid_fail_errno(err, errno, "cannot use the trainer '%s'", daemon->trainer);
-    if (gethostname(daemon->node, sizeof daemon->node - 1) != 0)
+    if (daemon->options->node)
+        snprintf(daemon->node, sizeof daemon->node, "%s", daemon->options->node);
+    else if (gethostname(daemon->node, sizeof daemon->node - 1) != 0)
         snprintf(daemon->node, sizeof daemon->node, "localhost");
     return REID_OK;
 }
@@ -105,7 +115,7 @@ static reid_status open_store(reidd_daemon *daemon, reid_error *err)
     return reidd_store_open(path, &daemon->store, err);
 }
 
-static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
+static reid_status count_slots(reidd_daemon *daemon, reid_error *err)
 {
     const reidd_options *options = daemon->options;
     const char *choice = options->gpus ? options->gpus : options->slots ? "none" : "auto";
@@ -114,10 +124,76 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
     int slots = options->slots ? (int)options->slots
                 : gpus         ? gpus
                                : (int)uv_available_parallelism();
+    daemon->slots = REID_MAX(slots, 1);
+    return REID_OK;
+}
+
+/* ---- nodes ---- */
+
+static void on_node_change(void *user)
+{
+    reidd_daemon *daemon = user;
+    reidd_manager_nodes_changed(daemon->manager);
+}
+
+static void on_weather(const Reid__V1__Node *node, void *user)
+{
+    reidd_daemon *daemon = user;
+    reidd_cluster_set_weather(daemon->cluster, node);
+}
+
+static void look_at_machine(void *user)
+{
+    reidd_daemon *daemon = user;
+    reidd_api_look(&daemon->api, on_weather, daemon);
+}
+
+/* A folder with the node's name in it is its own: so one shared --tls-dir serves all nodes. */
+static reid_status open_tls(reidd_daemon *daemon, reid_error *err)
+{
+    const char *dir = daemon->options->tls_dir;
+    if (!dir)
+        return REID_OK;
+    REID_AUTOFREE char *own = reid_path_join(dir, daemon->node);
+    return reid_rpc_tls_new(reid_path_is_dir(own) ? own : dir, &daemon->tls, err);
+}
+
+static reid_status open_nodes(reidd_daemon *daemon, reid_error *err)
+{
+    REID_TRY(open_tls(daemon, err));
+    if (daemon->options->cluster) {
+        const reidd_cluster_options wanted = {
+            .file = daemon->options->cluster,
+            .node = daemon->node,
+            .tls = daemon->tls,
+            .shim = daemon->shim,
+            .trainer = daemon->trainer,
+            .started_ms = daemon->started_ms,
+            .slots = daemon->slots,
+            .nodes = &daemon->nodes,
+            .look = look_at_machine,
+            .on_change = on_node_change,
+            .user = daemon,
+        };
+        REID_TRY(reidd_cluster_new(&daemon->loop, &wanted, &daemon->cluster, err));
+    } else {
+        reidd_nodes_add(&daemon->nodes, daemon->node, daemon->slots, NULL);
+    }
+    REID_TRY(reidd_roster_init(&daemon->roster, daemon->store, &daemon->nodes, err));
+    if (daemon->cluster)
+        reidd_cluster_set_roster(daemon->cluster, &daemon->roster);
+    return REID_OK;
+}
+
+static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
+{
+    const reidd_options *options = daemon->options;
     const reidd_manager_options wanted = {
         .state_dir = options->state_dir,
-        .slots = REID_MAX(slots, 1),
+        .slots = daemon->slots,
         .gpus = daemon->gpus,
+        .nodes = &daemon->nodes,
+        .cluster = daemon->cluster,
         .shim = daemon->shim,
         .trainer = daemon->trainer,
         .link_address = daemon->link_address,
@@ -175,7 +251,10 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .access = daemon->access,
         .state_dir = daemon->options->state_dir,
         .node = daemon->node,
-        .started_ms = reid_clock_wall_ms(),
+        .nodes = &daemon->nodes,
+        .roster = &daemon->roster,
+        .cluster = daemon->cluster,
+        .started_ms = daemon->started_ms,
     };
     REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->public_server, err));
     REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->rank_server, err));
@@ -183,7 +262,15 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
     reidd_api_serve_ranks(&daemon->api, daemon->rank_server);
     /* The link first: a job that is submitted at once finds it. */
     REID_TRY(reid_rpc_server_listen_unix(daemon->rank_server, daemon->link_path, 0600, err));
-    return listen_public(daemon, err);
+    REID_TRY(listen_public(daemon, err));
+    if (daemon->options->listen)
+        REID_TRY(reid_rpc_server_listen(daemon->public_server, daemon->options->listen, daemon->tls,
+                                        0600, NULL, err));
+    if (!daemon->cluster)
+        return REID_OK;
+    REID_TRY(reidd_cluster_serve(daemon->cluster, daemon->public_server, err));
+    reidd_cluster_start(daemon->cluster);
+    return REID_OK;
 }
 
 /* ---- the end ---- */
@@ -206,6 +293,7 @@ static void go_down(reidd_daemon *daemon)
     reidd_gpus_close(daemon->gpus);
     for (size_t i = 0; i < daemon->signal_count; i++)
         close_handle((uv_handle_t *)&daemon->signals[i]);
+    reidd_cluster_close(daemon->cluster);
     close_handle((uv_handle_t *)&daemon->stop_timer);
 }
 
@@ -234,6 +322,7 @@ static void on_signal(uv_signal_t *handle, int number)
     uv_timer_start(&daemon->stop_timer, on_stop_timer, STOP_LIMIT_MS, 0);
     reid_rpc_server_shutdown(daemon->public_server, STOP_GRACE_MS, on_server_down, daemon);
     reid_rpc_server_shutdown(daemon->rank_server, STOP_GRACE_MS, on_server_down, daemon);
+    reidd_cluster_leave(daemon->cluster);
 }
 
 static void watch_signals(reidd_daemon *daemon)
@@ -275,6 +364,8 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(open_access(daemon, err));
     REID_TRY(open_servers(daemon, err));
     reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",
+    REID_TRY(count_slots(daemon, err));
+    REID_TRY(open_nodes(daemon, err));
                   REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
                   reidd_manager_slots(daemon->manager), reidd_gpus_count(daemon->gpus),
                   daemon->trainer);
@@ -288,6 +379,9 @@ static void free_all(reidd_daemon *daemon)
     reidd_access_free(daemon->access);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
+    reidd_roster_fini(&daemon->roster);
+    reidd_nodes_fini(&daemon->nodes);
+    reid_rpc_tls_free(daemon->tls);
     free(daemon->shim);
     free(daemon->trainer);
     free(daemon->link_path);
@@ -296,7 +390,7 @@ static void free_all(reidd_daemon *daemon)
 
 reid_status reidd_daemon_run(const reidd_options *options, reid_error *err)
 {
-    reidd_daemon daemon = {.options = options, .lock_fd = -1};
+    reidd_daemon daemon = {.options = options, .lock_fd = -1, .started_ms = reid_clock_wall_ms()};
     umask(077);
     allow_many_files();
     int rc = uv_loop_init(&daemon.loop);

@@ -378,6 +378,8 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->hook_dir = options->hook_dir ? reid_xstrdup(options->hook_dir) : NULL;
     manager->slots = options->slots;
     manager->gpus = options->gpus;
+    manager->nodes = options->nodes;
+    manager->cluster = options->cluster;
     manager->grace_ms = options->grace_ms;
     manager->check_timeout_ms = options->check_timeout_ms;
     manager->start_timeout_ms = options->start_timeout_ms;
@@ -460,6 +462,12 @@ void reidd_manager_each_slot_user(const reidd_manager *manager,
 }
 
 size_t reidd_manager_running(const reidd_manager *manager)
+void reidd_manager_nodes_changed(reidd_manager *manager)
+{
+    if (manager && !manager->closing)
+        reidd_manager_schedule_later(manager, 0);
+}
+
 {
     size_t count = 0;
     for (size_t i = 0; i < manager->active.count; i++)

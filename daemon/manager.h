@@ -50,6 +50,8 @@ typedef struct reidd_manager_options {
     const char *state_dir; /* absolute */
     int slots;
     reidd_gpus *gpus; /* offered ones are the slots; borrowed, outlives the manager */
+    const struct reidd_nodes *nodes; /* sched/nodes.h; row 0 is this node; borrowed, the same */
+    struct reidd_cluster *cluster;   /* NULL: this node alone; borrowed, the same */
     const char *shim, *trainer;
     const char *link_address; /* unix:/path, for the ranks */
     const char *hook_dir;     /* of native hooks, absolute; NULL: none are allowed */
@@ -69,6 +71,8 @@ int reidd_manager_slots(const reidd_manager *manager);
 int reidd_manager_slots_used(const reidd_manager *manager);
 size_t reidd_manager_running(const reidd_manager *manager); /* jobs that hold slots */
 
+/* A row of the nodes is up, down, drained, or has other slots than before. NULL is accepted. */
+void reidd_manager_nodes_changed(reidd_manager *manager);
 /* What holds slots. The texts live until `each` returns. */
 typedef struct reidd_slot_user {
     const reidd_job *job;

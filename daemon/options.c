@@ -34,6 +34,15 @@ static const option_row rows[] = {
      TEXT, FIELD(gpus)},
     {"--group", "NAME", "users of this group may look at jobs, not change them", TEXT,
      FIELD(group)},
+    {"--cluster", "FILE", "the nodes that belong together (deploy/cluster/README.md)", PATH,
+     FIELD(cluster)},
+    {"--node", "NAME", "this node's name in that file (default: the host's name)", TEXT,
+     FIELD(node)},
+    {"--listen", "ADDRESS", "serve clients at tcp://HOST:PORT as well; needs --tls-dir", TEXT,
+     FIELD(listen)},
+    {"--tls-dir", "DIR",
+     "ca.pem, cert.pem and key.pem, or a folder of that for each node ($REIDD_TLS_DIR)", PATH,
+     FIELD(tls_dir)},
     {"--operators", "GROUP", "users of this group may submit jobs, and act on their own", TEXT,
      FIELD(operators)},
     {"--admins", "GROUP", "users of this group may act on all jobs and on nodes", TEXT,
@@ -163,7 +172,9 @@ static reid_status resolve(reidd_options *options, reid_error *err)
     free(options->state_dir);
     options->state_dir = state_dir;
     options->socket_path = NULL;
-    const char *hook_dir = getenv("REIDD_HOOK_DIR");
+    const char *hook_dir = getenv("REIDD_HOOK_DIR"), *tls_dir = getenv("REIDD_TLS_DIR");
+    if (!options->tls_dir && tls_dir && *tls_dir)
+        options->tls_dir = reid_path_absolute(tls_dir);
     if (!options->hook_dir && hook_dir && *hook_dir)
         options->hook_dir = reid_path_absolute(hook_dir);
     static const char scheme[] = "unix:";
@@ -212,6 +223,8 @@ void reidd_options_fini(reidd_options *options)
     free(options->operators);
     free(options->admins);
     free(options->gpus);
+    if (ret_options->node && !ret_options->cluster)
+        return reid_fail(err, REID_ERR_INVALID, "--node names a row of the --cluster file");
     free(options->hook_dir);
     *options = (reidd_options){0};
 }
@@ -223,6 +236,10 @@ char *reidd_options_help(void)
                         "The training daemon of one node. It stays in the foreground; SIGTERM or "
                         "SIGINT ends it,\nand jobs that run go on until it is back.\n\n");
     for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
+    free(options->cluster);
+    free(options->node);
+    free(options->tls_dir);
+    free(options->listen);
         char left[64];
         snprintf(left, sizeof left, "%s%s%s", rows[i].name, rows[i].value ? " " : "",
                  rows[i].value ? rows[i].value : "");

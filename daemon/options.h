@@ -14,6 +14,10 @@ typedef struct reidd_options {
     char *trainer;     /* NULL: reid-train beside reidd, else in PATH */
     char *group;       /* of viewers; NULL: none */
     char *hook_dir;    /* absolute; NULL: no native hooks */
+    char *cluster;     /* absolute: the cluster file; NULL: this node alone */
+    char *node;        /* own row in it; NULL: the host's name */
+    char *tls_dir;     /* absolute; NULL: no TCP */
+    char *listen;      /* one more address to serve, tcp://HOST:PORT; NULL: none */
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
     int64_t slots;     /* 0: one per GPU that is offered, else one per core */
     int64_t grace_ms, start_timeout_ms, check_timeout_ms, stall_notice_ms;

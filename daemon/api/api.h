@@ -6,10 +6,12 @@
 #include <uv.h>
 
 #include "daemon/access/access.h"
+#include "daemon/cluster/roster.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/manager.h"
 #include "daemon/store/store.h"
+#include "reid/v1/system.pb-c.h"
 #include "rpc/server.h"
 
 typedef struct reidd_api {
@@ -21,10 +23,14 @@ typedef struct reidd_api {
     reidd_access *access;
     const char *state_dir;
     const char *node; /* host name */
+    const reidd_nodes *nodes;
+    reidd_roster *roster;
+    struct reidd_cluster *cluster; /* NULL: this node alone */
     int64_t started_ms;
     struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
     struct reidd_page *page;       /* the last one that went to a follower (metrics.c); or NULL */
-    struct rank_link *rank0;       /* links of rank 0, newest first (link.c) */
+    struct machine_look *machine_look; /* under way (nodes.c); or NULL */
+    struct rank_link *rank0;           /* links of rank 0, newest first (link.c) */
 } reidd_api;
 
 /* JobService, SystemService, health and reflection for everybody's socket. `api` must outlive the
@@ -42,8 +48,14 @@ void reidd_api_add_control(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_hooks(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server);
 
-/* SystemService.Nodes (nodes.c). */
+/* SystemService.Nodes and .SetNode (nodes.c). */
 void reidd_api_nodes(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+void reidd_api_set_node(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+/* Tells once how this machine is (without jobs), unless the daemon ends before; the message is the
+ * callback's only. */
+void reidd_api_look(reidd_api *api, void (*done)(const Reid__V1__Node *node, void *user),
+                    void *user);
+void reidd_api_look_cancel(reidd_api *api);
 
 /* Streaming rows (watch.c, events.c, metrics.c, logs.c). */
 void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *request, void *service);

@@ -138,6 +138,7 @@ void reidd_api_fini(reidd_api *api)
         free(api->page->bytes);
     free(api->page);
     api->page = NULL;
+    reidd_api_look_cancel(api);
 }
 
 /* ---- sending ---- */

@@ -1,4 +1,4 @@
-/* SystemService.Nodes: this node, its GPUs and who has them. */
+/* SystemService.Nodes and SetNode: the nodes, their GPUs and who has them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +8,17 @@
 #include "base/str.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
+#include "daemon/cluster/cluster.h"
 #include "reid/v1/system.pb-c.h"
 #include "version.h"
+
+#define REASON_BYTES 1000
 
 typedef struct nodes_call {
     reidd_gpu_look look;
     reidd_api *api;
     reid_rpc_call *call;
+    char *only; /* SetNode: the answer is this node; NULL: all */
 } nodes_call;
 
 /* ---- the machine ---- */
@@ -126,46 +130,133 @@ static void mark_gpus(Reid__V1__Node *node, const reidd_slot_user *holder)
     }
 }
 
+/* A node's row while it is filled. */
+typedef struct filling {
+    const reidd_api *api;
+    Reid__V1__Node *node;
+    size_t row;
+} filling;
+
 static void add_job(const reidd_slot_user *holder, void *user)
 {
-    Reid__V1__Node *node = user;
+    const filling *f = user;
+    Reid__V1__Node *node = f->node;
     const reidd_job *source = holder->job;
+    int ranks = reidd_placement_ranks_on(source->placement, source->ranks, f->api->nodes, f->row);
+    if (ranks == 0)
+        return;
     Reid__V1__NodeJob *job = reid_xmalloc(sizeof *job);
     reid__v1__node_job__init(job);
     set_text(&job->id, source->id);
     set_text(&job->name, source->name);
     set_text(&job->user, source->user);
-    job->ranks = source->ranks;
+    job->ranks = ranks;
     job->iteration = source->progress.iteration;
     job->max_iteration = source->progress.max_iteration;
     job->step_seconds = holder->step_s;
     job->images_per_second = source->progress.images_per_s;
     job->eta_seconds = source->progress.eta_s;
+    node->slots_used += ranks;
     node->jobs = reid_xrealloc(node->jobs, (node->n_jobs + 1) * sizeof(Reid__V1__NodeJob *));
     node->jobs[node->n_jobs++] = job;
-    mark_gpus(node, holder);
+    if (f->row == 0)
+        mark_gpus(node, holder);
 }
 
-/* ---- the call ---- */
+/* ---- nodes ---- */
 
-static void reply(reidd_gpu_look *look, const reidd_gpu_weather *weather)
+static Reid__V1__Node *make_machine(const reidd_api *api, const reidd_gpu_weather *weather)
 {
-    nodes_call *waiting = (nodes_call *)look; /* its first member */
-    const reidd_api *api = waiting->api;
-    Reid__V1__NodesResponse out = REID__V1__NODES_RESPONSE__INIT;
     Reid__V1__Node *node = reid_xmalloc(sizeof *node);
     reid__v1__node__init(node);
     set_text(&node->name, api->node);
     set_text(&node->version, REID_VERSION);
     node->started_ms = api->started_ms;
     node->slots = reidd_manager_slots(api->manager);
-    node->slots_used = reidd_manager_slots_used(api->manager);
     add_machine(node);
     add_gpus(api, node, weather);
-    reidd_manager_each_slot_user(api->manager, add_job, node);
-    out.n_nodes = 1;
-    out.nodes = &node;
+    return node;
+}
+
+/* What another node has told last. */
+static Reid__V1__Node *make_remote(const Reid__V1__Node *weather, const char *name)
+{
+    Reid__V1__Node *node = NULL;
+    if (weather) {
+        size_t size = reid__v1__node__get_packed_size(weather);
+        uint8_t *bytes = reid_xmalloc(size + 1);
+        reid__v1__node__pack(weather, bytes);
+        node = reid__v1__node__unpack(NULL, size, bytes);
+        free(bytes);
+    }
+    if (!node) {
+        node = reid_xmalloc(sizeof *node);
+        reid__v1__node__init(node);
+    }
+    if (node->name != protobuf_c_empty_string)
+        free(node->name);
+    set_text(&node->name, name);
+    return node;
+}
+
+static void add_state(const reidd_api *api, size_t row, Reid__V1__Node *node)
+{
+    const reidd_node *known = &api->nodes->items[row];
+    const reidd_roster_entry *entry = &api->roster->entries[row];
+    node->slots = known->slots;
+    node->down = !known->up;
+    node->drained = known->drained;
+    set_text(&node->note, known->note);
+    set_text(&node->drain_reason, entry->reason);
+    set_text(&node->drained_by, entry->who);
+    if (!api->cluster || reidd_cluster_is_member(api->cluster))
+        return;
+    reidd_cluster_view view = reidd_cluster_look_at(api->cluster, row);
+    set_text(&node->address, view.place->address);
+    node->head = view.place->head;
+    node->heartbeat_seconds = view.heard_s;
+    node->since_ms = view.since_ms;
+}
+
+static Reid__V1__Node *make_row(const reidd_api *api, size_t row, const reidd_gpu_weather *weather)
+{
+    filling f = {.api = api, .row = row};
+    if (row == 0)
+        f.node = make_machine(api, weather);
+    else
+        f.node = make_remote(reidd_cluster_look_at(api->cluster, row).weather,
+                             api->nodes->items[row].name);
+    add_state(api, row, f.node);
+    reidd_manager_each_slot_user(api->manager, add_job, &f);
+    return f.node;
+}
+
+/* ---- the calls ---- */
+
+static void reply_all(const nodes_call *waiting, const reidd_gpu_weather *weather)
+{
+    const reidd_api *api = waiting->api;
+    Reid__V1__NodesResponse out = REID__V1__NODES_RESPONSE__INIT;
+    out.nodes = reid_xcalloc(api->nodes->count, sizeof(Reid__V1__Node *));
+    for (size_t row = 0; row < api->nodes->count; row++)
+        out.nodes[out.n_nodes++] = make_row(api, row, weather);
     reid_rpc_call_reply(waiting->call, &out.base);
+    for (size_t i = 0; i < out.n_nodes; i++)
+        reid__v1__node__free_unpacked(out.nodes[i], NULL);
+    free(out.nodes);
+}
+
+static void reply(reidd_gpu_look *look, const reidd_gpu_weather *weather)
+{
+    nodes_call *waiting = (nodes_call *)look; /* its first member */
+    const reidd_api *api = waiting->api;
+    if (!waiting->only) {
+        reply_all(waiting, weather);
+        return;
+    }
+    const reidd_node *known = reidd_nodes_find(api->nodes, waiting->only);
+    Reid__V1__Node *node = make_row(api, (size_t)(known - api->nodes->items), weather);
+    reid_rpc_call_reply(waiting->call, &node->base);
     reid__v1__node__free_unpacked(node, NULL);
 }
 
@@ -173,16 +264,82 @@ static void on_close(reid_rpc_call *call)
 {
     nodes_call *waiting = reid_rpc_call_user(call);
     reidd_gpus_look_cancel(&waiting->look);
+    free(waiting->only);
     free(waiting);
+}
+
+static void look_and_reply(reidd_api *api, reid_rpc_call *call, const char *only)
+{
+    nodes_call *waiting = reid_xcalloc(1, sizeof *waiting);
+    waiting->look.done = reply;
+    waiting->api = api;
+    waiting->call = call;
+    waiting->only = only ? reid_xstrdup(only) : NULL;
+    reid_rpc_call_set_user(call, waiting);
+    reid_rpc_call_on_close(call, on_close);
+    reidd_gpus_look(api->gpus, &waiting->look);
 }
 
 void reidd_api_nodes(reid_rpc_call *call, const ProtobufCMessage *request, void *service)
 {
-    nodes_call *waiting = reid_xcalloc(1, sizeof *waiting);
-    waiting->look.done = reply;
-    waiting->api = service;
-    waiting->call = call;
-    reid_rpc_call_set_user(call, waiting);
-    reid_rpc_call_on_close(call, on_close);
-    reidd_gpus_look(waiting->api->gpus, &waiting->look);
+    (void)request;
+    look_and_reply(service, call, NULL);
+}
+
+void reidd_api_set_node(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    const Reid__V1__SetNodeRequest *request = (const Reid__V1__SetNodeRequest *)message;
+    reidd_api *api = service;
+    reid_error err = {0};
+    reidd_caller caller;
+    reidd_api_caller(api, call, &caller);
+    if (strlen(request->reason) > REASON_BYTES) {
+        reid_rpc_call_finish(call, REID_ERR_INVALID, "a reason has at most 1000 bytes");
+        return;
+    }
+    if (reidd_roster_drain(api->roster, request->name, request->drained, request->reason, caller.name,
+                           &err) != REID_OK) {
+        reid_rpc_call_fail(call, &err);
+        return;
+    }
+    reidd_manager_nodes_changed(api->manager);
+    look_and_reply(api, call, request->name);
+}
+
+/* ---- for the cluster ---- */
+
+typedef struct machine_look {
+    reidd_gpu_look look;
+    reidd_api *api;
+    void (*done)(const Reid__V1__Node *node, void *user);
+    void *user;
+} machine_look;
+
+static void tell_machine(reidd_gpu_look *look, const reidd_gpu_weather *weather)
+{
+    machine_look *waiting = (machine_look *)look; /* its first member */
+    Reid__V1__Node *node = make_machine(waiting->api, weather);
+    waiting->api->machine_look = NULL;
+    waiting->done(node, waiting->user);
+    reid__v1__node__free_unpacked(node, NULL);
+    free(waiting);
+}
+
+void reidd_api_look(reidd_api *api, void (*done)(const Reid__V1__Node *node, void *user),
+                    void *user)
+{
+    if (api->machine_look)
+        return; /* a driver that is slow */
+    machine_look *waiting = reid_xcalloc(1, sizeof *waiting);
+    *waiting = (machine_look){.look.done = tell_machine, .api = api, .done = done, .user = user};
+    api->machine_look = waiting;
+    reidd_gpus_look(api->gpus, &waiting->look);
+}
+
+void reidd_api_look_cancel(reidd_api *api)
+{
+    if (api->machine_look)
+        reidd_gpus_look_cancel(&api->machine_look->look);
+    free(api->machine_look);
+    api->machine_look = NULL;
 }

@@ -3,13 +3,14 @@
 
 #include "base/compiler.h"
 #include "daemon/api/api.h"
+#include "daemon/cluster/cluster.h"
 #include "descriptors.h"
 #include "reid/v1/system.pb-c.h"
 #include "version.h"
 
 static const char *const features[] = {
-    "health",  "reflection", "metrics-cursor", "log-offsets", "adoption",
-    "control", "hooks",      "events",         "fork",        "nodes",
+    "health", "reflection", "metrics-cursor", "log-offsets", "adoption", "control",
+    "hooks",  "events",     "fork",           "nodes",       "drain",
 };
 
 static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
@@ -24,6 +25,17 @@ static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
     out.slots_used = reidd_manager_slots_used(api->manager);
     out.state_dir = (char *)api->state_dir;
     out.node = (char *)api->node;
+    const reidd_cluster *cluster = api->cluster;
+    out.cluster_role = (char *)(!cluster                           ? "single"
+                                : reidd_cluster_is_member(cluster) ? "member"
+                                                                   : "head");
+    if (cluster) {
+        out.head = reidd_cluster_head(cluster)->name;
+        out.head_address = reidd_cluster_head(cluster)->address;
+        out.nodes = (int32_t)reidd_cluster_get_file(cluster)->count;
+    }
+    for (size_t i = 0; i < api->nodes->count; i++)
+        out.nodes_up += api->nodes->items[i].up;
     out.n_features = REID_COUNT_OF(features);
     out.features = (char **)features;
     reid_rpc_call_reply(call, &out.base);
@@ -45,6 +57,14 @@ static const reid_rpc_method methods[] = {
      .max_request_bytes = 4096,
      .deadline_ms = 20000, /* a driver may hang */
      .on_message = reidd_api_nodes},
+    {.path = "/reid.v1.SystemService/SetNode",
+     .input = &reid__v1__set_node_request__descriptor,
+     .output = &reid__v1__node__descriptor,
+     .kind = REID_RPC_UNARY,
+     .role = REIDD_ROLE_ADMIN,
+     .max_request_bytes = 4096,
+     .deadline_ms = 20000,
+     .on_message = reidd_api_set_node},
 };
 
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server)

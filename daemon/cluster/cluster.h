@@ -30,7 +30,7 @@
 #include "rpc/channel.h"
 #include "rpc/server.h"
 
-#define REIDD_NODE_PROTOCOL 1
+#define REIDD_NODE_OLDEST 2 /* the oldest protocol (base/protocol.h) with nodes in it */
 
 /* Both ends. */
 #define REIDD_BEAT_MS 1000
@@ -39,7 +39,7 @@
 #define REIDD_JOIN_LEAST_MS 250 /* before a member tries again, doubled up to … */
 #define REIDD_JOIN_MOST_MS 2000
 #define REIDD_NODE_MESSAGE (1u << 20) /* largest message of a Join */
-#define REIDD_NODE_QUEUE (4u << 20)   /* bytes that wait to be sent to a node */
+#define REIDD_NODE_QUEUE (4u << 20)   /* bytes that wait on a member to be sent to the head */
 
 typedef struct reidd_cluster reidd_cluster;
 
@@ -75,7 +75,8 @@ typedef struct reidd_part_events {
      * freed with the welcome). After it messages may be sent to the node. */
     void (*on_hello)(const char *name, Reid__V1__PartStatus *const *parts, size_t part_count,
                      Reid__V1__NodeWelcome *welcome, void *user);
-    /* On the head: it was connected and is not any more. `why` is a finished sentence. */
+    /* On the head: nothing was heard of it for REIDD_SILENCE_MS. `why` is a finished sentence. A
+     * connection that ends and comes back in time is no loss: then only on_hello comes again. */
     void (*on_node_lost)(const char *name, const char *why, void *user);
 
     /* On a member: fills hello->parts in the same way, before each try to join. */
@@ -107,35 +108,36 @@ reid_rpc_channel *reidd_cluster_channel(const reidd_cluster *cluster);
 
 /* ---- life ---- */
 
-struct reidd_store;
-struct reidd_gpus;
-struct reid_rpc_tls;
-
 typedef struct reidd_cluster_options {
     const char *file;           /* path of the cluster file */
     const char *node;           /* own row; NULL: the host's name */
-    struct reid_rpc_tls *tls;   /* for tcp: addresses; borrowed; may be NULL */
+    reid_rpc_tls *tls;          /* for tcp: addresses; borrowed; may be NULL */
     const char *shim, *trainer; /* told in the hello, compared by the head */
     int64_t started_ms;
-    int slots;                     /* of this node */
-    struct reidd_store *store;     /* the head keeps here who is drained */
-    reidd_nodes *nodes;            /* the head fills it */
+    int slots;          /* of this node */
+    reidd_nodes *nodes; /* empty; filled at once: head first, then the others as in the file (on a
+                         * member: itself alone) */
+    /* Asks for how this machine is; the answer is given to reidd_cluster_set_weather. */
+    void (*look)(void *user);
     void (*on_change)(void *user); /* head: a row of `nodes` has changed: schedule again */
-    /* Fills `ret_node` (initialised) with how this machine is, as SystemService.Nodes tells it;
-     * calls `done` once, from inside or later. */
-    void (*look)(void *user, void (*done)(const Reid__V1__Node *node, void *arg), void *arg);
     void *user;
 } reidd_cluster_options;
 
 /* Reads the file. INVALID, NOT_FOUND: something is wrong with it, or this node is not in it. */
 reid_status reidd_cluster_new(uv_loop_t *loop, const reidd_cluster_options *options,
                               reidd_cluster **ret_cluster, reid_error *err);
-/* Adds NodeService to the server that listens for nodes (and clients), and the address of the own
- * row. */
+/* Where what the head learns of nodes is kept (roster.h); before _serve. */
+struct reidd_roster;
+void reidd_cluster_set_roster(reidd_cluster *cluster, struct reidd_roster *roster);
+/* Adds NodeService to the server for nodes and clients, and listens at the address of the own row.
+ */
 reid_status reidd_cluster_serve(reidd_cluster *cluster, reid_rpc_server *server, reid_error *err);
-/* A member begins to look for the head. */
+/* A member begins to look for the head; the head to watch for silence. */
 void reidd_cluster_start(reidd_cluster *cluster);
-/* The server must be gone, or stay until the loop has run on. NULL is accepted. */
+void reidd_cluster_set_weather(reidd_cluster *cluster, const Reid__V1__Node *node);
+/* This daemon ends on purpose: the head is told, no new attempt to join is made. */
+void reidd_cluster_leave(reidd_cluster *cluster);
+/* After the server was freed. Its memory goes when the loop has run. NULL is accepted. */
 void reidd_cluster_close(reidd_cluster *cluster);
 
 /* ---- for people (head only) ---- */
@@ -143,16 +145,11 @@ void reidd_cluster_close(reidd_cluster *cluster);
 /* What is known of a node besides its row in reidd_nodes. Borrowed until the loop goes on. */
 typedef struct reidd_cluster_view {
     const reidd_cluster_node *place;
-    const Reid__V1__Node *weather; /* the last one; NULL: none yet, or the node itself */
-    bool self, up, drained;
-    const char *note, *drain_reason, *drained_by; /* never NULL */
-    double heard_s;                               /* seconds since; negative: never */
-    int64_t since_ms;                             /* up or down; 0: never */
+    const Reid__V1__Node *weather; /* the last one; NULL: none yet */
+    double heard_s;                /* seconds since; 0: this node; negative: never */
+    int64_t since_ms;              /* up or down; 0: never up */
 } reidd_cluster_view;
-void reidd_cluster_each(const reidd_cluster *cluster,
-                        void (*each)(const reidd_cluster_view *view, void *user), void *user);
-/* Stored before it counts. NOT_FOUND: no such node. */
-reid_status reidd_cluster_drain(reidd_cluster *cluster, const char *name, bool drained,
-                                const char *reason, const char *who, reid_error *err);
+/* `row` of reidd_nodes. */
+reidd_cluster_view reidd_cluster_look_at(const reidd_cluster *cluster, size_t row);
 
 #endif

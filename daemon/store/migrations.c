@@ -53,6 +53,10 @@ static const char *const migrations[] = {
     "ALTER TABLE jobs ADD COLUMN preemptions INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE jobs ADD COLUMN ran_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE jobs ADD COLUMN limit_reached INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE nodes("
+    " name TEXT PRIMARY KEY, slots INTEGER NOT NULL, gpu_type TEXT NOT NULL,"
+    " drained INTEGER NOT NULL, reason TEXT NOT NULL, who TEXT NOT NULL,"
+    " wall_ms INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))
@@ -91,11 +95,11 @@ static reid_status check_owner(reidd_store *store, int64_t *ret_version, reid_er
     return REID_OK;
 }
 
-reid_status reidd_store_migrate(reidd_store *store, reid_error *err)
+reid_status reidd_store_migrate_to(reidd_store *store, int newest, reid_error *err)
 {
     int64_t version = 0;
     REID_TRY(check_owner(store, &version, err));
-    for (; version < NEWEST; version++) {
+    for (; version < newest; version++) {
         REID_TRY(reidd_store_exec(store, "BEGIN IMMEDIATE", "change", err));
         REID_AUTOFREE char *mark =
             reid_xasprintf("PRAGMA application_id=%d; PRAGMA user_version=%lld", APPLICATION_ID,
@@ -110,6 +114,11 @@ reid_status reidd_store_migrate(reidd_store *store, reid_error *err)
             return status;
         }
     }
-    store->schema = NEWEST;
+    store->schema = newest;
     return REID_OK;
+}
+
+reid_status reidd_store_migrate(reidd_store *store, reid_error *err)
+{
+    return reidd_store_migrate_to(store, NEWEST, err);
 }

@@ -27,6 +27,8 @@ typedef enum reidd_sql {
     REIDD_SQL_ROW_AFTER,
     REIDD_SQL_LATEST_SET,
     REIDD_SQL_LATEST_LIST,
+    REIDD_SQL_NODE_SAVE,
+    REIDD_SQL_NODE_LIST,
     REIDD_SQL_COUNT,
 } reidd_sql;
 
@@ -58,5 +60,7 @@ reid_status reidd_store_done(reidd_store *store, sqlite3_stmt *statement, int rc
                              reid_error *err);
 /* Brings the tables to the newest version. */
 reid_status reidd_store_migrate(reidd_store *store, reid_error *err);
+/* To an earlier version; for tests. */
+reid_status reidd_store_migrate_to(reidd_store *store, int newest, reid_error *err);
 
 #endif

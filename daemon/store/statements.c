@@ -60,4 +60,11 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
                              " ON CONFLICT(job, name) DO UPDATE SET value=excluded.value",
     [REIDD_SQL_LATEST_LIST] =
         "SELECT name, value FROM latest WHERE job = " JOB_KEY " ORDER BY name",
+    [REIDD_SQL_NODE_SAVE] =
+        "INSERT INTO nodes(name, slots, gpu_type, drained, reason, who, wall_ms)"
+        " VALUES (?1,?2,?3,?4,?5,?6,?7) ON CONFLICT(name) DO UPDATE SET slots=excluded.slots,"
+        " gpu_type=excluded.gpu_type, drained=excluded.drained, reason=excluded.reason,"
+        " who=excluded.who, wall_ms=excluded.wall_ms",
+    [REIDD_SQL_NODE_LIST] =
+        "SELECT name, slots, gpu_type, drained, reason, who, wall_ms FROM nodes ORDER BY name",
 };

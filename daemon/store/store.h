@@ -114,4 +114,21 @@ reid_status reidd_store_latest_each(reidd_store *store, const char *job_id,
                                     void (*each)(const char *name, double value, void *user),
                                     void *user, reid_error *err);
 
+/* ---- nodes ---- */
+
+/* What is remembered of a node. Texts are never NULL; those that `each` is given are its own only. */
+typedef struct reidd_store_node {
+    const char *name;
+    int slots;
+    const char *gpu_type; /* "": none */
+    bool drained;
+    const char *reason, *who;
+    int64_t wall_ms; /* of the change */
+} reidd_store_node;
+reid_status reidd_store_node_save(reidd_store *store, const reidd_store_node *node,
+                                  reid_error *err);
+reid_status reidd_store_node_each(reidd_store *store,
+                                  void (*each)(const reidd_store_node *node, void *user),
+                                  void *user, reid_error *err);
+
 #endif

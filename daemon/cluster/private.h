@@ -1,0 +1,95 @@
+/* What cluster.c (who is who), head.c (the members, as the head sees them) and member.c (the way to
+ * the head) share. */
+#ifndef REIDD_CLUSTER_PRIVATE_H
+#define REIDD_CLUSTER_PRIVATE_H
+
+#include "base/vec.h"
+#include "daemon/cluster/cluster.h"
+#include "daemon/cluster/roster.h"
+
+/* A Join that somebody has opened at the head. */
+typedef struct reidd_join {
+    reidd_cluster *cluster;
+    reid_rpc_call *call;
+    struct reidd_remote *remote; /* NULL until its hello, and after it was replaced */
+    int64_t heard_ms;            /* monotonic */
+    int64_t beat_heard;
+    struct reidd_join *before, *after;
+} reidd_join;
+
+/* A node, as the head knows it; row 0 is the head itself. */
+typedef struct reidd_remote {
+    const reidd_cluster_node *place;
+    size_t row;       /* in reidd_nodes */
+    reidd_join *join; /* NULL: not connected */
+    Reid__V1__Node *weather;
+    int64_t heard_ms; /* monotonic; 0: never */
+    int64_t since_ms; /* wall clock */
+    bool ever;        /* was up since this daemon started */
+    bool lost;        /* the parts know */
+    bool refused;     /* a send had no room */
+} reidd_remote;
+
+struct reidd_cluster {
+    uv_loop_t *loop;
+    reidd_cluster_file file;
+    size_t self; /* row of the file */
+    char *shim, *trainer;
+    reid_rpc_tls *tls;
+    int64_t started_ms;
+    int slots;
+    reidd_nodes *nodes;
+    reidd_roster *roster;
+    void (*look)(void *user);
+    void (*on_change)(void *user);
+    void *user;
+    const reidd_part_events *events; /* never NULL */
+    void *events_user;
+    bool closing, leaving;
+    int64_t beat_number;
+    Reid__V1__Node *weather; /* of this node */
+    bool weather_new;        /* not told to the head */
+    uv_timer_t beat_timer;
+    int64_t tick_ms; /* monotonic: the last beat */
+    int64_t look_ms; /* … the last look */
+    int handles;
+
+    /* head */
+    reidd_remote *remotes; /* as nodes */
+    size_t remote_count;
+    reidd_join *joins;
+
+    /* member */
+    uv_timer_t join_timer;
+    reid_rpc_channel *channel;
+    reid_rpc_stream *stream;
+    bool welcome; /* the head has answered */
+    bool refused; /* a send had no room */
+    int64_t heard_ms, beat_heard;
+    uint64_t wait_ms; /* before the next try */
+    char *note;       /* why the head is not there */
+    char *logged;     /* the last reason that was logged: a hundred tries are one line */
+};
+
+int64_t reidd_cluster_now_ms(void); /* monotonic */
+/* How late this tick is: a daemon that slept must not take its own silence for that of others. */
+int64_t reidd_cluster_tick(reidd_cluster *cluster);
+void reidd_cluster_ask_weather(reidd_cluster *cluster);
+void reidd_cluster_take_weather(reidd_cluster *cluster, reidd_remote *remote, int slots,
+                                const Reid__V1__Node *node);
+
+/* head.c */
+void reidd_head_init(reidd_cluster *cluster);
+void reidd_head_fini(reidd_cluster *cluster);
+void reidd_head_serve(reidd_cluster *cluster, reid_rpc_server *server);
+void reidd_head_beat(reidd_cluster *cluster);
+reidd_remote *reidd_head_find(const reidd_cluster *cluster, const char *name);
+
+/* member.c */
+void reidd_member_start(reidd_cluster *cluster);
+void reidd_member_beat(reidd_cluster *cluster);
+void reidd_member_leave(reidd_cluster *cluster);
+void reidd_member_close(reidd_cluster *cluster); /* no callbacks of the channel afterwards */
+void reidd_member_fini(reidd_cluster *cluster);
+
+#endif

@@ -1,0 +1,37 @@
+#include "daemon/store/private.h"
+
+reid_status reidd_store_node_save(reidd_store *store, const reidd_store_node *node, reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_NODE_SAVE, &s, err));
+    sqlite3_bind_text(s, 1, node->name, -1, SQLITE_STATIC);
+    sqlite3_bind_int(s, 2, node->slots);
+    sqlite3_bind_text(s, 3, node->gpu_type, -1, SQLITE_STATIC);
+    sqlite3_bind_int(s, 4, node->drained);
+    sqlite3_bind_text(s, 5, node->reason, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 6, node->who, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 7, node->wall_ms);
+    return reidd_store_run(store, s, "add a node to", err);
+}
+
+reid_status reidd_store_node_each(reidd_store *store,
+                                  void (*each)(const reidd_store_node *node, void *user),
+                                  void *user, reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_NODE_LIST, &s, err));
+    int rc;
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        const reidd_store_node node = {
+            .name = (const char *)sqlite3_column_text(s, 0),
+            .slots = sqlite3_column_int(s, 1),
+            .gpu_type = (const char *)sqlite3_column_text(s, 2),
+            .drained = sqlite3_column_int(s, 3) != 0,
+            .reason = (const char *)sqlite3_column_text(s, 4),
+            .who = (const char *)sqlite3_column_text(s, 5),
+            .wall_ms = sqlite3_column_int64(s, 6),
+        };
+        each(&node, user);
+    }
+    return reidd_store_done(store, s, rc, "read", err);
+}
