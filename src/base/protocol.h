@@ -5,7 +5,7 @@
  * that it speaks (programs from before this number tell 0), and both use the smaller one; whoever
  * finds that too old for itself refuses with one sentence that says which side to upgrade.
  *
- * 1  until 0.6
+ * 1  programs whose hellos have no number
  * 2  numbers in hellos
  */
 #ifndef REID_BASE_PROTOCOL_H

@@ -99,9 +99,15 @@ void reid_manifest_render(const reid_manifest *m, reid_str *out)
     reid_json_end_object(&w);
     render_files(&w, m);
     reid_json_end_object(&w);
-    uint64_t checksum = reid_hash64(out->data, out->length, 0);
-    out->data[--out->length] = '\0'; /* the last brace */
-    reid_str_addf(out, CHECKSUM_KEY "%016llx\"}\n", (unsigned long long)checksum);
+    reid_manifest_seal(out);
+}
+
+void reid_manifest_seal(reid_str *text)
+{
+    REID_ASSERT(text->length > 0 && text->data[text->length - 1] == '}');
+    uint64_t checksum = reid_hash64(text->data, text->length, 0);
+    text->data[--text->length] = '\0';
+    reid_str_addf(text, CHECKSUM_KEY "%016llx\"}\n", (unsigned long long)checksum);
 }
 
 /* ---- reading ---- */
@@ -182,10 +188,13 @@ static bool parse_members(const reid_json *root, reid_manifest *m)
            parse_files(reid_json_get(root, "files"), m);
 }
 
-static reid_status parse(const char *path, const char *text, size_t size, reid_manifest *m,
-                         reid_error *err)
+reid_status reid_manifest_parse(const char *path, char *text, size_t size, reid_manifest *m,
+                                reid_error *err)
 {
     reid_json *root;
+    if (!checksum_agrees(text, size))
+        return reid_fail(err, REID_ERR_CORRUPT, "'%s' is damaged: its checksum does not agree",
+                         path);
     if (reid_json_parse(text, size, &root, NULL) != REID_OK)
         return reid_fail(err, REID_ERR_CORRUPT, "'%s' is damaged: it is not JSON", path);
     reid_status status = REID_OK;
@@ -215,12 +224,7 @@ reid_status reid_manifest_read(const char *dir, reid_manifest *ret_manifest, rei
         return reid_fail(err, REID_ERR_NOT_FOUND,
                          "'%s' is not a complete checkpoint: it has no " REID_MANIFEST_FILE, dir);
     REID_TRY(reid_file_read(path, REID_MANIFEST_LIMIT_BYTES, &text, &size, err));
-    reid_status status = REID_OK;
-    if (!checksum_agrees(text, size))
-        status =
-            reid_fail(err, REID_ERR_CORRUPT, "'%s' is damaged: its checksum does not agree", path);
-    else
-        status = parse(path, text, size, ret_manifest, err);
+    reid_status status = reid_manifest_parse(path, text, size, ret_manifest, err);
     free(text);
     return status;
 }

@@ -33,9 +33,15 @@ typedef struct reid_manifest {
 
 void reid_manifest_fini(reid_manifest *manifest);
 void reid_manifest_render(const reid_manifest *manifest, reid_str *out);
+/* Puts the checksum into a text that ends with the object's brace, as rendering does. */
+void reid_manifest_seal(reid_str *text);
 /* Reads dir/manifest.json into a zeroed object; fini also after failure. NOT_FOUND: there is none.
  * CORRUPT: damaged. */
 reid_status reid_manifest_read(const char *dir, reid_manifest *ret_manifest, reid_error *err);
+/* The same from memory; `path` is for error sentences. The text is written to, and as it was
+ * afterwards. */
+reid_status reid_manifest_parse(const char *path, char *text, size_t size, reid_manifest *manifest,
+                                reid_error *err);
 /* The file's entry, or NULL. */
 const reid_manifest_file *reid_manifest_find(const reid_manifest *manifest, const char *file);
 /* A name without a folder that is not hidden and not the manifest's. */

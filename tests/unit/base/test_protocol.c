@@ -42,7 +42,7 @@ static void test_own_numbers_fit(void **state)
     assert_true(REID_PROTOCOL_OLDEST <= REID_PROTOCOL);
     assert_int_equal(reid_protocol_agree("x", REID_PROTOCOL, &agreed, NULL), REID_OK);
     assert_int_equal(agreed, REID_PROTOCOL);
-    assert_int_equal(reid_protocol_agree("x", 0, &agreed, NULL), REID_OK); /* 0.6 is spoken to */
+    assert_int_equal(reid_protocol_agree("x", 0, &agreed, NULL), REID_OK); /* without a number */
 }
 
 int main(void)
