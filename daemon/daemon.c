@@ -289,11 +289,11 @@ static void go_down(reidd_daemon *daemon)
     daemon->down = true;
     reid_rpc_server_free(daemon->public_server);
     reid_rpc_server_free(daemon->rank_server);
+    reidd_cluster_close(daemon->cluster);
     reidd_manager_close(daemon->manager);
     reidd_gpus_close(daemon->gpus);
     for (size_t i = 0; i < daemon->signal_count; i++)
         close_handle((uv_handle_t *)&daemon->signals[i]);
-    reidd_cluster_close(daemon->cluster);
     close_handle((uv_handle_t *)&daemon->stop_timer);
 }
 
@@ -318,11 +318,11 @@ static void on_signal(uv_signal_t *handle, int number)
     size_t running = reidd_manager_running(daemon->manager);
     reid_log_info("daemon stopping signal=%d%s", number,
                   running ? "; jobs that run go on and are found again at the next start" : "");
+    reidd_cluster_leave(daemon->cluster);
     daemon->servers_open = 2;
     uv_timer_start(&daemon->stop_timer, on_stop_timer, STOP_LIMIT_MS, 0);
     reid_rpc_server_shutdown(daemon->public_server, STOP_GRACE_MS, on_server_down, daemon);
     reid_rpc_server_shutdown(daemon->rank_server, STOP_GRACE_MS, on_server_down, daemon);
-    reidd_cluster_leave(daemon->cluster);
 }
 
 static void watch_signals(reidd_daemon *daemon)
@@ -360,12 +360,12 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(lock_state(daemon, err));
     REID_TRY(find_places(daemon, err));
     REID_TRY(open_store(daemon, err));
+    REID_TRY(count_slots(daemon, err));
+    REID_TRY(open_nodes(daemon, err));
     REID_TRY(open_manager(daemon, err));
     REID_TRY(open_access(daemon, err));
     REID_TRY(open_servers(daemon, err));
     reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",
-    REID_TRY(count_slots(daemon, err));
-    REID_TRY(open_nodes(daemon, err));
                   REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
                   reidd_manager_slots(daemon->manager), reidd_gpus_count(daemon->gpus),
                   daemon->trainer);
@@ -375,13 +375,13 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
 static void free_all(reidd_daemon *daemon)
 {
     reidd_api_fini(&daemon->api);
+    reidd_roster_fini(&daemon->roster);
+    reidd_nodes_fini(&daemon->nodes);
+    reid_rpc_tls_free(daemon->tls);
     reidd_store_close(daemon->store);
     reidd_access_free(daemon->access);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
-    reidd_roster_fini(&daemon->roster);
-    reidd_nodes_fini(&daemon->nodes);
-    reid_rpc_tls_free(daemon->tls);
     free(daemon->shim);
     free(daemon->trainer);
     free(daemon->link_path);

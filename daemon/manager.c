@@ -461,13 +461,13 @@ void reidd_manager_each_slot_user(const reidd_manager *manager,
     }
 }
 
-size_t reidd_manager_running(const reidd_manager *manager)
 void reidd_manager_nodes_changed(reidd_manager *manager)
 {
     if (manager && !manager->closing)
         reidd_manager_schedule_later(manager, 0);
 }
 
+size_t reidd_manager_running(const reidd_manager *manager)
 {
     size_t count = 0;
     for (size_t i = 0; i < manager->active.count; i++)

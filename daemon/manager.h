@@ -70,9 +70,9 @@ void reidd_manager_close(reidd_manager *manager); /* NULL is accepted */
 int reidd_manager_slots(const reidd_manager *manager);
 int reidd_manager_slots_used(const reidd_manager *manager);
 size_t reidd_manager_running(const reidd_manager *manager); /* jobs that hold slots */
-
 /* A row of the nodes is up, down, drained, or has other slots than before. NULL is accepted. */
 void reidd_manager_nodes_changed(reidd_manager *manager);
+
 /* What holds slots. The texts live until `each` returns. */
 typedef struct reidd_slot_user {
     const reidd_job *job;

@@ -75,11 +75,11 @@ struct reidd_manager {
     char *state_dir, *shim, *trainer, *link_address, *hook_dir;
     int slots;
     reidd_gpus *gpus;
+    const struct reidd_nodes *nodes;
+    struct reidd_cluster *cluster;
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
     reidd_row_decoder *decode_row;
-    const struct reidd_nodes *nodes;
-    struct reidd_cluster *cluster;
 
     REID_VEC(reidd_active *) active; /* in order of submission */
     char last_id[16];

@@ -209,6 +209,8 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
     if (ret_options->slots && ret_options->gpus && strcmp(ret_options->gpus, "none") != 0)
         return reid_fail(err, REID_ERR_INVALID,
                          "--slots and --gpus do not go together: each GPU is one slot");
+    if (ret_options->node && !ret_options->cluster)
+        return reid_fail(err, REID_ERR_INVALID, "--node names a row of the --cluster file");
     return resolve(ret_options, err);
 }
 
@@ -220,11 +222,13 @@ void reidd_options_fini(reidd_options *options)
     free(options->socket_path);
     free(options->trainer);
     free(options->group);
+    free(options->cluster);
+    free(options->node);
+    free(options->tls_dir);
+    free(options->listen);
     free(options->operators);
     free(options->admins);
     free(options->gpus);
-    if (ret_options->node && !ret_options->cluster)
-        return reid_fail(err, REID_ERR_INVALID, "--node names a row of the --cluster file");
     free(options->hook_dir);
     *options = (reidd_options){0};
 }
@@ -236,10 +240,6 @@ char *reidd_options_help(void)
                         "The training daemon of one node. It stays in the foreground; SIGTERM or "
                         "SIGINT ends it,\nand jobs that run go on until it is back.\n\n");
     for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
-    free(options->cluster);
-    free(options->node);
-    free(options->tls_dir);
-    free(options->listen);
         char left[64];
         snprintf(left, sizeof left, "%s%s%s", rows[i].name, rows[i].value ? " " : "",
                  rows[i].value ? rows[i].value : "");
