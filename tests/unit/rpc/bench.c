@@ -1,6 +1,6 @@
-/* bench_rpc [seconds]: calls a second over a Unix socket, one client after the other way of
- * calling. Server and client are threads of this program; `taskset -c 0 bench_rpc` gives the figure
- * for one core. Not a test. */
+/* bench_rpc [seconds [TLS_FOLDER]]: calls a second over a Unix socket, or over TCP with mutual TLS,
+ * one client after the other way of calling. Server and client are threads of this program;
+ * `taskset -c 0 bench_rpc` gives the figure for one core. Not a test. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,6 +10,8 @@
 #include "rpc/client.h"
 
 typedef Reid__Test__Ask ask;
+
+static reid_rpc_tls *tls; /* NULL: a Unix socket */
 
 static void check(reid_status status, const reid_error *err)
 {
@@ -23,7 +25,7 @@ static void blocking_unary(const char *address, double seconds)
 {
     reid_error err = {0};
     reid_rpc_client *client;
-    check(reid_rpc_client_connect(address, 0, &client, &err), &err);
+    check(reid_rpc_client_connect_tls(address, tls, 0, &client, &err), &err);
     ask request = REID__TEST__ASK__INIT;
     request.text = (char *)(uintptr_t) "0123456789abcdef";
     double start = reid_clock_seconds(), now = start;
@@ -83,7 +85,8 @@ static void parallel_unary(const char *address, double seconds, int at_once)
     load l = {.seconds = seconds, .start = reid_clock_seconds()};
     reid_error err = {0};
     uv_loop_init(&l.loop);
-    check(reid_rpc_channel_connect(&l.loop, address, 0, NULL, NULL, &l.channel, &err), &err);
+    check(reid_rpc_channel_connect_tls(&l.loop, address, tls, 0, NULL, NULL, &l.channel, &err),
+          &err);
     for (int i = 0; i < at_once; i++)
         next_call(&l);
     uv_run(&l.loop, UV_RUN_DEFAULT);
@@ -97,7 +100,7 @@ static void server_stream(const char *address, double seconds, int size)
     reid_error err = {0};
     reid_rpc_client *client;
     reid_rpc_client_stream *stream;
-    check(reid_rpc_client_connect(address, 0, &client, &err), &err);
+    check(reid_rpc_client_connect_tls(address, tls, 0, &client, &err), &err);
     ask request = REID__TEST__ASK__INIT;
     request.size = size;
     check(reid_rpc_client_start(client, ECHO_PATH "Tell", &request.base,
@@ -115,10 +118,26 @@ static void server_stream(const char *address, double seconds, int size)
     reid_rpc_client_free(client);
 }
 
+static void connections(const char *address, double seconds)
+{
+    double start = reid_clock_seconds(), now = start;
+    long count = 0;
+    for (; now - start < seconds; now = reid_clock_seconds(), count++) {
+        reid_error err = {0};
+        reid_rpc_client *client;
+        check(reid_rpc_client_connect_tls(address, tls, 0, &client, &err), &err);
+        reid_rpc_client_free(client);
+    }
+    printf("connections, one by one:        %9.0f a second\n", (double)count / (now - start));
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? strtod(argv[1], NULL) : 2;
-    echo_server *server = echo_server_new(NULL);
+    reid_error err = {0};
+    if (argc > 2)
+        check(reid_rpc_tls_new(argv[2], &tls, &err), &err);
+    echo_server *server = echo_server_new_tls(NULL, tls);
     const char *address = echo_server_address(server);
     blocking_unary(address, seconds);
     parallel_unary(address, seconds, 1);
@@ -126,6 +145,8 @@ int main(int argc, char **argv)
     server_stream(address, seconds, 100);
     server_stream(address, seconds, 64 << 10);
     server_stream(address, seconds, 4000000);
+    connections(address, seconds);
     echo_server_free(server);
+    reid_rpc_tls_free(tls);
     return 0;
 }

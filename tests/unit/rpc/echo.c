@@ -231,6 +231,7 @@ struct echo_server {
     echo_service service;
     reid_rpc_limits limits;
     char *folder, *path, *address;
+    reid_rpc_tls *tls;
     pthread_t thread;
     uv_loop_t loop;
     uv_async_t wake;
@@ -279,7 +280,9 @@ static reid_status set_up(echo_server *s, reid_error *err)
     echo_service_add(&s->service, s->server);
     reid_rpc_server_add_health(s->server);
     REID_TRY(reid_rpc_server_add_reflection(s->server, reid_proto_descriptors, size, err));
-    return reid_rpc_server_listen_unix(s->server, s->path, 0600, err);
+    if (!s->tls)
+        return reid_rpc_server_listen_unix(s->server, s->path, 0600, err);
+    return reid_rpc_server_listen(s->server, "tcp://127.0.0.1:0", s->tls, 0, &s->address, err);
 }
 
 static void *serve(void *user)
@@ -303,11 +306,17 @@ static bool is_running(void *server)
 
 echo_server *echo_server_new(const reid_rpc_limits *limits)
 {
+    return echo_server_new_tls(limits, NULL);
+}
+
+echo_server *echo_server_new_tls(const reid_rpc_limits *limits, reid_rpc_tls *tls)
+{
     echo_server *s = reid_xcalloc(1, sizeof *s);
     s->limits = limits ? *limits : (reid_rpc_limits){0};
     s->folder = reid_test_dir_new();
     s->path = reid_xasprintf("%s/echo.sock", s->folder);
-    s->address = reid_xasprintf("unix:%s", s->path);
+    s->tls = reid_rpc_tls_ref(tls);
+    s->address = tls ? NULL : reid_xasprintf("unix:%s", s->path);
     REID_ASSERT(uv_loop_init(&s->loop) == 0);
     REID_ASSERT(uv_async_init(&s->loop, &s->wake, woken) == 0);
     REID_ASSERT(uv_prepare_init(&s->loop, &s->look) == 0);
@@ -368,5 +377,6 @@ void echo_server_free(echo_server *server)
     reid_test_dir_free(server->folder);
     free(server->path);
     free(server->address);
+    reid_rpc_tls_free(server->tls);
     free(server);
 }

@@ -23,8 +23,10 @@ void echo_service_add(echo_service *echo, reid_rpc_server *server);
 /* A server with Echo, health and reflection on a loop of its own thread. */
 typedef struct echo_server echo_server;
 echo_server *echo_server_new(const reid_rpc_limits *limits);
+/* The same at a free port of 127.0.0.1, with mutual TLS. */
+echo_server *echo_server_new_tls(const reid_rpc_limits *limits, reid_rpc_tls *tls);
 const char *echo_server_path(const echo_server *server);
-const char *echo_server_address(const echo_server *server); /* "unix:…" */
+const char *echo_server_address(const echo_server *server); /* "unix:…", "tcp://127.0.0.1:…" */
 echo_service *echo_server_service(echo_server *server);
 /* Starts a shutdown and returns at once. */
 void echo_server_shutdown(echo_server *server, uint32_t grace_ms);
