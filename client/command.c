@@ -151,8 +151,9 @@ static const reidctl_command commands[] = {
      "It can be submitted again.", "", NULL, reidctl_cmd_config},
     {"keys", NULL, "[WORD ...]", REIDCTL_WORDS_KEYS, 0, -1, "configuration keys: type, default, what is supported",
      "Those whose name or help has all the words in it. Asks no reidd.", "", table_json, reidctl_cmd_keys},
-    {"nodes", "sinfo", "", REIDCTL_WORDS_NONE, 0, 0, "the nodes: slots, load, memory, GPUs", NULL, "no-headers", table_json,
-     reidctl_cmd_nodes},
+    {"nodes", "sinfo", "[drain|resume NODE ...]", REIDCTL_WORDS_NODES, 0, -1, "the nodes: state, slots, load, memory, GPUs",
+     "drain: nothing new is started on these nodes, what runs there goes on; --reason is shown to everybody. resume:\n"
+     "they take jobs again. Both outlive a restart of reidd.", "no-headers,reason", table_json, reidctl_cmd_nodes},
     {"top", "gpus", "", REIDCTL_WORDS_NONE, 0, 0, "live: every GPU, how it is, and which rank of which job has it",
      "Redraws in place on a terminal until Ctrl-C; otherwise it looks once. JSON is one look, too.",
      "no-headers,interval,reconnect", table_json, reidctl_cmd_top},

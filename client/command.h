@@ -97,6 +97,7 @@ typedef enum reidctl_words {
     REIDCTL_WORDS_KEYS,
     REIDCTL_WORDS_COMMANDS,
     REIDCTL_WORDS_SHELLS,
+    REIDCTL_WORDS_NODES, /* drain or resume, then nodes */
 } reidctl_words;
 
 struct reidctl_command {

@@ -158,6 +158,11 @@ static const char *words_of(reidctl_words kind)
         return "choices=$commands ";
     case REIDCTL_WORDS_SHELLS:
         return "choices=bash ";
+    case REIDCTL_WORDS_NODES:
+        return "if ((${#words[@]})); then "
+               "choices=$(\"${program[@]}\" nodes --no-headers 2>/dev/null | "
+               "while read -r n rest; do [[ $n =~ ^[A-Za-z0-9._-]+$ ]] && printf '%s ' \"$n\"; "
+               "done); else choices='drain resume'; fi ";
     }
     return "";
 }

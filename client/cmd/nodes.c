@@ -1,5 +1,7 @@
-/* `nodes` and `top`: the same answer, once as a list of nodes, once as a live list of GPUs. */
+/* `nodes` and `top`: the same answer, once as a list of nodes, once as a live list of GPUs; drain
+ * and resume. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/compiler.h"
@@ -48,9 +50,49 @@ static int print_once(reidctl *ctl, void (*add)(const Reid__V1__NodesResponse *,
     return REIDCTL_OK;
 }
 
+static reid_status set_node(reidctl *ctl, const char *name, bool drained, reid_error *err)
+{
+    Reid__V1__SetNodeRequest request = REID__V1__SET_NODE_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    request.name = (char *)name;
+    request.drained = drained;
+    request.reason = (char *)(ctl->args.reason != NULL ? ctl->args.reason : "");
+    REID_TRY(reidctl_call_service(ctl, "SystemService", "SetNode", &request.base,
+                                  &reid__v1__node__descriptor, &answer, err));
+    const Reid__V1__Node *node = (const Reid__V1__Node *)answer;
+    if (reidctl_output_is(ctl, "json")) {
+        Reid__V1__Node *one = (Reid__V1__Node *)answer;
+        Reid__V1__NodesResponse list = REID__V1__NODES_RESPONSE__INIT;
+        reid_str out = REID_STR_INIT;
+        list.n_nodes = 1;
+        list.nodes = &one;
+        reidctl_nodes_json(&list, &out);
+        fputs(reid_str_text(&out), stdout);
+        reid_str_fini(&out);
+    } else if (drained) {
+        printf("%s takes no new jobs%s\n", name,
+               node->n_jobs > 0 ? "; what runs there goes on" : "");
+    } else {
+        printf("%s takes jobs%s\n", name, node->down ? " as soon as it is up" : "");
+    }
+    protobuf_c_message_free_unpacked(answer, NULL);
+    return REID_OK;
+}
+
 int reidctl_cmd_nodes(reidctl *ctl)
 {
-    return print_once(ctl, reidctl_nodes_table);
+    reid_error err = {0};
+    if (ctl->word_count == 0)
+        return print_once(ctl, reidctl_nodes_table);
+    bool drained = strcmp(ctl->words[0], "drain") == 0;
+    if (!drained && strcmp(ctl->words[0], "resume") != 0)
+        reid_fail(&err, REID_ERR_INVALID, "nodes can be drained and resumed, not '%s'",
+                  ctl->words[0]);
+    else if (ctl->word_count == 1)
+        reid_fail(&err, REID_ERR_INVALID, "nodes %s needs the name of a node", ctl->words[0]);
+    for (int i = 1; i < ctl->word_count && err.code == REID_OK; i++)
+        set_node(ctl, ctl->words[i], drained, &err);
+    return err.code == REID_OK ? REIDCTL_OK : reidctl_report(&err);
 }
 
 /* ---- live ---- */

@@ -79,29 +79,87 @@ static void gpus_cell(reidctl_table *table, const Reid__V1__Node *node)
         cell(table, "", "%zux%s+%zu", same, short_name(node->gpus[0]->name), node->n_gpus - same);
 }
 
+static const char *state_of(const Reid__V1__Node *node)
+{
+    if (node->down)
+        return "DOWN";
+    if (!node->drained)
+        return "UP";
+    return node->slots_used > 0 ? "DRAINING" : "DRAINED";
+}
+
+/* How it is now; a node that is down tells nothing any more. */
+static void machine_cells(reidctl_table *table, const Reid__V1__Node *node)
+{
+    if (node->down) {
+        for (int i = 0; i < 3; i++)
+            cell(table, "", "%s", "");
+        return;
+    }
+    cell(table, "", "%d", node->cpus);
+    cell(table, "", "%.2f", node->load_1);
+    memory_cell(table, node->memory_total_bytes - node->memory_available_bytes,
+                node->memory_total_bytes, "");
+}
+
+static void node_row(reidctl_table *table, const Reid__V1__Node *node,
+                     const reidctl_nodes_sight *sight)
+{
+    bool fine = !node->down && !node->drained;
+    cell(table, "", "%s", node->name);
+    cell(table, fine ? "" : reidctl_bold(sight->color), "%s", state_of(node));
+    cell(table, "", "%d", node->slots);
+    cell(table, "", "%d", node->slots_used);
+    cell(table, "", "%zu", node->n_jobs);
+    machine_cells(table, node);
+    gpus_cell(table, node);
+    cell(table, "", "%s", node->gpu_driver);
+    if (node->down)
+        cell(table, "", "%s", "");
+    else
+        reidctl_table_add_age(table, (double)(sight->now_ms - node->started_ms) / 1000);
+    if (*node->address == '\0' || node->head)
+        cell(table, "", "%s", node->head ? "head" : "");
+    else if (node->heartbeat_seconds < 0)
+        cell(table, "", "%s", "never");
+    else
+        cell(table, "", "%.1fs", node->heartbeat_seconds);
+}
+
+/* Why a node is not as it should be, below the table. */
+static void note_line(const Reid__V1__Node *node, const reidctl_nodes_sight *sight, reid_str *out)
+{
+    reid_str line = REID_STR_INIT, clean = REID_STR_INIT;
+    if (*node->note == '\0')
+        return;
+    reid_str_addf(&line, "%s is %s", node->name, state_of(node));
+    if (node->since_ms > 0 && node->down) {
+        reid_str_add(&line, " for ");
+        reidctl_add_age(&line, (double)(sight->now_ms - node->since_ms) / 1000);
+    }
+    reid_str_addf(&line, ": %s", node->note);
+    if (node->down && node->drained)
+        reid_str_add(&line, "; it is drained, too");
+    reidctl_add_clean(&clean, reid_str_text(&line));
+    reidctl_add_cut(out, reid_str_text(&clean), sight->columns > 0 ? sight->columns : 2000);
+    reid_str_add(out, "\n");
+    reid_str_fini(&line);
+    reid_str_fini(&clean);
+}
+
 void reidctl_nodes_table(const Reid__V1__NodesResponse *list, const reidctl_nodes_sight *sight,
                          reid_str *out)
 {
-    static const char *const head[] = {"NODE", "SLOTS",  "USED", "JOBS",   "CPUS",
-                                       "LOAD", "MEMORY", "GPUS", "DRIVER", "UPTIME"};
-    reidctl_table table = {.columns = REID_COUNT_OF(head), .elastic = 7};
+    static const char *const head[] = {"NODE", "STATE",  "SLOTS", "USED",   "JOBS",   "CPUS",
+                                       "LOAD", "MEMORY", "GPUS",  "DRIVER", "UPTIME", "HEARD"};
+    reidctl_table table = {.columns = REID_COUNT_OF(head), .elastic = 8};
     heads(&table, head, REID_COUNT_OF(head), sight);
-    for (size_t i = 0; i < list->n_nodes; i++) {
-        const Reid__V1__Node *node = list->nodes[i];
-        cell(&table, "", "%s", node->name);
-        cell(&table, "", "%d", node->slots);
-        cell(&table, "", "%d", node->slots_used);
-        cell(&table, "", "%zu", node->n_jobs);
-        cell(&table, "", "%d", node->cpus);
-        cell(&table, "", "%.2f", node->load_1);
-        memory_cell(&table, node->memory_total_bytes - node->memory_available_bytes,
-                    node->memory_total_bytes, "");
-        gpus_cell(&table, node);
-        cell(&table, "", "%s", node->gpu_driver);
-        reidctl_table_add_age(&table, (double)(sight->now_ms - node->started_ms) / 1000);
-    }
+    for (size_t i = 0; i < list->n_nodes; i++)
+        node_row(&table, list->nodes[i], sight);
     reidctl_table_format(&table, sight->columns, out);
     reidctl_table_fini(&table);
+    for (size_t i = 0; i < list->n_nodes && sight->headers; i++)
+        note_line(list->nodes[i], sight, out);
 }
 
 /* ---- top ---- */
@@ -374,6 +432,17 @@ static void put_node(reid_json_writer *w, const Reid__V1__Node *node)
     put_real(w, "load_15", node->load_15);
     put_int(w, "memory_total_bytes", node->memory_total_bytes);
     put_int(w, "memory_available_bytes", node->memory_available_bytes);
+    put_text(w, "state", state_of(node));
+    put_text(w, "note", *node->note != '\0' ? node->note : NULL);
+    reid_json_key(w, "drained");
+    reid_json_bool(w, node->drained);
+    put_text(w, "drain_reason", node->drained ? node->drain_reason : NULL);
+    put_text(w, "drained_by", node->drained ? node->drained_by : NULL);
+    put_told(w, "heartbeat_seconds", *node->address != '\0' ? node->heartbeat_seconds : -1);
+    put_text(w, "address", *node->address != '\0' ? node->address : NULL);
+    reid_json_key(w, "head");
+    reid_json_bool(w, node->head);
+    put_int(w, "since_ms", node->since_ms);
     put_text(w, "gpu_driver", node->gpu_driver);
     put_text(w, "gpu_note", node->gpu_note);
     reid_json_key(w, "gpus");

@@ -118,6 +118,39 @@ static void jobs_without_gpus_have_a_row(void **state)
     reid_str_fini(&out);
 }
 
+static void nodes_tell_their_state(void **state)
+{
+    made m;
+    reid_str out = REID_STR_INIT;
+    const reidctl_nodes_sight sight = {.headers = true, .now_ms = 100000};
+    make(&m);
+    reidctl_nodes_table(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out), "STATE");
+    expect_line(reid_str_text(&out), "  UP  ");
+    reid_str_clear(&out);
+    m.node.down = m.node.drained = true;
+    m.node.since_ms = 88000;
+    m.node.heartbeat_seconds = 13.24;
+    m.node.address = TEXT("tcp://10.77.0.2:7411");
+    m.node.note = TEXT("nothing was heard of it for 5 s");
+    reidctl_nodes_table(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out), "  DOWN  ");
+    expect_line(reid_str_text(&out), "13.2s");
+    expect_line(reid_str_text(&out), " is DOWN for 12s: nothing was heard of it for 5 s; it is "
+                                     "drained, too\n");
+    reid_str_clear(&out);
+    m.node.down = false;
+    m.node.slots_used = 1;
+    m.node.note = TEXT("drained by ada: new\x1b fan");
+    reidctl_nodes_table(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out), " is DRAINING: drained by ada: new? fan\n");
+    m.node.slots_used = 0;
+    reid_str_clear(&out);
+    reidctl_nodes_table(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out), "  DRAINED  ");
+    reid_str_fini(&out);
+}
+
 static void nodes_are_a_row_each(void **state)
 {
     made m;
@@ -161,6 +194,7 @@ int main(void)
         cmocka_unit_test(lines_keep_to_the_width),
         cmocka_unit_test(jobs_without_gpus_have_a_row),
         cmocka_unit_test(nodes_are_a_row_each),
+        cmocka_unit_test(nodes_tell_their_state),
         cmocka_unit_test(json_tells_what_is_not_told_as_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
