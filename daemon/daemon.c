@@ -202,6 +202,10 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
         .check_timeout_ms = (uint64_t)options->check_timeout_ms,
         .start_timeout_ms = (uint64_t)options->start_timeout_ms,
         .stall_notice_ms = (uint64_t)options->stall_notice_ms,
+        .phase_timeout_ms = {[REIDD_LOADING] = (uint64_t)options->loading_timeout_ms,
+                             [REIDD_TRAINING] = (uint64_t)options->step_timeout_ms,
+                             [REIDD_EVALUATING] = (uint64_t)options->evaluation_timeout_ms,
+                             [REIDD_SAVING] = (uint64_t)options->saving_timeout_ms},
         .decode_row = reidd_convert_packed_row,
     };
     return reidd_manager_new(&daemon->loop, daemon->store, &daemon->hub, &wanted, &daemon->manager,

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/log.h"
+#include "daemon/deadline.h"
 #include "daemon/manager_private.h"
 #include "daemon/stall.h"
 
@@ -242,6 +243,7 @@ reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello
     if (!active->reported[hello->rank]) {
         active->reported[hello->rank] = true;
         active->reported_count++;
+        reidd_active_heard(active);
         reidd_active_describe(active);
     }
     if (active->reported_count == active->job.ranks)
@@ -264,6 +266,7 @@ reid_status reidd_manager_row(reidd_manager *manager, const char *id, int attemp
         return reid_fail(err, REID_ERR_EXHAUSTED, "%d rows wait for the disk", REIDD_WAITING_ROWS);
     reidd_active_up(active);
     reidd_active_take_row(active, row);
+    reidd_active_heard(active);
     active->job.last_progress_ms = reid_clock_wall_ms();
     if (manager->rows.count >= REIDD_FLUSH_ROWS && !manager->store_fails)
         reidd_manager_flush(manager);
@@ -285,6 +288,7 @@ reid_status reidd_manager_phase(reidd_manager *manager, const char *id, int atte
     if (active->job.state != REIDD_RUNNING)
         return REID_OK;
     REID_TRY(reidd_job_set_phase(&active->job, phase, err));
+    reidd_active_heard(active);
     active->unsaved = true;
     reidd_active_describe(active);
     return REID_OK;
@@ -303,6 +307,9 @@ reid_status reidd_manager_progress(reidd_manager *manager, const char *id, int a
         reidd_active_up(active);
     if (active->job.state != REIDD_RUNNING)
         return REID_OK;
+    if (progress->iteration != active->heard_iteration) /* a new link repeats the last one */
+        reidd_active_heard(active);
+    active->heard_iteration = progress->iteration;
     REID_TRY(reidd_job_set_progress(&active->job, progress, now_ms, err));
     active->changed = active->unsaved = true;
     reidd_manager_plan_flush(manager);

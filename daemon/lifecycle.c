@@ -10,12 +10,12 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/deadline.h"
 #include "daemon/manager_private.h"
 #include "daemon/stall.h"
 
 #define TICKET_BYTES 16
-#define SPOOL_SLICE 500     /* records read without letting others have the loop */
-#define HURRY_GRACE_MS 2000 /* for ranks that never reported */
+#define SPOOL_SLICE 500 /* records read without letting others have the loop */
 
 static void on_attempt_end(reidd_attempt *attempt, const reidd_attempt_outcome *outcome,
                            void *user);
@@ -45,15 +45,8 @@ static reid_status make_ticket(char **ret_ticket, reid_error *err)
 static void on_start_deadline(uv_timer_t *timer)
 {
     reidd_active *active = timer->data;
-    const reidd_job *job = &active->job;
-    if (job->state != REIDD_STARTING || active->ending)
-        return;
-    active->own_failure = reid_xasprintf(
-        "only %d of %d ranks have reported within %llu s of the start", active->reported_count,
-        job->ranks, (unsigned long long)active->manager->start_timeout_ms / 1000);
-    reid_log_warn("job stopped id=%s %s", job->id, active->own_failure);
-    reidd_active_stop(active, HURRY_GRACE_MS);
-    reidd_active_describe(active);
+    if (active->job.state == REIDD_STARTING && !active->ending)
+        reidd_active_end_start(active);
 }
 
 static reid_status save_start(reidd_manager *manager, const reidd_job *job, const char *ticket,
@@ -161,6 +154,7 @@ void reidd_active_start(reidd_active *active)
     active->ticket = ticket;
     active->received_seq = active->stored_seq = 0;
     active->flight_noted = false;
+    active->heard_iteration = -1;
     forget_ranks(active);
     status = reidd_active_take_gpus(active, &err);
     if (status == REID_OK)
@@ -388,7 +382,7 @@ static reid_status save_outcome(const reidd_active *active, reidd_job *job, reid
                      .ended_ms = report->ended_ms};
     if (active->own_failure && end.exit_code != 0)
         end = (reidd_end){.exit_code = 1,
-                          .rank = -1,
+                          .rank = active->own_rank,
                           .sentence = active->own_failure,
                           .ended_ms = report->ended_ms};
     reidd_outcome outcome = {0};

@@ -384,6 +384,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->check_timeout_ms = options->check_timeout_ms;
     manager->start_timeout_ms = options->start_timeout_ms;
     manager->stall_notice_ms = options->stall_notice_ms ? options->stall_notice_ms : 30000;
+    memcpy(manager->phase_timeout_ms, options->phase_timeout_ms, sizeof manager->phase_timeout_ms);
     manager->decode_row = options->decode_row;
     manager->flush_timer.data = manager->schedule_timer.data = manager->check_timer.data = manager;
     uv_timer_init(loop, &manager->flush_timer);

@@ -57,7 +57,8 @@ typedef struct reidd_manager_options {
     const char *hook_dir;     /* of native hooks, absolute; NULL: none are allowed */
     int64_t grace_ms;         /* default between TERM and KILL */
     uint64_t check_timeout_ms, start_timeout_ms;
-    uint64_t stall_notice_ms; /* 0: 30 s (stall.h) */
+    uint64_t stall_notice_ms;                    /* 0: 30 s (stall.h) */
+    uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none (deadline.h) */
     reidd_row_decoder *decode_row;
 } reidd_manager_options;
 

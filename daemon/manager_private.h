@@ -40,6 +40,9 @@ typedef struct reidd_active {
     bool adopted;
     int attempt_base;  /* attempts before it was resumed */
     char *own_failure; /* why the daemon itself stops the attempt */
+    int own_rank;      /* who is to blame for it, or -1 */
+    int64_t heard_ms;  /* of the last progress, on the monotonic clock (deadline.h) */
+    int64_t heard_iteration;
     char *stall;       /* who keeps the ranks waiting (stall.h); NULL: nobody */
     bool flight_noted; /* in this attempt */
 
@@ -79,6 +82,7 @@ struct reidd_manager {
     struct reidd_cluster *cluster;
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
+    uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none */
     reidd_row_decoder *decode_row;
 
     REID_VEC(reidd_active *) active; /* in order of submission */

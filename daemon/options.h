@@ -21,6 +21,8 @@ typedef struct reidd_options {
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
     int64_t slots;     /* 0: one per GPU that is offered, else one per core */
     int64_t grace_ms, start_timeout_ms, check_timeout_ms, stall_notice_ms;
+    int64_t loading_timeout_ms, step_timeout_ms, evaluation_timeout_ms,
+        saving_timeout_ms; /* 0: none */
     reid_log_level log_level;
     bool log_json;
     char *operators, *admins; /* groups that have these roles; NULL: none */

@@ -9,8 +9,9 @@
 #include "base/file.h"
 #include "base/flight.h"
 #include "base/log.h"
+#include "daemon/deadline.h"
 
-#define LEAST_PERIOD_MS 500
+#define LEAST_PERIOD_MS 200
 #define FAILURE_WAIT_S 1.0 /* shorter waits are what a training does all the time */
 
 static char *explain(const reidd_active *active, double least_wait_s)
@@ -59,7 +60,11 @@ static void on_watch(uv_timer_t *timer)
     int64_t limit_ms = (int64_t)active->manager->stall_notice_ms;
     if (active->ending || job->state != REIDD_RUNNING)
         return;
-    if (job->phase != REIDD_TRAINING || reid_clock_wall_ms() - job->last_progress_ms < limit_ms) {
+    if (active->manager->store_fails) /* what the ranks say is refused then */
+        reidd_active_heard(active);
+    if (reidd_active_is_late(active))
+        return;
+    if (job->phase != REIDD_TRAINING || reidd_active_silent_ms(active) < limit_ms) {
         end_stall(active);
         return;
     }
@@ -72,7 +77,13 @@ static void on_watch(uv_timer_t *timer)
 
 void reidd_active_watch(reidd_active *active)
 {
-    uint64_t period_ms = REID_MAX(active->manager->stall_notice_ms / 4, LEAST_PERIOD_MS);
+    const reidd_manager *manager = active->manager;
+    uint64_t shortest_ms = manager->stall_notice_ms;
+    for (size_t i = 0; i < REID_COUNT_OF(manager->phase_timeout_ms); i++)
+        if (manager->phase_timeout_ms[i] > 0)
+            shortest_ms = REID_MIN(shortest_ms, manager->phase_timeout_ms[i]);
+    uint64_t period_ms = REID_MAX(shortest_ms / 4, LEAST_PERIOD_MS);
+    reidd_active_heard(active);
     uv_timer_start(&active->timer, on_watch, period_ms, period_ms);
 }
 

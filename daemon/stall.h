@@ -4,7 +4,8 @@
  *
  * While a job trains and no rank reports progress for --stall-notice seconds, the sentence is what
  * the job says of itself, and an event of kind "stall". Nothing is stopped: the ranks have
- * deadlines of their own (COMM.TIMEOUT_S). After a failure it is one event of kind "flight".
+ * deadlines of their own (COMM.TIMEOUT_S), and so has the attempt (deadline.h), which are looked at
+ * by the same timer. After a failure it is one event of kind "flight".
  */
 #ifndef REIDD_STALL_H
 #define REIDD_STALL_H

@@ -20,6 +20,10 @@
 #define TICK_MS 250       /* looking at the lock */
 #define SOON_MS 10        /* the same, when the end is near */
 #define LEFTOVERS_MS 5000 /* for processes without a shim to be gone */
+/* For a shim to end after the grace: it kills, and waits for the dead. One that is stopped does
+ * neither. */
+#define SHIM_END_MS 10000
+#define SHIM_STOPPED_MS 500
 
 extern char **environ;
 
@@ -36,6 +40,7 @@ struct reidd_attempt {
     bool closing, ended;
     bool stop_wanted, stop_told;
     int64_t grace_ms;
+    int64_t stop_told_ms;  /* monotonic */
     int64_t lost_since_ms; /* 0: the shim lives */
     int clear_looks;       /* in a row that found nothing left running */
 };
@@ -179,6 +184,24 @@ static void bury(reidd_attempt *attempt)
     end(attempt, &outcome);
 }
 
+/* A shim that hangs, or that somebody has stopped, would keep its job for ever. Its death takes the
+ * ranks along. */
+static void kill_late_shim(const reidd_attempt *attempt)
+{
+    reidd_shim_info info = {0};
+    reidd_process process = {0};
+    if (reidd_shim_info_read(attempt->folder, &info, NULL) != REID_OK ||
+        !reidd_process_read(info.pid, &process) || process.start_time != info.start_time)
+        return;
+    bool stopped = process.state == 'T' || process.state == 't';
+    int64_t late_ms = reid_clock_mono_ns() / 1000000 - attempt->stop_told_ms - attempt->grace_ms;
+    if (late_ms < (stopped ? SHIM_STOPPED_MS : SHIM_END_MS))
+        return;
+    reid_log_warn("attempt supervisor %s, and is killed pid=%d folder=%s",
+                  stopped ? "is stopped" : "does not end", (int)info.pid, attempt->folder);
+    kill(info.pid, SIGKILL);
+}
+
 static void tell_shim(reidd_attempt *attempt)
 {
     reidd_shim_info info = {0};
@@ -189,6 +212,7 @@ static void tell_shim(reidd_attempt *attempt)
     if (reidd_grace_write(attempt->folder, attempt->grace_ms, &err) != REID_OK)
         reid_log_warn("attempt %s", err.text); /* the shim has a grace of its own */
     attempt->stop_told = kill(info.pid, SIGTERM) == 0;
+    attempt->stop_told_ms = reid_clock_mono_ns() / 1000000;
 }
 
 static void check(reidd_attempt *attempt)
@@ -201,6 +225,8 @@ static void check(reidd_attempt *attempt)
     if (locked) {
         if (attempt->stop_wanted && !attempt->stop_told)
             tell_shim(attempt);
+        else if (attempt->stop_wanted && !has_report)
+            kill_late_shim(attempt);
         if (has_report) /* it has only to exit */
             check_every(attempt, SOON_MS);
         return;

@@ -90,7 +90,20 @@ static void describe_rank(const reidd_cause_input *input, reidd_exit_report *rep
 {
     char who[32];
     snprintf(who, sizeof who, "rank %d", report->rank);
-    if (report->signal)
+    bool is_rank = report->rank >= 0 && report->rank < input->rank_count;
+    reidd_oom memory =
+        report->signal && is_rank ? input->ranks[report->rank].memory : REIDD_OOM_NOT;
+    if (memory == REIDD_OOM_SURE)
+        snprintf(report->sentence, sizeof report->sentence,
+                 "%s was killed by the kernel, because memory ran out (signal 9); use fewer ranks "
+                 "on this node, a smaller batch or MODEL.RECOMPUTE",
+                 who);
+    else if (memory == REIDD_OOM_LIKELY)
+        snprintf(report->sentence, sizeof report->sentence,
+                 "%s was killed by signal 9 (Killed), most likely by the kernel: memory has run "
+                 "out meanwhile, and it has killed processes for that",
+                 who);
+    else if (report->signal)
         describe_signal(report, who);
     else
         describe_exit(report, who,
@@ -204,7 +217,8 @@ static bool all_ended_well(const reidd_cause_input *input)
         if (!input->ranks[rank].ended || !input->ranks[rank].known ||
             input->ranks[rank].end.exit_code != 0)
             return false;
-    return input->launcher.started && input->launcher.end.exit_code == 0 && !input->own;
+    bool launcher = input->launcher.end.exit_code == 0 || input->launcher.hung;
+    return input->launcher.started && launcher && !input->own;
 }
 
 void reidd_cause_find(const reidd_cause_input *input, reidd_exit_report *ret_report)

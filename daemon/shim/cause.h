@@ -14,18 +14,21 @@
 #include <stdint.h>
 
 #include "daemon/exec/files.h"
+#include "daemon/shim/memory.h"
 
 typedef struct reidd_rank_fate {
     bool ended;
     /* `end` is what happened; otherwise the processes are only known to be gone since end.wall_ms
      */
     bool known;
+    reidd_oom memory; /* of an end by signal 9 that this shim has not sent */
     reidd_rank_exit end;
 } reidd_rank_fate;
 
 typedef struct reidd_launcher_fate {
     bool is_mpirun; /* otherwise the launched process was the only rank */
     bool started;
+    bool hung; /* it did not end after its ranks, and was killed */
     reidd_rank_exit end;
 } reidd_launcher_fate;
 

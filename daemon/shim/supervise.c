@@ -27,6 +27,7 @@
 #define TICK_MS 50              /* looking for new ranks, and for what cannot be waited for */
 #define ABORT_GRACE_MS 2000     /* for the others, after a rank has failed */
 #define LAUNCH_TIMEOUT_MS 60000 /* for mpirun, until every rank has started */
+#define LAUNCHER_END_MS 20000   /* for mpirun to end after its ranks */
 #define CLEAN_UP_MS 5000        /* for processes to be gone after KILL */
 #define NEVER INT64_MAX
 
@@ -50,8 +51,10 @@ typedef struct supervisor {
     bool child_ended;
     reidd_launcher_fate launcher;
     reidd_shim_info info;
+    reidd_memory_watch memory;
     int64_t stop_ms, kill_ms;            /* wall clock, as in reidd_cause_input */
     int64_t kill_at_ms, launch_until_ms; /* monotonic clock */
+    int64_t launcher_until_ms;           /* the same; 0: ranks are left */
     bool aborting, grace_over;
     char *own;
 } supervisor;
@@ -164,6 +167,14 @@ static void abort_soon(supervisor *s, int64_t within_ms)
     s->kill_at_ms = REID_MIN(s->kill_at_ms, now_ms() + within_ms);
 }
 
+/* Before anything is killed here: signal 9 was somebody else's. */
+static void ask_memory(supervisor *s, int rank)
+{
+    reidd_rank_fate *fate = &s->fates[rank];
+    if (fate->known && fate->end.signal == SIGKILL && !s->kill_ms)
+        fate->memory = reidd_memory_watch_ask(&s->memory, s->ranks[rank].pids.rank);
+}
+
 /* A rank's end that is no success and no answer to a stop takes the others along. */
 static void note_end(supervisor *s, int rank)
 {
@@ -171,6 +182,7 @@ static void note_end(supervisor *s, int rank)
     bool answer = s->stop_ms && fate->known && fate->end.signal == 0;
     if ((fate->known && fate->end.exit_code == 0) || answer || s->kill_ms)
         return;
+    ask_memory(s, rank);
     reid_log_warn("shim rank failed rank=%d exit_code=%d signal=%d", rank, fate->end.exit_code,
                   fate->end.signal);
     abort_soon(s, ABORT_GRACE_MS);
@@ -209,6 +221,7 @@ static void reap(supervisor *s)
             continue;
         s->fates[0] = (reidd_rank_fate){.ended = true, .known = true, .end = s->launcher.end};
         reidd_rank_exit_write(s->folder, 0, &s->launcher.end, NULL);
+        ask_memory(s, 0);
     }
 }
 
@@ -234,9 +247,27 @@ static void read_signals(supervisor *s)
             begin_stop(s);
 }
 
+/* mpirun may be stopped, or wait for what it will never hear. */
+static void check_launcher(supervisor *s, int64_t now)
+{
+    if (!s->launcher.is_mpirun || s->child_ended || s->kill_ms)
+        return;
+    for (int i = 0; i < s->count; i++)
+        if (!s->fates[i].ended)
+            return;
+    if (s->launcher_until_ms == 0)
+        s->launcher_until_ms = now + LAUNCHER_END_MS;
+    if (now < s->launcher_until_ms)
+        return;
+    reid_log_warn("shim mpirun does not end after its ranks, and is killed");
+    s->launcher.hung = true;
+    abort_soon(s, 0);
+}
+
 static void check_deadlines(supervisor *s)
 {
     int64_t now = now_ms();
+    check_launcher(s, now);
     if (now >= s->launch_until_ms && !s->stop_ms) {
         s->launch_until_ms = NEVER;
         s->own = reid_xasprintf("mpirun has started only %d of %d ranks within %d s", s->started,
@@ -369,6 +400,7 @@ reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)
         s.ranks[i].pidfd = -1;
     s.launch_until_ms = now_ms() + LAUNCH_TIMEOUT_MS;
     reid_error why = {0};
+    reidd_memory_watch_init(&s.memory, "");
     reid_status status = prepare(&s, err);
     if (status == REID_OK) {
         if (launch(&s, &why) == REID_OK)
@@ -381,6 +413,7 @@ reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)
     }
     if (s.signal_fd >= 0)
         close(s.signal_fd);
+    reidd_memory_watch_fini(&s.memory);
     free(s.own);
     free(s.ranks);
     free(s.fates);

@@ -116,6 +116,36 @@ static void test_killed_rank_is_named(void **state)
     check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
 }
 
+static void test_memory_ran_out(void **state)
+{
+    fixture *f = *state;
+    f->ranks[1] = fate(137, 9, 1000);
+    f->ranks[0] = fate(143, 15, 1500);
+    f->ranks[1].memory = REIDD_OOM_SURE;
+    check(f, 1, 137, 9,
+          "rank 1 was killed by the kernel, because memory ran out (signal 9); use fewer ranks on "
+          "this node, a smaller batch or MODEL.RECOMPUTE");
+    f->ranks[1].memory = REIDD_OOM_LIKELY;
+    check(f, 1, 137, 9,
+          "rank 1 was killed by signal 9 (Killed), most likely by the kernel: memory has run out "
+          "meanwhile, and it has killed processes for that");
+}
+
+/* It did not end after its ranks and was killed: nothing of the training is missing. */
+static void test_mpirun_hangs_at_the_end(void **state)
+{
+    fixture *f = *state;
+    f->ranks[0] = fate(0, 0, 10);
+    f->ranks[1] = fate(0, 0, 11);
+    f->input.launcher.hung = true;
+    f->input.launcher.end.exit_code = 137;
+    f->input.launcher.end.signal = 9;
+    f->input.kill_ms = 2000;
+    check(f, -1, 0, 0, "");
+    f->ranks[1] = fate(3, 0, 11);
+    check(f, 1, 3, 0, "rank 1 ended with exit code 3");
+}
+
 static void test_words_before_death(void **state)
 {
     fixture *f = *state;
@@ -239,6 +269,8 @@ int main(void)
         cmocka_unit_test(test_messages_of_mpirun),
         CASE(test_all_is_well),
         CASE(test_killed_rank_is_named),
+        CASE(test_memory_ran_out),
+        CASE(test_mpirun_hangs_at_the_end),
         CASE(test_words_before_death),
         CASE(test_death_before_the_words_of_others),
         CASE(test_last_line_of_a_silent_failure),

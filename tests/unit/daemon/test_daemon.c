@@ -287,7 +287,9 @@ static void test_ranks_that_never_report(void **state)
     char *id = test_submit(t, "mute", 1, "wait never\n");
     Reid__V1__Job *job = test_wait_state(t, id, STATE(FAILED));
     assert_string_equal(job->failure->sentence,
-                        "only 0 of 1 ranks have reported within 1 s of the start");
+                        "rank 0 has not reported within 1 s of the start (--start-timeout; 0 of 1 "
+                        "have)");
+    assert_int_equal(job->failure->rank, 0);
     reid__v1__job__free_unpacked(job, NULL);
     free(id);
 }
