@@ -40,6 +40,8 @@ typedef struct reidctl_args {
     double deadline, restart_backoff; /* REIDCTL_NOT_GIVEN unless given */
     const char *host, *name, *names, *reason, *config_file;
     const char *exec, *builtin, *points, *scalars, *when, *on_error, *on_late, *on_lost;
+    const char *tls_dir, *role, *hosts, *out; /* of tcp:// addresses; of ca */
+    int64_t days;
     const char *output; /* one of the command's formats, never NULL when it has any */
 } reidctl_args;
 
@@ -136,6 +138,9 @@ bool reidctl_output_is(const reidctl *ctl, const char *format);
 void reidctl_print_help(const reidctl_command *command);
 
 int reidctl_cmd_audit(reidctl *ctl);
+int reidctl_cmd_ca_init(reidctl *ctl);
+int reidctl_cmd_ca_issue(reidctl *ctl);
+int reidctl_cmd_ca_show(reidctl *ctl);
 int reidctl_cmd_cancel(reidctl *ctl);
 int reidctl_cmd_checkpoint(reidctl *ctl);
 int reidctl_cmd_completion(reidctl *ctl);

@@ -3,11 +3,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "out/style.h"
 #include "out/text.h"
 
+#include "rpc/address.h"
 #define CONNECT_MS 5000
 #define CALL_MS 60000
 
@@ -49,10 +51,28 @@ void reidctl_pause(uint32_t ms)
 }
 
 reid_status reidctl_connect(reidctl *ctl, reid_error *err)
+reid_status reidctl_identity(const reidctl *ctl, reid_rpc_tls **ret_tls, reid_error *err)
+{
+    const char *dir = ctl->args.tls_dir != NULL ? ctl->args.tls_dir : getenv("REIDD_TLS_DIR");
+    *ret_tls = NULL;
+    if (!reid_rpc_address_is_tcp(ctl->address))
+        return REID_OK;
+    if (dir == NULL || *dir == '\0')
+        return reid_fail(err, REID_ERR_INVALID,
+                         "%s needs a certificate: name its folder by --tls-dir or $REIDD_TLS_DIR",
+                         ctl->address);
+    return reid_rpc_tls_new(dir, ret_tls, err);
+}
+
 {
     if (ctl->client != NULL)
         return REID_OK;
-    return reid_rpc_client_connect(ctl->address, CONNECT_MS, &ctl->client, err);
+    reid_rpc_tls *tls;
+    REID_TRY(reidctl_identity(ctl, &tls, err));
+    reid_status status =
+        reid_rpc_client_connect_tls(ctl->address, tls, CONNECT_MS, &ctl->client, err);
+    reid_rpc_tls_free(tls);
+    return status;
 }
 
 void reidctl_disconnect(reidctl *ctl)

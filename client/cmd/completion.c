@@ -21,7 +21,8 @@ static const char head[] =
     "    COMPREPLY=()\n"
     "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
     "        case ${COMP_WORDS[i]} in\n"
-    "            -H|--host) program+=(-H \"${COMP_WORDS[++i]}\"); continue ;;\n";
+    "            -H|--host) program+=(-H \"${COMP_WORDS[++i]}\"); continue ;;\n"
+    "            --tls-dir) program+=(--tls-dir \"${COMP_WORDS[++i]}\"); continue ;;\n";
 
 static const char options_end[] = ") ((++i)); continue ;;\n"
                                   "            -) ;;\n"

@@ -341,14 +341,18 @@ static reid_status open_stream(attach *a, reid_error *err)
     const reid_rpc_stream_events events = {
         .on_message = on_message, .on_drain = on_drain, .on_close = on_close};
     Reid__V1__HookUp up = REID__V1__HOOK_UP__INIT;
-    REID_TRY(reid_rpc_channel_connect(&a->loop, a->ctl->address, 0, &channel_events, a, &a->channel,
-                                      err));
+    reid_rpc_tls *tls;
+    REID_TRY(reidctl_identity(a->ctl, &tls, err));
+    reid_status status = reid_rpc_channel_connect_tls(&a->loop, a->ctl->address, tls, 0,
+                                                      &channel_events, a, &a->channel, err);
+    reid_rpc_tls_free(tls);
+    REID_TRY(status);
     REID_TRY(reid_rpc_channel_open(a->channel, "/reid.v1.HookService/Attach",
                                    &reid__v1__hook_down__descriptor, &events, a, NULL, &a->stream,
                                    err));
     up.kind_case = REID__V1__HOOK_UP__KIND_REGISTER;
     up.register_ = (Reid__V1__RegisterHook *)a->request;
-    reid_status status = reid_rpc_stream_send(a->stream, &up.base);
+    status = reid_rpc_stream_send(a->stream, &up.base);
     return status == REID_OK ? status : reid_fail(err, status, "the hook cannot be registered");
 }
 

@@ -35,4 +35,19 @@ typedef struct reid_rpc_ca_request {
 reid_status reid_rpc_ca_issue(const char *dir, const reid_rpc_ca_request *request, const char *out,
                               reid_error *err);
 
+/* What a certificate says. */
+typedef struct reid_rpc_certificate {
+    bool is_authority;
+    char *name, *role;       /* "" when there is none */
+    char *issuer;            /* name of the authority */
+    char *hosts;             /* "node1, 10.77.0.1" */
+    char *serial;            /* hexadecimal */
+    int64_t from_s, until_s; /* Unix time */
+} reid_rpc_certificate;
+
+/* The first certificate of a PEM file. Free with _fini. */
+reid_status reid_rpc_certificate_read(const char *path, reid_rpc_certificate *ret_certificate,
+                                      reid_error *err);
+void reid_rpc_certificate_fini(reid_rpc_certificate *certificate);
+
 #endif
