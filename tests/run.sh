@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds with warnings as errors, and runs every test.
+# Installs what the tests need, builds with warnings as errors, and runs every test: two at a time, but for those that say
+# PROCESSORS 2 or RUN_SERIAL.
 #   tests/run.sh [--preset NAME] [--label unit|ops|parity|integration|lint] [ctest arguments …]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,4 +20,4 @@ cmake --preset "$preset" >"/tmp/reidd-configure.$$" || { cat "/tmp/reidd-configu
 sed -n '/^-- reidd /,$p' "/tmp/reidd-configure.$$"
 rm -f "/tmp/reidd-configure.$$"
 cmake --build --preset "$preset" -- --quiet
-exec ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "${arguments[@]}"
+exec ctest --test-dir "build/$preset" --output-on-failure --no-tests=error --parallel 2 "${arguments[@]}"
