@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "descriptors.h"
 #include "harness/harness.h"
+#include "rpc/ca.h"
 
 typedef Reid__Test__Ask ask;
 typedef Reid__Test__Answer answer;
@@ -216,6 +218,8 @@ static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *pee
 {
     if (!method->role)
         return REID_OK;
+    if (peer->remote)
+        return reid_fail(err, REID_ERR_PERMISSION, "%s %s may not do this", peer->role, peer->name);
     return reid_fail(err, REID_ERR_PERMISSION, "uid %u may not do this", (unsigned)peer->uid);
 }
 
@@ -231,7 +235,7 @@ struct echo_server {
     echo_service service;
     reid_rpc_limits limits;
     char *folder, *path, *address;
-    reid_rpc_tls *tls;
+    reid_rpc_tls *tls, *user;
     pthread_t thread;
     uv_loop_t loop;
     uv_async_t wake;
@@ -280,8 +284,9 @@ static reid_status set_up(echo_server *s, reid_error *err)
     echo_service_add(&s->service, s->server);
     reid_rpc_server_add_health(s->server);
     REID_TRY(reid_rpc_server_add_reflection(s->server, reid_proto_descriptors, size, err));
+    REID_TRY(reid_rpc_server_listen_unix(s->server, s->path, 0600, err));
     if (!s->tls)
-        return reid_rpc_server_listen_unix(s->server, s->path, 0600, err);
+        return REID_OK;
     return reid_rpc_server_listen(s->server, "tcp://127.0.0.1:0", s->tls, 0, &s->address, err);
 }
 
@@ -304,9 +309,48 @@ static bool is_running(void *server)
     return ((echo_server *)server)->running;
 }
 
+/* Of an authority in `folder`, which is made when there is none. */
+static reid_rpc_tls *make_identity(const char *folder, const char *name, const char *role)
+{
+    static const char *const hosts[] = {"127.0.0.1"};
+    bool node = strcmp(role, "node") == 0;
+    const reid_rpc_ca_request request = {
+        .name = name, .role = role, .hosts = hosts, .host_count = node, .days = 1};
+    reid_error err = {0};
+    char *out = reid_xasprintf("%s/%s", folder, name);
+    reid_rpc_tls *tls = NULL;
+    bool good = (!node || reid_rpc_ca_init(folder, "tests", 1, &err) == REID_OK) &&
+                reid_rpc_ca_issue(folder, &request, out, &err) == REID_OK &&
+                reid_rpc_tls_new(out, &tls, &err) == REID_OK;
+    if (!good)
+        fprintf(stderr, "echo server: %s\n", err.text);
+    REID_ASSERT(good);
+    free(out);
+    return tls;
+}
+
+reid_status echo_server_connect(const echo_server *server, reid_rpc_client **ret_client,
+                                reid_error *err)
+{
+    return reid_rpc_client_connect_tls(server->address, server->user, 0, ret_client, err);
+}
+
+int64_t echo_server_uid(const echo_server *server)
+{
+    return server->tls ? (int64_t)(uid_t)-1 : (int64_t)getuid();
+}
+
 echo_server *echo_server_new(const reid_rpc_limits *limits)
 {
-    return echo_server_new_tls(limits, NULL);
+    if (!getenv("ECHO_TLS"))
+        return echo_server_new_tls(limits, NULL);
+    char *folder = reid_test_dir_new();
+    reid_rpc_tls *node = make_identity(folder, "node1", "node");
+    echo_server *s = echo_server_new_tls(limits, node);
+    s->user = make_identity(folder, "alice", "operator");
+    reid_rpc_tls_free(node);
+    reid_test_dir_free(folder);
+    return s;
 }
 
 echo_server *echo_server_new_tls(const reid_rpc_limits *limits, reid_rpc_tls *tls)
@@ -378,5 +422,6 @@ void echo_server_free(echo_server *server)
     free(server->path);
     free(server->address);
     reid_rpc_tls_free(server->tls);
+    reid_rpc_tls_free(server->user);
     free(server);
 }

@@ -29,7 +29,7 @@ static int set_up(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
     f->server = echo_server_new(NULL);
-    if (reid_rpc_client_connect(echo_server_address(f->server), 0, &f->client, &f->err) != REID_OK)
+    if (echo_server_connect(f->server, &f->client, &f->err) != REID_OK)
         return -1;
     *state = f;
     return 0;
@@ -102,7 +102,7 @@ static void unary_echoes_text_payload_and_uid(void **state)
     assert_int_equal(a->payload.len, sizeof payload);
     assert_memory_equal(a->payload.data, payload, sizeof payload);
     assert_int_equal(a->number, -7);
-    assert_int_equal(a->uid, getuid());
+    assert_int_equal(a->uid, echo_server_uid(f->server));
     release(a);
 }
 

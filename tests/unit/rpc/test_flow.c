@@ -31,7 +31,7 @@ static int set_up(void **state)
     reid_rpc_limits limits = {.max_queue_bytes = QUEUE_BYTES};
     f->server = echo_server_new(&limits);
     f->echo = echo_server_service(f->server);
-    if (reid_rpc_client_connect(echo_server_address(f->server), 0, &f->client, &f->err) != REID_OK)
+    if (echo_server_connect(f->server, &f->client, &f->err) != REID_OK)
         return -1;
     *state = f;
     return 0;
@@ -201,8 +201,7 @@ static void last_bytes_that_nobody_reads_are_given_up(void **state)
     fixture f = {0};
     reid_rpc_limits limits = {.linger_ms = 30};
     f.server = echo_server_new(&limits);
-    reid_assert_ok(reid_rpc_client_connect(echo_server_address(f.server), 0, &f.client, &f.err),
-                   &f.err);
+    reid_assert_ok(echo_server_connect(f.server, &f.client, &f.err), &f.err);
     ask request = REID__TEST__ASK__INIT;
     request.size = 3 << 20;
     request.count = 1;

@@ -36,7 +36,7 @@ static int set_up(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
     f->server = echo_server_new(NULL);
-    if (reid_rpc_client_connect(echo_server_address(f->server), 0, &f->client, &f->err) != REID_OK)
+    if (echo_server_connect(f->server, &f->client, &f->err) != REID_OK)
         return -1;
     *state = f;
     return 0;
