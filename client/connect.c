@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/protocol.h"
 #include "out/style.h"
 #include "out/text.h"
 
@@ -81,6 +82,39 @@ void reidctl_disconnect(reidctl *ctl)
     ctl->client = NULL;
 }
 
+reid_status reidctl_check_protocol(const Reid__V1__InfoResponse *info, reid_error *err)
+{
+    int agreed = 0;
+    char who[64];
+    if (info->protocol_oldest > REID_PROTOCOL)
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "this reidctl is too old: it speaks protocol %d, and reidd %.32s %d to "
+                         "%d; upgrade reidctl",
+                         REID_PROTOCOL, info->version, info->protocol_oldest, info->protocol);
+    snprintf(who, sizeof who, "reidd %.32s", info->version);
+    return reid_protocol_agree(who, info->protocol, &agreed, err);
+}
+
+/* A method or a value that the daemon does not know may be one of another release. */
+static void explain_age(reidctl *ctl, reid_error *err)
+{
+    Reid__V1__InfoRequest request = REID__V1__INFO_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    if (err->code != REID_ERR_UNSUPPORTED ||
+        reid_rpc_client_unary(ctl->client, "/reid.v1.SystemService/Info", &request.base,
+                              &reid__v1__info_response__descriptor, CALL_MS, &answer,
+                              NULL) != REID_OK)
+        return;
+    const Reid__V1__InfoResponse *info = (const Reid__V1__InfoResponse *)answer;
+    reid_error why = {0};
+    if (reidctl_check_protocol(info, &why) != REID_OK)
+        reid_error_prefix(err, "%s", why.text);
+    else if (info->protocol < REID_PROTOCOL)
+        reid_error_prefix(err, "reidd %.32s is older than this reidctl (protocol %d, not %d)",
+                          info->version, info->protocol > 0 ? info->protocol : 1, REID_PROTOCOL);
+    protobuf_c_message_free_unpacked(answer, NULL);
+}
+
 reid_status reidctl_call_service(reidctl *ctl, const char *service, const char *method,
                                  const ProtobufCMessage *request,
                                  const ProtobufCMessageDescriptor *output,
@@ -89,7 +123,14 @@ reid_status reidctl_call_service(reidctl *ctl, const char *service, const char *
     char path[128];
     REID_TRY(reidctl_connect(ctl, err));
     snprintf(path, sizeof path, "/reid.v1.%s/%s", service, method);
-    return reid_rpc_client_unary(ctl->client, path, request, output, CALL_MS, ret_answer, err);
+    reid_error why = {0};
+    reid_status status =
+        reid_rpc_client_unary(ctl->client, path, request, output, CALL_MS, ret_answer, &why);
+    if (status != REID_OK) {
+        explain_age(ctl, &why);
+        reid_fail(err, why.code, "%s", why.text);
+    }
+    return status;
 }
 
 reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,

@@ -6,6 +6,7 @@
 #include "reid/v1/control.pb-c.h"
 #include "reid/v1/hook.pb-c.h"
 #include "reid/v1/job.pb-c.h"
+#include "reid/v1/system.pb-c.h"
 
 /* Before the sentence of a control word that ran out of time. */
 #define REIDCTL_NOT_AGREED_YET                                                                     \
@@ -19,12 +20,17 @@ reid_status reidctl_connect(reidctl *ctl, reid_error *err);
 /* Ends the connection and its streams. */
 void reidctl_disconnect(reidctl *ctl);
 
+/* Whether this reidctl and that daemon understand each other; UNSUPPORTED says which one is too
+ * old.
+ */
+reid_status reidctl_check_protocol(const Reid__V1__InfoResponse *info, reid_error *err);
+
 /* One call of JobService: `method` is "Get", "Cancel", … Free the answer with
  * protobuf_c_message_free_unpacked. */
 reid_status reidctl_call(reidctl *ctl, const char *method, const ProtobufCMessage *request,
                          const ProtobufCMessageDescriptor *output, ProtobufCMessage **ret_answer,
                          reid_error *err);
-/* The same of another service. */
+/* The same of another service. What an older or newer daemon does not know is said so. */
 reid_status reidctl_call_service(reidctl *ctl, const char *service, const char *method,
                                  const ProtobufCMessage *request,
                                  const ProtobufCMessageDescriptor *output,

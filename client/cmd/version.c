@@ -14,6 +14,9 @@ static void print_text(const reidctl *ctl, const Reid__V1__InfoResponse *info)
                   info->slots, ctl->address);
     reidctl_add_clean(&clean, reid_str_text(&line));
     printf("reidctl  %s\n%s\n", REID_VERSION_TEXT, reid_str_text(&clean));
+    reid_error err = {0};
+    if (reidctl_check_protocol(info, &err) != REID_OK)
+        reidctl_report(&err);
     reid_str_fini(&line);
     reid_str_fini(&clean);
 }
@@ -40,6 +43,7 @@ static void print_json(const reidctl *ctl, const Reid__V1__InfoResponse *info)
     add_text(&w, "revision", info->revision);
     add_text(&w, "address", ctl->address);
     add_text(&w, "node", info->node);
+    add_int(&w, "protocol", info->protocol > 0 ? info->protocol : 1);
     add_int(&w, "pid", info->pid);
     add_int(&w, "started_ms", info->started_ms);
     add_int(&w, "slots", info->slots);

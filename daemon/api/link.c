@@ -5,6 +5,8 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/log.h"
+#include "base/protocol.h"
 #include "base/vec.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
@@ -187,6 +189,18 @@ static void on_close(reid_rpc_call *call)
     free(l);
 }
 
+/* Nothing depends on the number that both speak so far. */
+static reid_status check_protocol(const Reid__V1__LinkHello *hello, reid_error *err)
+{
+    int agreed = 0;
+    REID_AUTOFREE char *who =
+        reid_xasprintf("the trainer of rank %d of job %.32s", (int)hello->rank, hello->job_id);
+    reid_status status = reid_protocol_agree(who, hello->protocol, &agreed, err);
+    if (status != REID_OK)
+        reid_log_warn("link refused: %s", err->text);
+    return status;
+}
+
 static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V1__LinkUp *up,
                               reid_error *err)
 {
@@ -200,6 +214,7 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
         .world = up->hello->world,
     };
     int64_t stored_seq = 0;
+    REID_TRY(check_protocol(up->hello, err));
     REID_TRY(reidd_manager_hello(api->manager, &hello, &stored_seq, err));
     rank_link *l = reid_xcalloc(1, sizeof *l);
     l->api = api;
@@ -219,6 +234,7 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
     Reid__V1__LinkAccept accept = REID__V1__LINK_ACCEPT__INIT;
     Reid__V1__LinkDown down = REID__V1__LINK_DOWN__INIT;
     accept.stored_seq = stored_seq;
+    accept.protocol = REID_PROTOCOL;
     accept.journal_seq = reidd_manager_journal_seq(api->manager, hello.job_id);
     down.kind_case = REID__V1__LINK_DOWN__KIND_ACCEPT;
     down.accept = &accept;

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "base/compiler.h"
+#include "base/protocol.h"
 #include "daemon/api/api.h"
 #include "daemon/cluster/cluster.h"
 #include "descriptors.h"
@@ -36,6 +37,8 @@ static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
     }
     for (size_t i = 0; i < api->nodes->count; i++)
         out.nodes_up += api->nodes->items[i].up;
+    out.protocol = REID_PROTOCOL;
+    out.protocol_oldest = REID_PROTOCOL_OLDEST;
     out.n_features = REID_COUNT_OF(features);
     out.features = (char **)features;
     reid_rpc_call_reply(call, &out.base);

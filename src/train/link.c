@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/protocol.h"
 #include "base/recordfile.h"
 #include "base/vec.h"
 #include "reid/v1/link.pb-c.h"
@@ -72,7 +73,7 @@ struct reid_link {
     /* Loop thread only. */
     reid_rpc_channel *channel;
     reid_rpc_stream *stream;
-    bool accepted, announced;
+    bool accepted, announced, refused_daemon;
     reid_record_file *reader;
     Reid__V1__MetricRow *pending; /* read, but the queue was full */
     int64_t stored_seq;
@@ -111,6 +112,7 @@ static void send_hello(reid_link *link)
     hello.rank = link->rank;
     hello.world = link->world;
     hello.pid = getpid();
+    hello.protocol = REID_PROTOCOL;
     Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
     up.kind_case = REID__V1__LINK_UP__KIND_HELLO;
     up.hello = &hello;
@@ -355,8 +357,24 @@ static void on_settled(uv_timer_t *timer)
     pthread_mutex_unlock(&link->mutex);
 }
 
+/* A daemon that is too old for this trainer (of an older release, started again) is told nothing:
+ * rows reach the next one from the spool. */
+static bool check_protocol(reid_link *link, int its)
+{
+    int agreed = 0;
+    reid_error err = {0};
+    if (reid_protocol_agree("reidd", its, &agreed, &err) == REID_OK)
+        return true;
+    if (!link->refused_daemon)
+        reid_log_warn("no link to reidd: %s", err.text);
+    link->refused_daemon = true;
+    return false;
+}
+
 static void take_accept(reid_link *link, const Reid__V1__LinkAccept *accept)
 {
+    if (!check_protocol(link, accept->protocol))
+        return;
     link->accepted = true;
     link->stored_seq = accept->stored_seq;
     if (link->reader != NULL)

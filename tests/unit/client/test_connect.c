@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/protocol.h"
 #include "connect.h"
 
 /* Calls reidctl_report and returns what it printed; `said` has room for 2,000 bytes. */
@@ -51,8 +52,32 @@ static void exit_status_of_errors(void **state)
     }
 }
 
+static reid_status check(int newest, int oldest, char *said)
+{
+    Reid__V1__InfoResponse info = REID__V1__INFO_RESPONSE__INIT;
+    reid_error err = {0};
+    info.version = (char *)"9.8";
+    info.protocol = newest;
+    info.protocol_oldest = oldest;
+    reid_status status = reidctl_check_protocol(&info, &err);
+    snprintf(said, 2000, "%s", err.text);
+    return status;
+}
+
+static void daemons_of_other_releases(void **state)
+{
+    char said[2000];
+    assert_int_equal(check(REID_PROTOCOL, REID_PROTOCOL_OLDEST, said), REID_OK);
+    assert_int_equal(check(0, 0, said), REID_OK); /* from before there were numbers */
+    assert_int_equal(check(99, 1, said), REID_OK);
+    assert_int_equal(check(99, 50, said), REID_ERR_UNSUPPORTED);
+    assert_non_null(strstr(said, "this reidctl is too old"));
+    assert_non_null(strstr(said, "reidd 9.8 50 to 99; upgrade reidctl"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exit_status_of_errors)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exit_status_of_errors),
+                                       cmocka_unit_test(daemons_of_other_releases)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

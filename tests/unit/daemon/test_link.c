@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/journal.h"
+#include "base/protocol.h"
 #include "harness/harness.h"
 #include "reid/v1/control.pb-c.h"
 #include "reid/v1/link.pb-c.h"
@@ -49,6 +50,49 @@ static void expect_stored(rank_link *l, int64_t seq)
         reid__v1__link_down__free_unpacked(down, NULL);
     }
     assert_int_equal(stored, seq);
+}
+
+static Reid__V1__LinkDown *hello_of(test_reidd *t, const char *id, char *ticket, int protocol,
+                                    rank_link *l)
+{
+    Reid__V1__LinkHello hello = REID__V1__LINK_HELLO__INIT;
+    Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
+    hello.job_id = (char *)id;
+    hello.attempt = 1;
+    hello.ticket = ticket;
+    hello.world = 1;
+    hello.protocol = protocol;
+    up.kind_case = REID__V1__LINK_UP__KIND_HELLO;
+    up.hello = &hello;
+    *l = rank_open(t);
+    rank_send(l, &up);
+    return rank_next(l);
+}
+
+/* Trainers of other releases: older ones that are still understood, newer ones that decide for
+ * themselves from the daemon's number. */
+static void test_trainers_of_other_releases(void **state)
+{
+    static const int fine[] = {0, REID_PROTOCOL_OLDEST, REID_PROTOCOL, REID_PROTOCOL + 7};
+    test_reidd *t = *state;
+    char ticket[64];
+    test_reidd_start(t);
+    char *id = rank_start_job(t, ticket);
+    rank_link l;
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        Reid__V1__LinkDown *down = hello_of(t, id, ticket, fine[i], &l);
+        if (!down)
+            fail_msg("%d: %s", fine[i], l.end.text);
+        assert_int_equal(down->kind_case, REID__V1__LINK_DOWN__KIND_ACCEPT);
+        assert_int_equal(down->accept->protocol, REID_PROTOCOL);
+        reid__v1__link_down__free_unpacked(down, NULL);
+        rank_close(&l);
+    }
+    assert_null(hello_of(t, id, ticket, -4, &l));
+    assert_int_equal(l.end.code, REID_ERR_INVALID);
+    assert_non_null(strstr(l.end.text, "tells the protocol -4"));
+    rank_close(&l);
+    free(id);
 }
 
 static void test_who_may_speak(void **state)
@@ -320,9 +364,13 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, test_reidd_set_up, test_reidd_tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(test_who_may_speak),          CASE(test_rows_are_taken_once_and_in_order),
-        CASE(test_links_end_with_the_job), CASE(test_words_reach_rank_0_and_are_kept),
-        CASE(test_words_end_with_the_job), CASE(test_public_socket_has_no_link),
+        CASE(test_who_may_speak),
+        CASE(test_rows_are_taken_once_and_in_order),
+        CASE(test_links_end_with_the_job),
+        CASE(test_words_reach_rank_0_and_are_kept),
+        CASE(test_words_end_with_the_job),
+        CASE(test_public_socket_has_no_link),
+        CASE(test_trainers_of_other_releases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
