@@ -9,8 +9,8 @@
 #include "base/protocol.h"
 #include "out/style.h"
 #include "out/text.h"
-
 #include "rpc/address.h"
+
 #define CONNECT_MS 5000
 #define CALL_MS 60000
 
@@ -51,7 +51,6 @@ void reidctl_pause(uint32_t ms)
     poll(NULL, 0, (int)ms);
 }
 
-reid_status reidctl_connect(reidctl *ctl, reid_error *err)
 reid_status reidctl_identity(const reidctl *ctl, reid_rpc_tls **ret_tls, reid_error *err)
 {
     const char *dir = ctl->args.tls_dir != NULL ? ctl->args.tls_dir : getenv("REIDD_TLS_DIR");
@@ -65,6 +64,7 @@ reid_status reidctl_identity(const reidctl *ctl, reid_rpc_tls **ret_tls, reid_er
     return reid_rpc_tls_new(dir, ret_tls, err);
 }
 
+reid_status reidctl_connect(reidctl *ctl, reid_error *err)
 {
     if (ctl->client != NULL)
         return REID_OK;
