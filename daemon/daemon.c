@@ -19,6 +19,7 @@
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
 #include "daemon/cluster/cluster.h"
+#include "daemon/cluster/part.h"
 #include "daemon/cluster/roster.h"
 #include "daemon/exec/programs.h"
 #include "version.h"
@@ -41,6 +42,7 @@ typedef struct reidd_daemon {
     reidd_nodes nodes;
     reidd_roster roster;
     reidd_cluster *cluster; /* NULL: this node alone */
+    reidd_parts *parts;     /* of a member */
     reidd_store *store;
     reidd_hub hub;
     reidd_gpus *gpus;
@@ -212,6 +214,21 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
                              err);
 }
 
+static reid_status open_parts(reidd_daemon *daemon, reid_error *err)
+{
+    if (!reidd_cluster_is_member(daemon->cluster))
+        return REID_OK;
+    const reidd_parts_options wanted = {
+        .cluster = daemon->cluster,
+        .state_dir = daemon->options->state_dir,
+        .shim = daemon->shim,
+        .link_address = daemon->link_address,
+        .hook_dir = daemon->options->hook_dir,
+        .gpus = daemon->gpus,
+    };
+    return reidd_parts_new(&daemon->loop, &wanted, &daemon->parts, err);
+}
+
 /* ---- sockets ---- */
 
 static reid_status open_access(reidd_daemon *daemon, reid_error *err)
@@ -258,6 +275,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .nodes = &daemon->nodes,
         .roster = &daemon->roster,
         .cluster = daemon->cluster,
+        .parts = daemon->parts,
         .started_ms = daemon->started_ms,
     };
     REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->public_server, err));
@@ -272,6 +290,8 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
                                         0600, NULL, err));
     if (!daemon->cluster)
         return REID_OK;
+    if (reidd_cluster_is_head(daemon->cluster))
+        reidd_api_add_ranks(&daemon->api, daemon->public_server);
     REID_TRY(reidd_cluster_serve(daemon->cluster, daemon->public_server, err));
     reidd_cluster_start(daemon->cluster);
     return REID_OK;
@@ -294,6 +314,7 @@ static void go_down(reidd_daemon *daemon)
     reid_rpc_server_free(daemon->public_server);
     reid_rpc_server_free(daemon->rank_server);
     reidd_cluster_close(daemon->cluster);
+    reidd_parts_close(daemon->parts);
     reidd_manager_close(daemon->manager);
     reidd_gpus_close(daemon->gpus);
     for (size_t i = 0; i < daemon->signal_count; i++)
@@ -367,6 +388,7 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(count_slots(daemon, err));
     REID_TRY(open_nodes(daemon, err));
     REID_TRY(open_manager(daemon, err));
+    REID_TRY(open_parts(daemon, err));
     REID_TRY(open_access(daemon, err));
     REID_TRY(open_servers(daemon, err));
     reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",

@@ -216,6 +216,15 @@ static bool same_secret(const char *a, const char *b)
     return difference == 0;
 }
 
+reid_status reidd_active_check_ticket(const reidd_active *active, const char *ticket,
+                                      reid_error *err)
+{
+    if (same_secret(ticket, active->ticket))
+        return REID_OK;
+    return reid_fail(err, REID_ERR_PERMISSION, "the ticket is not that of attempt %d of job %s",
+                     (int)active->job.attempt, active->job.id);
+}
+
 reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
                                        reidd_active **ret_active, reid_error *err)
 {
@@ -233,9 +242,7 @@ reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello
 {
     reidd_active *active = NULL;
     REID_TRY(reidd_manager_find_attempt(manager, hello->job_id, hello->attempt, &active, err));
-    if (!same_secret(hello->ticket, active->ticket))
-        return reid_fail(err, REID_ERR_PERMISSION, "the ticket is not that of attempt %d of job %s",
-                         hello->attempt, hello->job_id);
+    REID_TRY(reidd_active_check_ticket(active, hello->ticket, err));
     if (hello->world != active->job.ranks || hello->rank < 0 || hello->rank >= active->job.ranks)
         return reid_fail(err, REID_ERR_PRECONDITION,
                          "rank %d of %d does not belong to job %s, which has %d", hello->rank,

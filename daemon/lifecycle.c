@@ -84,7 +84,8 @@ reid_status reidd_active_take_gpus(reidd_active *active, reid_error *err)
     const reidd_manager *manager = active->manager;
     free(active->gpus);
     active->gpus = NULL;
-    if (!manager->gpus || reidd_gpus_count(manager->gpus) == 0)
+    int ranks = reidd_active_ranks_here(active);
+    if (ranks == 0 || !manager->gpus || reidd_gpus_count(manager->gpus) == 0)
         return REID_OK;
     char **held = reid_xcalloc(manager->active.count + 1, sizeof(char *));
     size_t count = 0;
@@ -93,12 +94,11 @@ reid_status reidd_active_take_gpus(reidd_active *active, reid_error *err)
         if (other != active && other->gpus && reidd_state_is_started(other->job.state))
             held[count++] = other->gpus;
     }
-    active->gpus = reidd_gpus_pick(manager->gpus, held, count, active->job.ranks);
+    active->gpus = reidd_gpus_pick(manager->gpus, held, count, ranks);
     free((void *)held);
     if (active->gpus)
         return REID_OK;
-    return reid_fail(err, REID_ERR_UNAVAILABLE, "fewer than %d GPUs of this node are free",
-                     active->job.ranks);
+    return reid_fail(err, REID_ERR_UNAVAILABLE, "fewer than %d GPUs of this node are free", ranks);
 }
 
 static reid_status launch(reidd_active *active, reid_error *err)
@@ -108,7 +108,8 @@ static reid_status launch(reidd_active *active, reid_error *err)
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
     REID_AUTOFREE char *job_dir = reidd_manager_job_dir(manager, job->id);
     REID_AUTOFREE char *config = reid_path_join(job_dir, "config.yaml");
-    const reidd_attempt_spec spec = {
+    REID_AUTOFREE char *agent = NULL;
+    reidd_attempt_spec spec = {
         .job_id = job->id,
         .attempt = job->attempt,
         .folder = folder,
@@ -126,6 +127,8 @@ static reid_status launch(reidd_active *active, reid_error *err)
         .link_address = manager->link_address,
         .ticket = active->ticket,
     };
+    REID_TRY(reidd_active_open_crew(active, false, err));
+    REID_TRY(reidd_active_fill_spread(active, &spec, &agent, err));
     return reidd_attempt_start(manager->loop, &spec, on_attempt_end, active, &active->attempt, err);
 }
 
@@ -165,6 +168,7 @@ void reidd_active_start(reidd_active *active)
         uv_timer_start(&active->timer, on_start_deadline, manager->start_timeout_ms, 0);
     } else {
         reid_log_error("job not started id=%s %s", job.id, err.text);
+        reidd_active_close_crew(active);
         start_failed(active, err.text);
     }
     reidd_active_describe(active);
@@ -194,8 +198,10 @@ void reidd_active_up(reidd_active *active)
 
 void reidd_active_stop(reidd_active *active, int64_t grace_ms)
 {
-    if (active->attempt && !active->ending)
-        reidd_attempt_stop(active->attempt, grace_ms);
+    if (!active->attempt || active->ending)
+        return;
+    reidd_attempt_stop(active->attempt, grace_ms);
+    reidd_crew_stop(active->crew, grace_ms);
 }
 
 /* ---- adoption ---- */
@@ -220,6 +226,8 @@ void reidd_active_adopt(reidd_active *active)
     if (status == REID_OK)
         status = reidd_attempt_adopt(manager->loop, folder, on_attempt_end, active,
                                      &active->attempt, &err);
+    if (status == REID_OK)
+        status = reidd_active_open_crew(active, true, &err);
     if (status != REID_OK) {
         start_failed(active, err.text);
         return;
@@ -273,9 +281,15 @@ static void on_attempt_end(reidd_attempt *attempt, const reidd_attempt_outcome *
     reidd_attempt_close(attempt);
     active->attempt = NULL;
     uv_timer_stop(&active->timer);
+    if (!reidd_active_finish_crew(active))
+        reidd_active_attempt_over(active);
+}
+
+void reidd_active_attempt_over(reidd_active *active)
+{
     if (requeue(active))
         return;
-    if (!outcome->started)
+    if (!active->outcome.started)
         snprintf(active->outcome.report.sentence, sizeof active->outcome.report.sentence,
                  "the job's supervisor was killed before it started the ranks");
     REID_AUTOFREE char *folder =
@@ -385,6 +399,7 @@ static reid_status save_outcome(const reidd_active *active, reidd_job *job, reid
                           .rank = active->own_rank,
                           .sentence = active->own_failure,
                           .ended_ms = report->ended_ms};
+    reidd_active_note_sick(active, job, &end);
     reidd_outcome outcome = {0};
     if (end.exit_code == 0)
         read_outcome(active, &outcome);

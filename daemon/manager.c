@@ -84,6 +84,7 @@ void reidd_active_remove(reidd_active *active)
     reidd_active_drop_hooks(active);
     reidd_attempt_close(active->attempt);
     active->attempt = NULL;
+    reidd_active_close_crew(active);
     for (size_t i = 0; i < manager->active.count; i++) {
         if (manager->active.items[i] != active)
             continue;
@@ -391,6 +392,8 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     uv_timer_init(loop, &manager->schedule_timer);
     uv_timer_init(loop, &manager->check_timer);
     manager->handles = 3;
+    if (manager->cluster && reidd_cluster_is_head(manager->cluster))
+        manager->crews = reidd_crews_new(loop, manager->cluster);
     reid_status status = load(manager, err);
     if (status != REID_OK) {
         reidd_manager_close(manager);
@@ -416,6 +419,8 @@ void reidd_manager_close(reidd_manager *manager)
     reidd_manager_cancel_submissions(manager);
     while (manager->active.count > 0)
         reidd_active_remove(manager->active.items[manager->active.count - 1]);
+    reidd_crews_close(manager->crews);
+    manager->crews = NULL;
     uv_close((uv_handle_t *)&manager->flush_timer, on_timer_closed);
     uv_close((uv_handle_t *)&manager->schedule_timer, on_timer_closed);
     uv_close((uv_handle_t *)&manager->check_timer, on_timer_closed);

@@ -20,6 +20,7 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "daemon/cluster/agent.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/job/job.h"
@@ -170,6 +171,18 @@ reid_status reidd_manager_progress(reidd_manager *manager, const char *id, int a
                                    const reidd_progress *progress, reid_error *err);
 reid_status reidd_manager_failure(reidd_manager *manager, const char *id, int attempt, int rank,
                                   const char *sentence, reid_error *err);
+/* What mpirun starts in the place of ssh asks for ranks of the attempt on another node
+ * (api/agent.c, cluster/agent.h). PERMISSION, PRECONDITION, NOT_FOUND. */
+typedef struct reidd_agent_request {
+    const char *job_id, *ticket, *host;
+    int attempt;
+    char *const *words;
+    size_t word_count;
+} reidd_agent_request;
+reid_status reidd_manager_agent(reidd_manager *manager, const reidd_agent_request *request,
+                                const reidd_agent_events *events, void *user,
+                                reidd_agent **ret_agent, reid_error *err);
+
 /* The last row of the running attempt that is in the store; 0 for other jobs. */
 int64_t reidd_manager_stored_seq(const reidd_manager *manager, const char *id);
 

@@ -33,6 +33,7 @@ typedef struct reidd_active {
     int queue_position;
 
     reidd_attempt *attempt; /* STARTING, RUNNING */
+    reidd_crew *crew;       /* its ranks on other nodes; NULL: none */
     char *gpus;             /* its GPUs; NULL: none */
     char *ticket;
     bool *reported; /* [ranks] who has said hello in this life of the daemon */
@@ -80,6 +81,7 @@ struct reidd_manager {
     reidd_gpus *gpus;
     const struct reidd_nodes *nodes;
     struct reidd_cluster *cluster;
+    reidd_crews *crews; /* NULL: this node alone, or not the head */
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none */
@@ -127,6 +129,22 @@ reid_status reidd_active_take_gpus(reidd_active *active, reid_error *err);
 /* Every rank has said hello, or one of them works: RUNNING. */
 void reidd_active_up(reidd_active *active);
 
+/* What a shim has left is stored, then the attempt's end. */
+void reidd_active_attempt_over(reidd_active *active);
+
+/* spread.c: ranks on other nodes */
+/* Nothing when the job has none. */
+reid_status reidd_active_open_crew(reidd_active *active, bool adopted, reid_error *err);
+void reidd_active_close_crew(reidd_active *active);
+/* False when there is none; otherwise reidd_active_attempt_over follows when nothing is left. */
+bool reidd_active_finish_crew(reidd_active *active);
+/* The caller frees *ret_agent when the spec is not needed any more. */
+reid_status reidd_active_fill_spread(const reidd_active *active, reidd_attempt_spec *spec,
+                                     char **ret_agent, reid_error *err);
+int reidd_active_ranks_here(const reidd_active *active);
+/* The next attempt of `job` leaves the node alone that is to blame, if one is. */
+void reidd_active_note_sick(const reidd_active *active, reidd_job *job, const reidd_end *end);
+
 /* restart.c */
 /* Whether the attempt that has ended like this is followed by another one. */
 bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end);
@@ -151,6 +169,8 @@ void reidd_active_take_latest(reidd_active *active, const reidd_row *row);
 void reidd_active_take_row(reidd_active *active, const reidd_row *row);
 reid_status reidd_active_load_latest(reidd_active *active, reid_error *err);
 
+reid_status reidd_active_check_ticket(const reidd_active *active, const char *ticket,
+                                      reid_error *err);
 /* The job whose running attempt this is. */
 reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
                                        reidd_active **ret_active, reid_error *err);

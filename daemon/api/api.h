@@ -26,6 +26,7 @@ typedef struct reidd_api {
     const reidd_nodes *nodes;
     reidd_roster *roster;
     struct reidd_cluster *cluster; /* NULL: this node alone */
+    struct reidd_parts *parts;     /* of a member (cluster/part.h); else NULL */
     int64_t started_ms;
     struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
     struct reidd_page *page;       /* the last one that went to a follower (metrics.c); or NULL */
@@ -36,8 +37,11 @@ typedef struct reidd_api {
 /* JobService, SystemService, health and reflection for everybody's socket. `api` must outlive the
  * server. */
 reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid_error *err);
-/* RankService, for the private socket. */
+/* RankService and AgentService, for the private socket. */
 void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server);
+
+/* RankService alone: members relay their ranks' links to the head's other server. */
+void reidd_api_add_ranks(reidd_api *api, reid_rpc_server *server);
 
 /* When the servers are gone. */
 void reidd_api_fini(reidd_api *api);
@@ -47,6 +51,7 @@ void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_control(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_hooks(reidd_api *api, reid_rpc_server *server);
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server);
+void reidd_api_add_agents(reidd_api *api, reid_rpc_server *server);
 
 /* SystemService.Nodes and .SetNode (nodes.c). */
 void reidd_api_nodes(reid_rpc_call *call, const ProtobufCMessage *request, void *service);

@@ -10,7 +10,9 @@
 #include "base/vec.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
+#include "daemon/api/relay.h"
 #include "daemon/api/route.h"
+#include "daemon/cluster/part.h"
 #include "daemon/hooks.h"
 #include "daemon/words.h"
 #include "rpc/code.h"
@@ -28,6 +30,7 @@ typedef struct rank_link {
     reidd_listener listener; /* first; rank 0 hears of stored rows */
     reidd_api *api;
     reid_rpc_call *call;
+    reidd_relay *relay; /* of a rank whose job is the head's: everything else here is unused */
     int attempt, rank;
     int64_t told_seq;
     struct rank_link *before, *after; /* rank 0: in api->rank0 */
@@ -190,6 +193,33 @@ static void on_close(reid_rpc_call *call)
 }
 
 /* Nothing depends on the number that both speak so far. */
+static void on_relay_drain(reid_rpc_call *call)
+{
+    rank_link *l = reid_rpc_call_user(call);
+    reidd_relay_drain(l->relay);
+}
+
+static void on_relay_close(reid_rpc_call *call)
+{
+    rank_link *l = reid_rpc_call_user(call);
+    reidd_relay_close(l->relay);
+    free(l);
+}
+
+static reid_status relay_hello(reidd_api *api, reid_rpc_call *call, const Reid__V1__LinkUp *up,
+                               reid_error *err)
+{
+    reidd_relay *relay = NULL;
+    REID_TRY(reidd_relay_open(api, call, &relay, err));
+    rank_link *l = reid_xcalloc(1, sizeof *l);
+    l->relay = relay;
+    reid_rpc_call_set_user(call, l);
+    reid_rpc_call_on_close(call, on_relay_close);
+    reid_rpc_call_on_drain(call, on_relay_drain);
+    reidd_relay_take(relay, &up->base);
+    return REID_OK;
+}
+
 static reid_status check_protocol(const Reid__V1__LinkHello *hello, reid_error *err)
 {
     int agreed = 0;
@@ -214,6 +244,8 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
         .world = up->hello->world,
     };
     int64_t stored_seq = 0;
+    if (reidd_parts_has(api->parts, hello.job_id, hello.attempt))
+        return relay_hello(api, call, up, err);
     REID_TRY(check_protocol(up->hello, err));
     REID_TRY(reidd_manager_hello(api->manager, &hello, &stored_seq, err));
     rank_link *l = reid_xcalloc(1, sizeof *l);
@@ -366,6 +398,10 @@ static void on_message(reid_rpc_call *call, const ProtobufCMessage *message, voi
     const Reid__V1__LinkUp *up = (const Reid__V1__LinkUp *)message;
     rank_link *l = reid_rpc_call_user(call);
     reid_error err = {0};
+    if (l && l->relay) {
+        reidd_relay_take(l->relay, message);
+        return;
+    }
     reid_status status = l ? take(l, up, &err) : take_hello(service, call, up, &err);
     if (status != REID_OK)
         reid_rpc_call_finish(call, status, err.text);
@@ -392,5 +428,11 @@ static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *pee
 void reidd_api_serve_ranks(reidd_api *api, reid_rpc_server *server)
 {
     reid_rpc_server_set_guard(server, guard, api);
+    reidd_api_add_ranks(api, server);
+    reidd_api_add_agents(api, server);
+}
+
+void reidd_api_add_ranks(reidd_api *api, reid_rpc_server *server)
+{
     reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
 }

@@ -253,6 +253,27 @@ static void free_words(word_list *words)
     reid_vec_fini(words);
 }
 
+static void add_option(word_list *words, const char *name, const char *value)
+{
+    reid_vec_push(words, reid_xstrdup(name));
+    reid_vec_push(words, reid_xstrdup(value));
+}
+
+/* Of an attempt whose ranks are on several nodes, and of a part of one. */
+static void add_nodes(word_list *words, const reidd_attempt_spec *spec)
+{
+    if (spec->network)
+        add_option(words, "--network", spec->network);
+    if (spec->orted) {
+        reid_vec_push(words, reid_xstrdup("--part"));
+        reid_vec_push(words, reid_xasprintf("%d", spec->first));
+    } else if (spec->hosts) {
+        add_option(words, "--hosts", spec->hosts);
+        add_option(words, "--node", spec->node);
+        add_option(words, "--agent", spec->agent);
+    }
+}
+
 static word_list make_arguments(const reidd_attempt_spec *spec)
 {
     word_list words = {0};
@@ -265,7 +286,15 @@ static word_list make_arguments(const reidd_attempt_spec *spec)
     reid_vec_push(&words, reid_xasprintf("%lld", (long long)spec->grace_ms));
     reid_vec_push(&words, reid_xstrdup("--lock-fd"));
     reid_vec_push(&words, reid_xstrdup("3"));
+    add_nodes(&words, spec);
     reid_vec_push(&words, reid_xstrdup("--"));
+    if (spec->orted) {
+        reid_vec_push(&words, reid_xstrdup("orted"));
+        for (char *const *word = spec->orted; *word; word++)
+            reid_vec_push(&words, reid_xstrdup(*word));
+        reid_vec_push(&words, NULL);
+        return words;
+    }
     reid_vec_push(&words, reid_xstrdup(spec->trainer));
     reid_vec_push(&words, reid_xstrdup("--config-file"));
     reid_vec_push(&words, reid_xstrdup(spec->config_path));
@@ -297,6 +326,7 @@ static word_list make_environment(const reidd_attempt_spec *spec)
     reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT_DIR=%s", spec->folder));
     reid_vec_push(&words, reid_xasprintf("REIDD_LINK=%s", spec->link_address));
     reid_vec_push(&words, reid_xasprintf("REIDD_TICKET=%s", spec->ticket));
+    reid_vec_push(&words, reid_xasprintf("REIDD_CONFIG=%s", spec->config_path));
     if (spec->gpus) /* all ranks see the job's GPUs; rank N of the node takes the Nth */
         reid_vec_push(&words, reid_xasprintf("CUDA_VISIBLE_DEVICES=%s", spec->gpus));
     if (spec->hook_dir)

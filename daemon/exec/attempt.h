@@ -34,8 +34,14 @@ typedef struct reidd_attempt_spec {
     int64_t fork_iter;     /* 0: its last checkpoint */
     const char *hook_dir;  /* of native hooks; NULL: none */
     const char *gpus;      /* of the ranks, by UUID, with commas between; NULL: none */
-    int ranks;
-    int64_t grace_ms;         /* between TERM and KILL */
+    int ranks;             /* of a part: those on this node */
+    const char *network;   /* of MPI between nodes: CIDR, or this node's address; NULL: one node */
+    const char *hosts;     /* where the ranks are (sched/nodes.h); NULL: all here, or a part */
+    const char *node;      /* this node's name in `hosts` */
+    const char *agent;     /* with `hosts`: reidctl's path */
+    char *const *orted;    /* a part: orted's arguments; NULL: a whole attempt */
+    int first;             /* of a part: the number of its first rank */
+    int64_t grace_ms;      /* between TERM and KILL */
     const char *link_address; /* unix:/path */
     const char *ticket;
 } reidd_attempt_spec;

@@ -25,6 +25,11 @@ char *reidd_rank_path(const char *folder, const char *part, int rank, const char
     return reid_xasprintf("%s/%s/rank-%d.%s", folder, part, rank, suffix);
 }
 
+char *reidd_node_path(const char *folder, const char *node, const char *suffix)
+{
+    return reid_xasprintf("%s/nodes/%s.%s", folder, node, suffix);
+}
+
 static int open_lock(const char *folder)
 {
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "shim.lock");

@@ -21,6 +21,8 @@
 /* Paths within an attempt's folder; caller frees. */
 char *reidd_attempt_path(const char *folder, const char *name);
 char *reidd_rank_path(const char *folder, const char *part, int rank, const char *suffix);
+/* Of another node that has ranks of the attempt (shim/away.h). */
+char *reidd_node_path(const char *folder, const char *node, const char *suffix);
 
 /* Opens the lock file and takes the lock. UNAVAILABLE when somebody holds it. */
 reid_status reidd_attempt_lock(const char *folder, int *ret_fd, reid_error *err);

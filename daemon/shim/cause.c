@@ -86,10 +86,18 @@ static void describe_exit(reidd_exit_report *report, const char *who, char *own_
              report->exit_code, *line ? ": " : "", line);
 }
 
+/* "rank 3", "rank 3 on node2" */
+static void name_rank(const reidd_cause_input *input, int rank, char *buffer, size_t size)
+{
+    bool known = input->nodes && rank >= 0 && rank < input->rank_count;
+    snprintf(buffer, size, "rank %d%s%.64s", rank, known ? " on " : "",
+             known ? input->nodes[rank] : "");
+}
+
 static void describe_rank(const reidd_cause_input *input, reidd_exit_report *report)
 {
-    char who[32];
-    snprintf(who, sizeof who, "rank %d", report->rank);
+    char who[96];
+    name_rank(input, report->rank, who, sizeof who);
     bool is_rank = report->rank >= 0 && report->rank < input->rank_count;
     reidd_oom memory =
         report->signal && is_rank ? input->ranks[report->rank].memory : REIDD_OOM_NOT;
@@ -162,8 +170,10 @@ static void blame_deserter(const reidd_cause_input *input, reidd_exit_report *re
         sscanf(message, "exited due to process rank %d", &rank) != 1 || rank == report->rank)
         return;
     *report = (reidd_exit_report){.exit_code = 1, .rank = rank};
+    char who[96];
+    name_rank(input, rank, who, sizeof who);
     snprintf(report->sentence, sizeof report->sentence,
-             "rank %d ended before the others, without finalizing MPI", rank);
+             "%s ended before the others, without finalizing MPI", who);
 }
 
 /* The first rank whose processes went without a record. */
@@ -177,8 +187,9 @@ static bool find_vanished(const reidd_cause_input *input, reidd_exit_report *rep
         earliest = fate->end.wall_ms;
         report->rank = rank;
         report->exit_code = 1;
-        snprintf(report->sentence, sizeof report->sentence, "the processes of rank %d were killed",
-                 rank);
+        char who[96];
+        name_rank(input, rank, who, sizeof who);
+        snprintf(report->sentence, sizeof report->sentence, "the processes of %s were killed", who);
     }
     return earliest != INT64_MAX;
 }

@@ -36,6 +36,7 @@ typedef struct reidd_cause_input {
     const char *attempt_dir;
     const reidd_rank_fate *ranks;
     int rank_count;
+    const char *const *nodes; /* [rank_count] of each rank; NULL: all are here */
     reidd_launcher_fate launcher;
     int64_t stop_ms; /* when the ranks were asked to stop; 0: they were not */
     int64_t kill_ms; /* when what was left was killed; 0: it was not */

@@ -10,7 +10,9 @@
 #include "base/compiler.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "daemon/exec/address.h"
 #include "daemon/exec/files.h"
+#include "daemon/sched/nodes.h"
 
 extern char **environ;
 
@@ -84,11 +86,87 @@ static const setting many_ranks[] = {
     {"OMPI_MCA_odls_base_num_threads", "0", true},
 };
 
+/* The same for ranks on several nodes, in mpirun and in orted. A node that is gone is found by the
+ * daemons' heartbeats; the keepalive is for the ends of a connection that nobody closes. */
+static const setting many_nodes[] = {
+    {"OMPI_ALLOW_RUN_AS_ROOT", "1", true},
+    {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", true},
+    {"OMPI_MCA_ras", "^slurm,tm,gridengine", true},
+    {"OMPI_MCA_plm", "rsh", true},
+    {"OMPI_MCA_plm_rsh_no_tree_spawn", "1", true},
+    {"OMPI_MCA_plm_rsh_pass_environ_mca_params", "0", true},
+    {"OMPI_MCA_orte_leave_session_attached", "1", true},
+    {"OMPI_MCA_oob_tcp_keepalive_time", "2", false},
+    {"OMPI_MCA_oob_tcp_keepalive_intvl", "1", false},
+    {"OMPI_MCA_oob_tcp_keepalive_probes", "3", false},
+    {"OMPI_MCA_btl", "self,vader,tcp", false},
+    {"OMPI_MCA_pml", "ob1", false},
+    {"OMPI_MCA_hwloc_base_binding_policy", "none", false},
+    {"HWLOC_PLUGINS_PATH", "/nonexistent", false},
+    {"HWLOC_COMPONENTS", "-linuxio,-pci,-opencl,-gl,-cuda,-nvml,-rsmi,-xml", false},
+    {"OMPI_MCA_orte_abort_on_non_zero_status", "0", true},
+    {"OMPI_MCA_odls_base_num_threads", "0", true},
+};
+
 static const setting one_rank[] = {
     {"OMPI_MCA_ess_singleton_isolated", "1", false},
     {"OMPI_MCA_btl", "self", false},
     {"OMPI_MCA_pml", "ob1", false},
 };
+
+bool reidd_launch_is_alone(const reidd_shim_options *options)
+{
+    return options->ranks == 1 && !options->part && !options->hosts;
+}
+
+/* Ranks that share this node's cores. */
+static int ranks_here(const reidd_shim_options *options)
+{
+    int here = options->ranks;
+    reidd_placement placement = {0};
+    if (options->hosts && reidd_placement_parse(options->hosts, &placement, NULL) == REID_OK) {
+        here = 0;
+        for (size_t i = 0; i < placement.count; i++)
+            if (strcmp(placement.items[i].node, options->node) == 0)
+                here = placement.items[i].ranks;
+    }
+    reidd_placement_fini(&placement);
+    return REID_MAX(here, 1);
+}
+
+/* As Open MPI's *_if_include wants it: "10.77.0.0/24", "10.77.0.2/32". */
+static reid_status find_network(const char *network, char *buffer, size_t size, reid_error *err)
+{
+    char address[REIDD_ADDRESS_BYTES] = "";
+    if (strchr(network, '/')) {
+        snprintf(buffer, size, "%s", network);
+        return REID_OK;
+    }
+    REID_TRY(reidd_address_resolve(network, address, err));
+    snprintf(buffer, size, "%s/32", address);
+    return REID_OK;
+}
+
+static reid_status apply_nodes(const reidd_shim_options *options, const char *shm_dir,
+                               reid_error *err)
+{
+    char network[128];
+    if (options->agent && strpbrk(options->agent, " \t"))
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "mpirun cannot use '%s' to reach other nodes: its path has a space",
+                         options->agent);
+    REID_TRY(find_network(options->network, network, sizeof network, err));
+    REID_AUTOFREE char *agent = options->agent ? reid_xasprintf("%s agent", options->agent) : NULL;
+    const setting own[] = {
+        {"OMPI_MCA_oob_tcp_if_include", network, true},
+        {"OMPI_MCA_btl_tcp_if_include", network, true},
+        {"REIDD_MPI_NET", network, true},
+        {"REIDD_SHM_DIR", shm_dir, true},
+        {"OMPI_MCA_plm_rsh_agent", agent, true},
+    };
+    REID_TRY(apply(many_nodes, REID_COUNT_OF(many_nodes), err));
+    return apply(own, REID_COUNT_OF(own) - !agent, err);
+}
 
 reid_status reidd_launch_environment(const reidd_shim_options *options, const char *shm_dir,
                                      reid_error *err)
@@ -96,7 +174,8 @@ reid_status reidd_launch_environment(const reidd_shim_options *options, const ch
     scrub();
     int cores = reidd_launch_cores();
     char threads[16];
-    snprintf(threads, sizeof threads, "%d", REID_MAX(cores / options->ranks, 1));
+    int here = ranks_here(options);
+    snprintf(threads, sizeof threads, "%d", REID_MAX(cores / here, 1));
     REID_AUTOFREE char *tmp = reidd_attempt_path(options->attempt_dir, "tmp");
     const setting common[] = {
         {"TMPDIR", tmp, true},
@@ -108,11 +187,14 @@ reid_status reidd_launch_environment(const reidd_shim_options *options, const ch
     const setting spin = {"GOMP_SPINCOUNT", "1000", false};
     if (!getenv("OMP_WAIT_POLICY"))
         REID_TRY(apply(&spin, 1, err));
-    if (options->ranks == 1)
+    if (reidd_launch_is_alone(options))
         return apply(one_rank, REID_COUNT_OF(one_rank), err);
-    REID_TRY(apply(many_ranks, REID_COUNT_OF(many_ranks), err));
+    if (options->part || options->hosts)
+        REID_TRY(apply_nodes(options, shm_dir, err));
+    else
+        REID_TRY(apply(many_ranks, REID_COUNT_OF(many_ranks), err));
     const setting idle = {"OMPI_MCA_mpi_yield_when_idle", "1", false};
-    if (options->ranks > cores)
+    if (here > cores)
         REID_TRY(apply(&idle, 1, err));
     const setting segments = {"OMPI_MCA_btl_vader_backing_directory", shm_dir, true};
     return *shm_dir ? apply(&segments, 1, err) : REID_OK;
@@ -121,9 +203,17 @@ reid_status reidd_launch_environment(const reidd_shim_options *options, const ch
 char **reidd_launch_command(const reidd_shim_options *options)
 {
     REID_VEC(char *) words = {0};
-    if (options->ranks > 1) {
-        char ranks[16];
-        snprintf(ranks, sizeof ranks, "%d", options->ranks);
+    char ranks[16];
+    snprintf(ranks, sizeof ranks, "%d", options->ranks);
+    if (options->hosts) {
+        /* Slots in rank order fill the nodes in the order of the placement. The folder that a rank
+         * runs in is another one on each node. */
+        const char *launcher[] = {
+            "mpirun", "--oversubscribe", "--host", options->hosts, "--map-by",    "slot", "-np",
+            ranks,    "--wdir",          "/",      options->self,  "--rank-exec", "--"};
+        for (size_t i = 0; i < REID_COUNT_OF(launcher); i++)
+            reid_vec_push(&words, reid_xstrdup(launcher[i]));
+    } else if (!options->part && options->ranks > 1) {
         /* No path to mpirun: with one it would act as if --prefix was given. */
         const char *launcher[] = {"mpirun",      "--oversubscribe", "-np", ranks,
                                   options->self, "--rank-exec",     "--"};

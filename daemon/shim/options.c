@@ -8,11 +8,16 @@
 
 const char reidd_shim_usage[] =
     "usage: reidd-shim --attempt-dir DIR --ranks N [--grace-ms MS] [--lock-fd FD] -- COMMAND ...\n"
+    "                  [--hosts PLACEMENT --node NAME --network CIDR|HOST --agent REIDCTL]\n"
+    "       reidd-shim --part FIRST --attempt-dir DIR --ranks N --network CIDR|HOST ... -- orted "
+    "...\n"
     "       reidd-shim --rank-exec -- COMMAND ...\n"
     "\n"
     "The supervisor of one attempt of a job, started by reidd; it outlives its daemon. With\n"
     "--rank-exec it is the process that mpirun starts for each rank: it opens the rank's log\n"
-    "files in $REIDD_ATTEMPT_DIR/logs, starts COMMAND and tells how it ended.\n";
+    "files in $REIDD_ATTEMPT_DIR/logs, starts COMMAND and tells how it ended. With --hosts the\n"
+    "ranks are on several nodes, and mpirun reaches the others through `REIDCTL agent`; there,\n"
+    "--part supervises orted and the ranks FIRST, FIRST + 1, … that it starts.\n";
 
 static reid_status parse_number(const char *name, const char *text, int64_t low, int64_t high,
                                 int64_t *ret_value, reid_error *err)
@@ -35,6 +40,18 @@ static reid_status parse_word(reidd_shim_options *options, const char *word, con
     } else if (strcmp(word, "--ranks") == 0) {
         REID_TRY(parse_number(word, value, 1, 65536, &number, err));
         options->ranks = (int)number;
+    } else if (strcmp(word, "--part") == 0) {
+        REID_TRY(parse_number(word, value, 0, 65535, &number, err));
+        options->first = (int)number;
+        options->part = true;
+    } else if (strcmp(word, "--hosts") == 0) {
+        options->hosts = value;
+    } else if (strcmp(word, "--node") == 0) {
+        options->node = value;
+    } else if (strcmp(word, "--network") == 0) {
+        options->network = value;
+    } else if (strcmp(word, "--agent") == 0) {
+        options->agent = value;
     } else if (strcmp(word, "--grace-ms") == 0) {
         REID_TRY(parse_number(word, value, 0, INT64_MAX / 4, &options->grace_ms, err));
     } else if (strcmp(word, "--lock-fd") == 0) {
@@ -65,6 +82,11 @@ static reid_status check(const reidd_shim_options *options, reid_error *err)
         return reid_fail(err, REID_ERR_NOT_FOUND, "there is no folder '%s'", options->attempt_dir);
     if (!options->rank_exec && options->ranks == 0)
         return reid_fail(err, REID_ERR_INVALID, "--ranks is not set");
+    if (options->hosts && (!options->node || !options->network || !options->agent))
+        return reid_fail(err, REID_ERR_INVALID,
+                         "--hosts does not go without --node, --network and --agent");
+    if (options->part && (options->hosts || !options->network))
+        return reid_fail(err, REID_ERR_INVALID, "--part goes with --network, and not with --hosts");
     if (!options->command || !options->command[0])
         return reid_fail(err, REID_ERR_INVALID, "no command is given");
     return REID_OK;

@@ -156,7 +156,28 @@ static pid_t fork_rank(char *const *command)
     _exit(die(&err));
 }
 
-int reidd_rank_wrap(const char *attempt_dir, char *const *command)
+/* Across nodes: what is this node's own, against what mpirun has sent along from another one. */
+static reid_status settle_on_node(const char *attempt_dir, char **command, reid_error *err)
+{
+    const char *network = getenv("REIDD_MPI_NET"), *segments = getenv("REIDD_SHM_DIR");
+    const char *config = getenv("REIDD_CONFIG");
+    if (!network)
+        return REID_OK;
+    setenv("OMPI_MCA_oob_tcp_if_include", network, 1);
+    setenv("OMPI_MCA_btl_tcp_if_include", network, 1);
+    if (segments && *segments)
+        setenv("OMPI_MCA_btl_vader_backing_directory", segments, 1);
+    else
+        unsetenv("OMPI_MCA_btl_vader_backing_directory");
+    if (chdir(attempt_dir) != 0)
+        return reid_fail_errno(err, errno, "cannot work in '%s'", attempt_dir);
+    for (char **word = command; config && *word; word++)
+        if (strcmp(*word, "--config-file") == 0 && word[1])
+            word[1] = (char *)config;
+    return REID_OK;
+}
+
+int reidd_rank_wrap(const char *attempt_dir, char **command)
 {
     reid_error err = {0};
     pid_t parent = getppid();
@@ -166,7 +187,8 @@ int reidd_rank_wrap(const char *attempt_dir, char *const *command)
         return die(&err);
     }
     outlive_signals();
-    if (reidd_rank_prepare(attempt_dir, rank, parent, &err) != REID_OK)
+    if (reidd_rank_prepare(attempt_dir, rank, parent, &err) != REID_OK ||
+        settle_on_node(attempt_dir, command, &err) != REID_OK)
         return die(&err);
     pid_t pid = fork_rank(command);
     if (pid < 0) {

@@ -16,9 +16,11 @@ reid_status reidd_rank_prepare(const char *attempt_dir, int rank, pid_t parent, 
 reid_status reidd_rank_spawn(const char *attempt_dir, int rank, char *const *command,
                              pid_t *ret_pid, reid_error *err);
 
-/* `--rank-exec`: starts the command, writes ranks/rank-N.pid and .exit, and ends the way it ended
- * (returns its exit code, or does not return after a signal). */
-int reidd_rank_wrap(const char *attempt_dir, char *const *command);
+/* `--rank-exec`: takes the node's own settings where the attempt is on several nodes
+ * (REIDD_MPI_NET, REIDD_SHM_DIR, REIDD_CONFIG: the configuration's path here), starts the command,
+ * writes ranks/rank-N.pid and .exit, and ends the way it ended (returns its exit code, or does not
+ * return after a signal). */
+int reidd_rank_wrap(const char *attempt_dir, char **command);
 
 /* waitpid's status as a record. */
 reidd_rank_exit reidd_rank_exit_from(int wait_status);

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/exec/process.h"
+#include "daemon/shim/away.h"
 #include "daemon/shim/cause.h"
 #include "daemon/shim/launch.h"
 #include "daemon/shim/rank.h"
@@ -29,6 +30,8 @@
 #define LAUNCH_TIMEOUT_MS 60000 /* for mpirun, until every rank has started */
 #define LAUNCHER_END_MS 20000   /* for mpirun to end after its ranks */
 #define CLEAN_UP_MS 5000        /* for processes to be gone after KILL */
+#define AWAY_TICK_MS 100        /* looking for what other nodes tell */
+#define AWAY_END_MS 4000        /* for other nodes to tell of the end, after mpirun's */
 #define NEVER INT64_MAX
 
 typedef struct rank_watch {
@@ -42,7 +45,8 @@ typedef struct rank_watch {
 typedef struct supervisor {
     const reidd_shim_options *options;
     const char *folder;
-    int count;
+    int first, count; /* rank numbers: first, first + 1, … */
+    reidd_away away;
     rank_watch *ranks;
     reidd_rank_fate *fates;
     int started; /* ranks */
@@ -85,14 +89,20 @@ static reid_status prepare_signals(supervisor *s, reid_error *err)
     return REID_OK;
 }
 
+/* One rank and no mpirun. */
+static bool is_alone(const supervisor *s)
+{
+    return reidd_launch_is_alone(s->options);
+}
+
 static reid_status prepare_folders(supervisor *s, reid_error *err)
 {
-    static const char *const names[] = {"logs", "ranks", "failures", "tmp"};
+    static const char *const names[] = {"logs", "ranks", "failures", "tmp", "nodes"};
     for (size_t i = 0; i < REID_COUNT_OF(names); i++) {
         REID_AUTOFREE char *path = reidd_attempt_path(s->folder, names[i]);
         REID_TRY(reid_make_dirs(path, 0700, err));
     }
-    if (s->count == 1 || !reid_path_is_dir("/dev/shm"))
+    if (is_alone(s) || !reid_path_is_dir("/dev/shm"))
         return REID_OK;
     const char *job = getenv("REIDD_JOB");
     snprintf(s->info.shm_dir, sizeof s->info.shm_dir, "/dev/shm/reidd-%.32s-XXXXXX",
@@ -108,7 +118,7 @@ static reid_status launch(supervisor *s, reid_error *err)
 {
     REID_TRY(reidd_launch_environment(s->options, s->info.shm_dir, err));
     char **command = reidd_launch_command(s->options);
-    bool alone = s->count == 1;
+    bool alone = is_alone(s);
     reid_status status = reidd_rank_spawn(s->folder, alone ? 0 : -1, command, &s->child, err);
     reidd_launch_command_free(command);
     if (status != REID_OK)
@@ -138,7 +148,14 @@ static void find_ranks(supervisor *s)
     for (int i = 0; i < s->count && s->started < s->count; i++) {
         rank_watch *rank = &s->ranks[i];
         reidd_process process = {0};
-        if (rank->started || reidd_rank_pids_read(s->folder, i, &rank->pids, NULL) != REID_OK)
+        if (rank->started)
+            continue;
+        if (reidd_away_is(&s->away, i)) {
+            rank->started = reidd_away_has_started(&s->away, i);
+            s->started += rank->started;
+            continue;
+        }
+        if (reidd_rank_pids_read(s->folder, s->first + i, &rank->pids, NULL) != REID_OK)
             continue;
         rank->started = true;
         s->started++;
@@ -154,7 +171,7 @@ static void tell_to_stop(supervisor *s)
 {
     for (int i = 0; i < s->count; i++) {
         rank_watch *rank = &s->ranks[i];
-        if (!rank->started || rank->told || s->fates[i].ended)
+        if (!rank->started || rank->told || s->fates[i].ended || reidd_away_is(&s->away, i))
             continue;
         kill(rank->pids.rank, SIGTERM);
         rank->told = true;
@@ -183,21 +200,38 @@ static void note_end(supervisor *s, int rank)
     if ((fate->known && fate->end.exit_code == 0) || answer || s->kill_ms)
         return;
     ask_memory(s, rank);
-    reid_log_warn("shim rank failed rank=%d exit_code=%d signal=%d", rank, fate->end.exit_code,
-                  fate->end.signal);
+    reid_log_warn("shim rank failed rank=%d exit_code=%d signal=%d", s->first + rank,
+                  fate->end.exit_code, fate->end.signal);
     abort_soon(s, ABORT_GRACE_MS);
+}
+
+static void check_away(supervisor *s, int i)
+{
+    reidd_rank_fate *fate = &s->fates[i];
+    bool over = reidd_away_is_over(&s->away, i); /* before the look at what it has left */
+    fate->known = reidd_rank_exit_read(s->folder, i, &fate->end, NULL) == REID_OK;
+    fate->ended = fate->known || over;
+    if (!fate->ended)
+        return;
+    if (!fate->known)
+        fate->end.wall_ms = reid_clock_wall_ms();
+    note_end(s, i);
 }
 
 static void check_rank(supervisor *s, int i)
 {
     rank_watch *rank = &s->ranks[i];
     reidd_rank_fate *fate = &s->fates[i];
+    if (!fate->ended && reidd_away_is(&s->away, i)) {
+        check_away(s, i);
+        return;
+    }
     if (!rank->started || fate->ended || !s->launcher.is_mpirun)
         return;
     if (reidd_process_is_alive(rank->pids.wrapper, rank->start_time))
         return;
     fate->ended = true;
-    fate->known = reidd_rank_exit_read(s->folder, i, &fate->end, NULL) == REID_OK;
+    fate->known = reidd_rank_exit_read(s->folder, s->first + i, &fate->end, NULL) == REID_OK;
     if (!fate->known)
         fate->end.wall_ms = reid_clock_wall_ms();
     if (rank->pidfd >= 0)
@@ -250,8 +284,8 @@ static void read_signals(supervisor *s)
 /* mpirun may be stopped, or wait for what it will never hear. */
 static void check_launcher(supervisor *s, int64_t now)
 {
-    if (!s->launcher.is_mpirun || s->child_ended || s->kill_ms)
-        return;
+    if (!s->launcher.is_mpirun || s->child_ended || s->kill_ms || s->options->part)
+        return; /* orted stays until the ranks of all nodes have ended */
     for (int i = 0; i < s->count; i++)
         if (!s->fates[i].ended)
             return;
@@ -270,8 +304,9 @@ static void check_deadlines(supervisor *s)
     check_launcher(s, now);
     if (now >= s->launch_until_ms && !s->stop_ms) {
         s->launch_until_ms = NEVER;
-        s->own = reid_xasprintf("mpirun has started only %d of %d ranks within %d s", s->started,
-                                s->count, LAUNCH_TIMEOUT_MS / 1000);
+        s->own = reid_xasprintf("%s has started only %d of %d ranks within %d s",
+                                s->options->part ? "orted" : "mpirun", s->started, s->count,
+                                LAUNCH_TIMEOUT_MS / 1000);
         abort_soon(s, 0);
     }
     if (now < s->kill_at_ms)
@@ -289,14 +324,17 @@ static void wait_for_event(supervisor *s, struct pollfd *fds)
 {
     nfds_t count = 0;
     bool blind = false; /* something must be looked at without being told */
+    bool away = false;
     fds[count++] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
     for (int i = 0; i < s->count; i++) {
         if (s->ranks[i].pidfd >= 0)
             fds[count++] = (struct pollfd){.fd = s->ranks[i].pidfd, .events = POLLIN};
+        else if (reidd_away_is(&s->away, i))
+            away = away || !s->fates[i].ended;
         else if (s->launcher.is_mpirun && !s->fates[i].ended)
             blind = true;
     }
-    int64_t timeout = blind || s->kill_ms ? TICK_MS : 1000;
+    int64_t timeout = blind || s->kill_ms ? TICK_MS : away ? AWAY_TICK_MS : 1000;
     if (s->kill_at_ms != NEVER)
         timeout = REID_MIN(timeout, REID_MAX(s->kill_at_ms - now_ms(), s->kill_ms ? TICK_MS : 0));
     poll(fds, count, (int)timeout);
@@ -323,6 +361,19 @@ static void clear_up(supervisor *s)
         check_rank(s, i);
 }
 
+/* What the other nodes have still to tell: how their ranks ended is part of the cause. */
+static void await_others(supervisor *s)
+{
+    int64_t until = now_ms() + AWAY_END_MS;
+    while (!reidd_away_all_over(&s->away) && now_ms() < until) {
+        struct pollfd fd = {.fd = s->signal_fd, .events = POLLIN};
+        poll(&fd, 1, TICK_MS);
+        read_signals(s);
+    }
+    for (int i = 0; i < s->count; i++)
+        check_rank(s, i);
+}
+
 static void remove_folders(supervisor *s)
 {
     REID_AUTOFREE char *tmp = reidd_attempt_path(s->folder, "tmp");
@@ -334,13 +385,38 @@ static void remove_folders(supervisor *s)
         reid_log_warn("shim %s", err.text);
 }
 
+/* A part tells of orted; what its ranks were is for the supervisor beside mpirun to say. */
+static reid_status report_part(supervisor *s, reid_error *err)
+{
+    const reidd_rank_exit *fate = &s->launcher.end;
+    reidd_exit_report end = {
+        .exit_code = s->launcher.started ? fate->exit_code : 1,
+        .signal = fate->signal,
+        .rank = -1,
+        .stopped = s->stop_ms != 0,
+        .ended_ms = reid_clock_wall_ms(),
+    };
+    bool own = s->launcher.started && fate->signal && !s->kill_ms && !s->stop_ms;
+    if (s->own)
+        snprintf(end.sentence, sizeof end.sentence, "%s", s->own);
+    else if (own)
+        snprintf(end.sentence, sizeof end.sentence, "orted was killed by signal %d (%s)",
+                 fate->signal, strsignal(fate->signal));
+    reid_log_info("shim part ended exit_code=%d signal=%d %s", end.exit_code, end.signal,
+                  end.sentence);
+    return reidd_exit_report_write(s->folder, &end, err);
+}
+
 static reid_status report(supervisor *s, reid_error *err)
 {
     reidd_exit_report end;
+    if (s->options->part)
+        return report_part(s, err);
     const reidd_cause_input input = {
         .attempt_dir = s->folder,
         .ranks = s->fates,
         .rank_count = s->count,
+        .nodes = s->away.nodes,
         .launcher = s->launcher,
         .stop_ms = s->stop_ms,
         .kill_ms = s->kill_ms,
@@ -391,6 +467,7 @@ reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)
 {
     supervisor s = {.options = options,
                     .folder = options->attempt_dir,
+                    .first = options->first,
                     .count = options->ranks,
                     .signal_fd = -1,
                     .kill_at_ms = NEVER};
@@ -401,19 +478,23 @@ reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)
     s.launch_until_ms = now_ms() + LAUNCH_TIMEOUT_MS;
     reid_error why = {0};
     reidd_memory_watch_init(&s.memory, "");
-    reid_status status = prepare(&s, err);
+    reid_status status = reidd_away_init(&s.away, options, err);
+    if (status == REID_OK)
+        status = prepare(&s, err);
     if (status == REID_OK) {
         if (launch(&s, &why) == REID_OK)
             watch(&s);
         else
             s.own = reid_xstrdup(why.text);
         clear_up(&s);
+        await_others(&s);
         remove_folders(&s);
         status = report(&s, err);
     }
     if (s.signal_fd >= 0)
         close(s.signal_fd);
     reidd_memory_watch_fini(&s.memory);
+    reidd_away_fini(&s.away);
     free(s.own);
     free(s.ranks);
     free(s.fates);

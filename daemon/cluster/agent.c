@@ -1,0 +1,672 @@
+#include "daemon/cluster/agent.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/vec.h"
+#include "daemon/cluster/mirror.h"
+#include "daemon/cluster/part_words.h"
+#include "daemon/exec/address.h"
+#include "daemon/exec/files.h"
+
+#define CONFIG_LIMIT_BYTES (512u << 10) /* what a message of a Join takes, with room */
+#define TICK_MS 200
+#define ADOPTED_MS 15000 /* for a node to come back after this daemon has */
+
+typedef enum part_state { IDLE, UNSURE, STARTING, RUNNING, OVER } part_state;
+
+struct reidd_agent {
+    const reidd_agent_events *events;
+    void *user;
+    struct crew_part *part; /* NULL: the part is over, and the agent knows */
+};
+
+/* The ranks of an attempt on one other node. */
+typedef struct crew_part {
+    reidd_crew *crew;
+    char *node;
+    reidd_mirror_ranks ranks;
+    part_state state;
+    reidd_agent *agent; /* NULL: none, or it has gone */
+    int exit_code;
+    bool stop_wanted;
+    int64_t stop_grace_ms;
+} crew_part;
+
+struct reidd_crew {
+    reidd_crews *crews;
+    const reidd_crew_events *events;
+    void *user;
+    char *job, *name, *owner, *folder, *config_path, *ticket;
+    int attempt, world;
+    int64_t grace_ms;
+    crew_part *parts;
+    size_t part_count;
+    bool failed, finishing, settled;
+    int64_t until_ms; /* monotonic: finishing, or UNSURE parts; 0: no limit */
+};
+
+struct reidd_crews {
+    uv_loop_t *loop;
+    reidd_cluster *cluster;
+    uv_timer_t timer;
+    REID_VEC(reidd_crew *) items;
+    bool closing;
+};
+
+static int64_t now_ms(void)
+{
+    return reid_clock_mono_ns() / 1000000;
+}
+
+/* ---- looking ---- */
+
+static reidd_crew *find_crew(const reidd_crews *crews, const Reid__V1__PartKey *key)
+{
+    for (size_t i = 0; key && key->job && i < crews->items.count; i++)
+        if (crews->items.items[i]->attempt == key->attempt &&
+            strcmp(crews->items.items[i]->job, key->job) == 0)
+            return crews->items.items[i];
+    return NULL;
+}
+
+static crew_part *find_on(const reidd_crew *crew, const char *node)
+{
+    for (size_t i = 0; crew && i < crew->part_count; i++)
+        if (strcmp(crew->parts[i].node, node) == 0)
+            return &crew->parts[i];
+    return NULL;
+}
+
+static bool is_all_over(const reidd_crew *crew)
+{
+    for (size_t i = 0; i < crew->part_count; i++)
+        if (crew->parts[i].state != OVER && crew->parts[i].state != IDLE)
+            return false;
+    return true;
+}
+
+/* ---- what the supervisor is told ---- */
+
+static void mark(const crew_part *part, const char *suffix, const char *text)
+{
+    REID_AUTOFREE char *folder = reidd_attempt_path(part->crew->folder, "nodes");
+    REID_AUTOFREE char *path = reidd_node_path(part->crew->folder, part->node, suffix);
+    reid_error err = {0};
+    reid_status status = reid_make_dirs(folder, 0700, &err);
+    if (status == REID_OK)
+        status = reid_file_write_atomic(path, text, strlen(text), &err);
+    if (status != REID_OK)
+        reid_log_warn("crew %s", err.text);
+}
+
+static bool has_mark(const crew_part *part, const char *suffix)
+{
+    REID_AUTOFREE char *path = reidd_node_path(part->crew->folder, part->node, suffix);
+    return reid_path_exists(path);
+}
+
+/* ---- to the nodes ---- */
+
+static Reid__V1__PartKey key_of(const reidd_crew *crew)
+{
+    Reid__V1__PartKey key = REID__V1__PART_KEY__INIT;
+    key.job = crew->job;
+    key.attempt = crew->attempt;
+    return key;
+}
+
+static reid_status send_start(crew_part *part, char **argv, reid_error *err)
+{
+    enum { MOST = 4096 };
+    reidd_crew *crew = part->crew;
+    Reid__V1__PartKey key = key_of(crew);
+    Reid__V1__PartStart start = REID__V1__PART_START__INIT;
+    Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
+    REID_AUTOFREE char *config = NULL;
+    size_t size = 0;
+    int32_t ranks[MOST];
+    if (part->ranks.count > MOST)
+        return reid_fail(err, REID_ERR_INVALID, "a node has at most %d ranks of a job", MOST);
+    REID_TRY(reid_file_read(crew->config_path, CONFIG_LIMIT_BYTES, &config, &size, err));
+    for (int i = 0; i < part->ranks.count; i++)
+        ranks[i] = part->ranks.first + i;
+    start.key = &key;
+    start.ticket = crew->ticket;
+    start.ranks = ranks;
+    start.n_ranks = (size_t)part->ranks.count;
+    start.world = crew->world;
+    start.argv = argv;
+    while (argv[start.n_argv])
+        start.n_argv++;
+    start.config_yaml = config;
+    start.grace_ms = crew->grace_ms;
+    start.user = crew->owner;
+    start.name = crew->name;
+    down.kind_case = REID__V1__NODE_DOWN__KIND_PART_START;
+    down.part_start = &start;
+    return reidd_cluster_send(crew->crews->cluster, part->node, &down, err);
+}
+
+static void send_stop_of(reidd_cluster *cluster, const char *node, Reid__V1__PartKey *key,
+                         int64_t grace_ms)
+{
+    Reid__V1__PartStop stop = REID__V1__PART_STOP__INIT;
+    Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
+    stop.key = key;
+    stop.grace_ms = grace_ms;
+    down.kind_case = REID__V1__NODE_DOWN__KIND_PART_STOP;
+    down.part_stop = &stop;
+    reidd_cluster_send(cluster, node, &down, NULL); /* not there: with its next hello */
+}
+
+static void send_forget(reidd_cluster *cluster, const char *node, Reid__V1__PartKey *key)
+{
+    Reid__V1__PartForget forget = REID__V1__PART_FORGET__INIT;
+    Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
+    forget.key = key;
+    down.kind_case = REID__V1__NODE_DOWN__KIND_PART_FORGET;
+    down.part_forget = &forget;
+    reidd_cluster_send(cluster, node, &down, NULL);
+}
+
+static void stop_part(crew_part *part, int64_t grace_ms)
+{
+    if (part->state == OVER || part->state == IDLE)
+        return;
+    if (part->stop_wanted && part->stop_grace_ms <= grace_ms)
+        return;
+    part->stop_wanted = true;
+    part->stop_grace_ms = grace_ms;
+    Reid__V1__PartKey key = key_of(part->crew);
+    send_stop_of(part->crew->crews->cluster, part->node, &key, grace_ms);
+}
+
+/* ---- the end of a part ---- */
+
+static void plan(reidd_crews *crews);
+
+static void release_agent(crew_part *part, const char *failure)
+{
+    reidd_agent *agent = part->agent;
+    if (!agent)
+        return;
+    part->agent = NULL;
+    agent->part = NULL;
+    if (failure)
+        agent->events->failed(failure, agent->user);
+    else
+        agent->events->ended(part->exit_code, agent->user);
+}
+
+/* `failure` NULL: the node has reported the end. */
+static void end_part(crew_part *part, int exit_code, const char *failure)
+{
+    reidd_crew *crew = part->crew;
+    if (part->state == OVER)
+        return;
+    part->state = OVER;
+    part->exit_code = exit_code;
+    mark(part, "end", failure ? failure : "");
+    reid_log_info("part over id=%s attempt=%d node=%s exit_code=%d%s%s", crew->job, crew->attempt,
+                  part->node, exit_code, failure ? " " : "", failure ? failure : "");
+    release_agent(part, failure);
+    plan(crew->crews);
+}
+
+static void fail_part(crew_part *part, const char *sentence)
+{
+    reidd_crew *crew = part->crew;
+    bool first = !crew->failed && !crew->finishing && part->state != OVER;
+    crew->failed = true;
+    end_part(part, 1, sentence);
+    if (first)
+        crew->events->on_failed(part->node, sentence, crew->user);
+}
+
+/* ---- from the nodes ---- */
+
+static reid_status take_started(reidd_crews *crews, const char *node,
+                                const Reid__V1__PartStarted *started)
+{
+    reidd_crew *crew = find_crew(crews, started->key);
+    crew_part *part = find_on(crew, node);
+    if (!part || (part->state != STARTING && part->state != UNSURE)) {
+        if (!part && started->key && !*started->refused)
+            send_stop_of(crews->cluster, node, started->key, 0);
+        return REID_OK;
+    }
+    if (*started->refused) {
+        REID_AUTOFREE char *why =
+            reid_xasprintf("%s has refused the job's ranks: %s", node, started->refused);
+        fail_part(part, why);
+        return REID_OK;
+    }
+    part->state = RUNNING;
+    if (part->agent)
+        part->agent->events->started(part->agent->user);
+    return REID_OK;
+}
+
+static void take_ended(reidd_crews *crews, const char *node, const Reid__V1__PartEnded *ended)
+{
+    reidd_crew *crew = find_crew(crews, ended->key);
+    crew_part *part = find_on(crew, node);
+    if (part && *ended->sentence)
+        reid_log_warn("part ended id=%s node=%s %s", crew->job, node, ended->sentence);
+    if (part)
+        end_part(part, ended->exit_code, NULL);
+    if (ended->key)
+        send_forget(crews->cluster, node, ended->key);
+}
+
+static reid_status take_piece(reidd_crews *crews, const char *node,
+                              const Reid__V1__MirrorData *data, reid_error *err)
+{
+    const reidd_crew *crew = find_crew(crews, data->key);
+    const crew_part *part = find_on(crew, node);
+    /* Of an attempt that is over: nobody wants it, and the node shall not wait. */
+    int64_t size = data->offset + (int64_t)data->data.len;
+    if (part) {
+        const reidd_mirror_piece piece = {
+            .path = data->path,
+            .offset = data->offset,
+            .data = data->data.data,
+            .size = data->data.len,
+            .whole = data->whole,
+        };
+        REID_TRY(reidd_mirror_take(crew->folder, node, part->ranks, &piece, &size, err));
+    }
+    Reid__V1__MirrorAck ack = REID__V1__MIRROR_ACK__INIT;
+    Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
+    ack.key = data->key;
+    ack.path = data->path;
+    ack.size = size;
+    down.kind_case = REID__V1__NODE_DOWN__KIND_MIRROR_ACK;
+    down.mirror_ack = &ack;
+    return reidd_cluster_send(crews->cluster, node, &down, err);
+}
+
+static reid_status on_up(const char *node, const Reid__V1__NodeUp *message, void *user,
+                         reid_error *err)
+{
+    reidd_crews *crews = user;
+    switch (message->kind_case) {
+    case REID__V1__NODE_UP__KIND_PART_STARTED:
+        return take_started(crews, node, message->part_started);
+    case REID__V1__NODE_UP__KIND_PART_ENDED:
+        take_ended(crews, node, message->part_ended);
+        return REID_OK;
+    case REID__V1__NODE_UP__KIND_MIRROR:
+        return take_piece(crews, node, message->mirror, err);
+    default:
+        return REID_OK; /* something newer than this daemon */
+    }
+}
+
+typedef struct file_list {
+    REID_VEC(Reid__V1__MirrorAck *) items;
+} file_list;
+
+static void add_size(const char *path, int64_t size, void *user)
+{
+    file_list *files = user;
+    Reid__V1__MirrorAck *ack = reid_xmalloc(sizeof *ack);
+    reid__v1__mirror_ack__init(ack);
+    ack->path = reid_xstrdup(path);
+    ack->size = size;
+    reid_vec_push(&files->items, ack);
+}
+
+static Reid__V1__PartKnown *know(const reidd_crews *crews, const char *node,
+                                 const Reid__V1__PartKey *key)
+{
+    Reid__V1__PartKnown *known = reid_xmalloc(sizeof *known);
+    file_list files = {0};
+    const reidd_crew *crew = find_crew(crews, key);
+    const crew_part *part = find_on(crew, node);
+    reid__v1__part_known__init(known);
+    known->key = reid_xmalloc(sizeof *known->key);
+    reid__v1__part_key__init(known->key);
+    known->key->job = reid_xstrdup(key && key->job ? key->job : "");
+    known->key->attempt = key ? key->attempt : 0;
+    known->stop = !part || part->state == OVER || part->stop_wanted;
+    if (part)
+        reidd_mirror_each(crew->folder, node, part->ranks, add_size, &files);
+    known->n_files = files.items.count;
+    known->files = files.items.items;
+    return known;
+}
+
+static bool is_in(const reidd_crew *crew, Reid__V1__PartStatus *const *parts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (parts[i]->key && parts[i]->key->attempt == crew->attempt &&
+            strcmp(parts[i]->key->job, crew->job) == 0)
+            return true;
+    return false;
+}
+
+/* A part that its node does not know any more is over. */
+static void compare(reidd_crew *crew, const char *node, Reid__V1__PartStatus *const *parts,
+                    size_t count)
+{
+    crew_part *part = find_on(crew, node);
+    if (!part || part->state == IDLE || part->state == OVER)
+        return;
+    if (is_in(crew, parts, count)) {
+        if (part->state == UNSURE || part->state == STARTING)
+            part->state = RUNNING;
+        if (part->agent)
+            part->agent->events->started(part->agent->user);
+        return;
+    }
+    REID_AUTOFREE char *why = reid_xasprintf("%s does not know of the job's ranks any more", node);
+    fail_part(part, why);
+}
+
+static void on_hello(const char *node, Reid__V1__PartStatus *const *parts, size_t part_count,
+                     Reid__V1__NodeWelcome *welcome, void *user)
+{
+    reidd_crews *crews = user;
+    welcome->n_parts = part_count;
+    welcome->parts = reid_xcalloc(part_count + 1, sizeof *welcome->parts);
+    for (size_t i = 0; i < part_count; i++)
+        welcome->parts[i] = know(crews, node, parts[i]->key);
+    for (size_t i = 0; i < crews->items.count; i++)
+        compare(crews->items.items[i], node, parts, part_count);
+}
+
+static void on_node_lost(const char *node, const char *why, void *user)
+{
+    reidd_crews *crews = user;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        crew_part *part = find_on(crews->items.items[i], node);
+        if (!part || part->state == IDLE || part->state == OVER)
+            continue;
+        fail_part(part, why);
+    }
+}
+
+static const reidd_part_events events = {
+    .on_up = on_up,
+    .on_hello = on_hello,
+    .on_node_lost = on_node_lost,
+};
+
+/* ---- time ---- */
+
+static void check(reidd_crew *crew, int64_t now)
+{
+    bool late = crew->until_ms > 0 && now >= crew->until_ms;
+    for (size_t i = 0; late && i < crew->part_count; i++) {
+        crew_part *part = &crew->parts[i];
+        bool unsure = part->state == UNSURE;
+        if (part->state == OVER || part->state == IDLE || (!crew->finishing && !unsure))
+            continue;
+        REID_AUTOFREE char *why =
+            reid_xasprintf("%s has not reported the end of the job's ranks", part->node);
+        fail_part(part, why);
+    }
+    if (late && !crew->finishing)
+        crew->until_ms = 0;
+    if (!crew->finishing || crew->settled || !is_all_over(crew))
+        return;
+    crew->settled = true;
+    crew->events->on_settled(crew->user);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    reidd_crews *crews = timer->data;
+    int64_t now = now_ms();
+    for (size_t i = crews->items.count; i-- > 0;)
+        if (i < crews->items.count)
+            check(crews->items.items[i], now);
+    plan(crews);
+}
+
+static void plan(reidd_crews *crews)
+{
+    bool wanted = false;
+    uint64_t soon = TICK_MS;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        const reidd_crew *crew = crews->items.items[i];
+        wanted = wanted || crew->until_ms > 0;
+        if (crew->finishing && !crew->settled && is_all_over(crew))
+            soon = 0;
+    }
+    if (crews->closing || !wanted)
+        uv_timer_stop(&crews->timer);
+    else
+        uv_timer_start(&crews->timer, on_tick, soon, TICK_MS);
+}
+
+/* ---- crews ---- */
+
+bool reidd_crew_is_needed(const reidd_crews *crews, const char *placement)
+{
+    reidd_placement parsed = {0};
+    bool needed = false;
+    if (!crews || !placement || reidd_placement_parse(placement, &parsed, NULL) != REID_OK)
+        return false;
+    for (size_t i = 0; i < parsed.count; i++)
+        needed =
+            needed || strcmp(parsed.items[i].node, reidd_cluster_self(crews->cluster)->name) != 0;
+    reidd_placement_fini(&parsed);
+    return needed;
+}
+
+static void free_crew(reidd_crew *crew)
+{
+    for (size_t i = 0; i < crew->part_count; i++)
+        free(crew->parts[i].node);
+    free(crew->parts);
+    free(crew->job);
+    free(crew->name);
+    free(crew->owner);
+    free(crew->folder);
+    free(crew->config_path);
+    free(crew->ticket);
+    free(crew);
+}
+
+/* What a daemon before this one had begun is settled by what the nodes say. */
+static void remember(reidd_crew *crew)
+{
+    for (size_t i = 0; i < crew->part_count; i++) {
+        crew_part *part = &crew->parts[i];
+        if (has_mark(part, "end"))
+            part->state = OVER;
+        else if (has_mark(part, "begun"))
+            part->state = UNSURE;
+        if (part->state == UNSURE)
+            crew->until_ms = now_ms() + ADOPTED_MS;
+    }
+}
+
+static void make_parts(reidd_crew *crew, const reidd_placement *placement)
+{
+    const char *self = reidd_cluster_self(crew->crews->cluster)->name;
+    crew->parts = reid_xcalloc(placement->count + 1, sizeof *crew->parts);
+    int first = 0;
+    for (size_t i = 0; i < placement->count; i++) {
+        const reidd_share *share = &placement->items[i];
+        if (strcmp(share->node, self) != 0)
+            crew->parts[crew->part_count++] =
+                (crew_part){.crew = crew,
+                            .node = reid_xstrdup(share->node),
+                            .ranks = {.first = first, .count = share->ranks}};
+        first += share->ranks;
+    }
+}
+
+reid_status reidd_crew_new(reidd_crews *crews, const reidd_crew_spec *spec,
+                           const reidd_crew_events *crew_events, void *user, reidd_crew **ret_crew,
+                           reid_error *err)
+{
+    reidd_placement placement = {0};
+    reid_status status = reidd_placement_parse(spec->placement, &placement, err);
+    const reidd_cluster_file *file = reidd_cluster_get_file(crews->cluster);
+    for (size_t i = 0; status == REID_OK && i < placement.count; i++)
+        if (reidd_cluster_file_find(file, placement.items[i].node) == file->count)
+            status = reid_fail(err, REID_ERR_INVALID, "the cluster has no node '%s'",
+                               placement.items[i].node);
+    if (status == REID_OK) {
+        reidd_crew *crew = reid_xcalloc(1, sizeof *crew);
+        crew->crews = crews;
+        crew->events = crew_events;
+        crew->user = user;
+        crew->job = reid_xstrdup(spec->job_id);
+        crew->name = reid_xstrdup(spec->name ? spec->name : "");
+        crew->owner = reid_xstrdup(spec->user ? spec->user : "");
+        crew->folder = reid_xstrdup(spec->folder);
+        crew->config_path = reid_xstrdup(spec->config_path);
+        crew->ticket = reid_xstrdup(spec->ticket);
+        crew->attempt = spec->attempt;
+        crew->world = spec->ranks;
+        crew->grace_ms = spec->grace_ms;
+        make_parts(crew, &placement);
+        if (spec->adopted)
+            remember(crew);
+        reid_vec_push(&crews->items, crew);
+        plan(crews);
+        *ret_crew = crew;
+    }
+    reidd_placement_fini(&placement);
+    return status;
+}
+
+void reidd_crew_stop(reidd_crew *crew, int64_t grace_ms)
+{
+    for (size_t i = 0; crew && i < crew->part_count; i++)
+        stop_part(&crew->parts[i], grace_ms);
+}
+
+void reidd_crew_finish(reidd_crew *crew, int64_t limit_ms)
+{
+    crew->finishing = true;
+    crew->until_ms = now_ms() + limit_ms;
+    reidd_crew_stop(crew, 0);
+    plan(crew->crews);
+}
+
+void reidd_crew_close(reidd_crew *crew)
+{
+    if (!crew)
+        return;
+    reidd_crews *crews = crew->crews;
+    for (size_t i = 0; i < crew->part_count; i++)
+        release_agent(&crew->parts[i], "the attempt is over");
+    for (size_t i = 0; i < crews->items.count; i++) {
+        if (crews->items.items[i] != crew)
+            continue;
+        reid_vec_remove(&crews->items, i);
+        break;
+    }
+    free_crew(crew);
+    plan(crews);
+}
+
+/* ---- agents ---- */
+
+static reid_status check_words(const reidd_crew *crew, char *const *words, size_t count,
+                               char ***ret_argv, reid_error *err)
+{
+    char address[REIDD_ADDRESS_BYTES] = "";
+    const reidd_cluster *cluster = crew->crews->cluster;
+    if (count < 1 || !reidd_part_words_is_orted(words[0]))
+        return reid_fail(err, REID_ERR_PERMISSION, "only orted is started on other nodes");
+    REID_TRY(reidd_address_resolve(reidd_cluster_self(cluster)->host, address, err));
+    const reidd_part_origin origin = {.host = address,
+                                      .network = reidd_cluster_get_file(cluster)->network};
+    return reidd_part_words_check(words + 1, count - 1, &origin, ret_argv, err);
+}
+
+static reid_status begin(crew_part *part, char *const *words, size_t count, reid_error *err)
+{
+    char **argv = NULL;
+    const reidd_crew *crew = part->crew;
+    REID_TRY(check_words(crew, words, count, &argv, err));
+    reid_status status = send_start(part, argv, err);
+    reidd_part_words_free(argv);
+    if (status != REID_OK) /* the agent would come again after UNAVAILABLE */
+        return reid_fail(err, REID_ERR_PRECONDITION, "%s cannot be reached", part->node);
+    part->state = STARTING;
+    mark(part, "begun", "");
+    reid_log_info("part starting id=%s attempt=%d node=%s ranks=%d-%d", crew->job, crew->attempt,
+                  part->node, part->ranks.first, part->ranks.first + part->ranks.count - 1);
+    return REID_OK;
+}
+
+reid_status reidd_crew_attach(reidd_crew *crew, const char *host, char *const *words, size_t count,
+                              const reidd_agent_events *agent_events, void *user,
+                              reidd_agent **ret_agent, reid_error *err)
+{
+    crew_part *part = find_on(crew, host);
+    if (!part)
+        return reid_fail(err, REID_ERR_NOT_FOUND, "job %s has no ranks on '%s'", crew->job, host);
+    if (part->agent)
+        return reid_fail(err, REID_ERR_PRECONDITION, "the ranks on %s have an agent already", host);
+    if (part->state == OVER)
+        return reid_fail(err, REID_ERR_PRECONDITION, "the ranks on %s have ended", host);
+    if (part->state == IDLE)
+        REID_TRY(begin(part, words, count, err));
+    reidd_agent *agent = reid_xcalloc(1, sizeof *agent);
+    agent->events = agent_events;
+    agent->user = user;
+    agent->part = part;
+    part->agent = agent;
+    *ret_agent = agent;
+    if (part->state == RUNNING)
+        agent_events->started(user);
+    return REID_OK;
+}
+
+void reidd_crew_detach(reidd_agent *agent, bool gone)
+{
+    if (!agent)
+        return;
+    crew_part *part = agent->part;
+    free(agent);
+    if (!part)
+        return;
+    part->agent = NULL;
+    if (gone)
+        stop_part(part, REIDD_PART_ABORT_MS);
+}
+
+/* ---- start and end ---- */
+
+reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster)
+{
+    reidd_crews *crews = reid_xcalloc(1, sizeof *crews);
+    crews->loop = loop;
+    crews->cluster = cluster;
+    crews->timer.data = crews;
+    uv_timer_init(loop, &crews->timer);
+    reidd_cluster_set_parts(cluster, &events, crews);
+    return crews;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    reidd_crews *crews = handle->data;
+    reid_vec_fini(&crews->items);
+    free(crews);
+}
+
+void reidd_crews_close(reidd_crews *crews)
+{
+    if (!crews || crews->closing)
+        return;
+    crews->closing = true;
+    while (crews->items.count > 0)
+        reidd_crew_close(crews->items.items[0]);
+    uv_close((uv_handle_t *)&crews->timer, on_closed);
+}

@@ -1,0 +1,70 @@
+#include "daemon/shim/away.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "daemon/exec/files.h"
+
+reid_status reidd_away_init(reidd_away *away, const reidd_shim_options *options, reid_error *err)
+{
+    *away = (reidd_away){.folder = options->attempt_dir, .self = options->node};
+    if (!options->hosts)
+        return REID_OK;
+    REID_TRY(reidd_placement_parse(options->hosts, &away->placement, err));
+    away->nodes = reid_xcalloc((size_t)options->ranks, sizeof(char *));
+    int rank = 0;
+    for (size_t i = 0; i < away->placement.count; i++)
+        for (int k = 0; k < away->placement.items[i].ranks; k++, rank++)
+            if (rank < options->ranks)
+                away->nodes[rank] = away->placement.items[i].node;
+    if (rank != options->ranks)
+        return reid_fail(err, REID_ERR_INVALID, "'%s' has %d ranks, not %d", options->hosts, rank,
+                         options->ranks);
+    return REID_OK;
+}
+
+void reidd_away_fini(reidd_away *away)
+{
+    reidd_placement_fini(&away->placement);
+    free((void *)away->nodes);
+    away->nodes = NULL;
+}
+
+const char *reidd_away_node(const reidd_away *away, int rank)
+{
+    return away->nodes ? away->nodes[rank] : NULL;
+}
+
+bool reidd_away_is(const reidd_away *away, int rank)
+{
+    return away->nodes && strcmp(away->nodes[rank], away->self) != 0;
+}
+
+bool reidd_away_has_started(const reidd_away *away, int rank)
+{
+    REID_AUTOFREE char *path = reidd_rank_path(away->folder, "ranks", rank, "away");
+    return reid_path_exists(path);
+}
+
+static bool has_file(const reidd_away *away, const char *node, const char *suffix)
+{
+    REID_AUTOFREE char *path = reidd_node_path(away->folder, node, suffix);
+    return reid_path_exists(path);
+}
+
+bool reidd_away_is_over(const reidd_away *away, int rank)
+{
+    return has_file(away, away->nodes[rank], "end");
+}
+
+bool reidd_away_all_over(const reidd_away *away)
+{
+    for (size_t i = 0; i < away->placement.count; i++) {
+        const char *node = away->placement.items[i].node;
+        if (has_file(away, node, "begun") && !has_file(away, node, "end"))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,37 @@
+/* The ranks of an attempt that are on other nodes. The head's daemon tells of them by files in the
+ * attempt's folder, which it fills with what the other nodes' daemons send:
+ *
+ *     ranks/rank-N.away  it has been started there; ranks/rank-N.exit: how it ended, as for others
+ *     nodes/NAME.begun   the node has got its part of the attempt; nodes/NAME.end: that part is
+ * over
+ *
+ * Nothing is ever signalled here: their own node stops and kills them.
+ */
+#ifndef REIDD_SHIM_AWAY_H
+#define REIDD_SHIM_AWAY_H
+
+#include <stdbool.h>
+
+#include "daemon/sched/nodes.h"
+#include "daemon/shim/options.h"
+
+typedef struct reidd_away {
+    const char *folder, *self;
+    reidd_placement placement; /* empty: all ranks are here */
+    const char **nodes;        /* [ranks] of each rank; NULL: all ranks are here */
+} reidd_away;
+
+/* INVALID when the placement is none, or is not that of so many ranks. Free with _fini. */
+reid_status reidd_away_init(reidd_away *away, const reidd_shim_options *options, reid_error *err);
+void reidd_away_fini(reidd_away *away);
+
+/* The node of a rank; NULL: this one, in a job of one node. */
+const char *reidd_away_node(const reidd_away *away, int rank);
+bool reidd_away_is(const reidd_away *away, int rank);
+bool reidd_away_has_started(const reidd_away *away, int rank);
+/* Whether the rank's node has reported the end of all that it had of the attempt. */
+bool reidd_away_is_over(const reidd_away *away, int rank);
+/* Whether every part that has begun is over. */
+bool reidd_away_all_over(const reidd_away *away);
+
+#endif
