@@ -1,10 +1,14 @@
 #!/usr/bin/python3
 """A stock gRPC client (Debian's python3-grpcio) against our server: every kind of call, errors, deadlines, cancellation, flow
-control, compression, health, reflection, shutdown. The stubs are made from our .proto files by grpc_tools."""
+control, compression, health, reflection, shutdown; all of it over a Unix socket and over mutual TLS. Then peers that TLS must
+refuse, and our client against a stock server. The stubs are made from our .proto files by grpc_tools."""
+import concurrent.futures
 import os
 import pathlib
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -56,18 +60,46 @@ Code = grpc.StatusCode
 INVALID, NOT_FOUND, PRECONDITION = 1, 2, 6  # of reid_status
 
 
+def reidctl(*words):
+    return subprocess.run([BUILD / 'bin/reidctl', *words], capture_output=True, text=True, timeout=60)
+
+
+def authority(name):
+    """The folder of an authority with certificates of a node and two users."""
+    folder = pathlib.Path(WORK.name, name)
+    if not folder.exists():
+        for words in (['init', folder], ['issue', folder, 'node1', '--hosts', '127.0.0.1'],
+                      ['issue', folder, 'alice', '--role', 'operator'], ['issue', folder, 'eve', '--role', 'viewer']):
+            done = reidctl('ca', *words)
+            assert done.returncode == 0, done.stderr
+    return folder
+
+
+def credentials(ca, own):
+    read = [pathlib.Path(p).read_bytes() if p else None
+            for p in (ca / 'ca.pem', own and own / 'key.pem', own and own / 'cert.pem')]
+    return grpc.ssl_channel_credentials(*read)
+
+
 class Server:
-    """One grpcio_server with its socket."""
+    """One grpcio_server with its socket, or over TLS."""
     count = 0
 
-    def __init__(self):
+    def __init__(self, tls=False):
         Server.count += 1
         self.socket = f'{WORK.name}/{Server.count}.sock'
-        self.process = subprocess.Popen([BUILD / 'tests/grpcio_server', self.socket], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == 'ready\n'
+        self.ca = authority('ca') if tls else None
+        words = ['tcp://127.0.0.1:0', self.ca / 'node1'] if tls else [self.socket]
+        self.process = subprocess.Popen([BUILD / 'tests/grpcio_server', *words], stdout=subprocess.PIPE, text=True)
+        ready = self.process.stdout.readline().split()
+        assert ready[0] == 'ready', ready
+        self.target = ready[1].removeprefix('tcp://') if tls else f'unix:{self.socket}'
 
     def channel(self, **options):
-        return grpc.insecure_channel(f'unix:{self.socket}', options=list(options.items()))
+        options = list(options.items())
+        if self.ca:
+            return grpc.secure_channel(self.target, credentials(self.ca, self.ca / 'alice'), options=options)
+        return grpc.insecure_channel(self.target, options=options)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -81,8 +113,12 @@ class Server:
 
 
 class StockClient(unittest.TestCase):
+    tls = False
+    uid = os.getuid()
+    forbidden = f'uid {uid} may not do this'
+
     def setUp(self):
-        self.server = Server()
+        self.server = Server(self.tls)
         self.channel = self.server.channel(**{'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1})
         self.echo = echo_pb2_grpc.EchoStub(self.channel)
         self.counters = None
@@ -105,7 +141,7 @@ class StockClient(unittest.TestCase):
     def test_unary(self):
         answer = self.echo.Say(echo_pb2.Ask(text='grüße', payload=bytes(range(256)), number=-5), timeout=10)
         self.assertEqual((answer.text, answer.payload, answer.number), ('grüße', bytes(range(256)), -5))
-        self.assertEqual(answer.uid, os.getuid())
+        self.assertEqual(answer.uid, self.uid)
 
     def test_unary_many_threads(self):
         failures = []
@@ -130,8 +166,7 @@ class StockClient(unittest.TestCase):
         self.assertFails(Code.NOT_FOUND, sentence, lambda: self.echo.Say(echo_pb2.Ask(failure=NOT_FOUND, text=sentence)))
         self.assertFails(Code.FAILED_PRECONDITION, 'failed precondition',
                          lambda: self.echo.Say(echo_pb2.Ask(failure=PRECONDITION)))
-        self.assertFails(Code.PERMISSION_DENIED, f'uid {os.getuid()} may not do this',
-                         lambda: self.echo.Secret(echo_pb2.Ask()))
+        self.assertFails(Code.PERMISSION_DENIED, self.forbidden, lambda: self.echo.Secret(echo_pb2.Ask()))
         self.assertFails(Code.INTERNAL, 'the handler finished without an answer', lambda: self.echo.Silent(echo_pb2.Ask()))
         unknown = self.channel.unary_unary('/reid.test.Echo/Shout', lambda m: b'', lambda b: b)
         self.assertFails(Code.UNIMPLEMENTED, "there is no method '/reid.test.Echo/Shout' here", lambda: unknown(None))
@@ -265,7 +300,7 @@ class StockClient(unittest.TestCase):
 
     def check_end(self):
         """A watcher is told NOT_SERVING when its server ends, even if its own last frame meets the server's end."""
-        server = Server()
+        server = Server(self.tls)
         with server.channel() as channel:
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=''), timeout=20)
             self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)
@@ -312,11 +347,16 @@ class StockClient(unittest.TestCase):
 
     def test_client_killed(self):
         code = ('import sys, grpc, echo_pb2, echo_pb2_grpc\n'
-                'stub = echo_pb2_grpc.EchoStub(grpc.insecure_channel(sys.argv[1]))\n'
+                'files = [open(f, "rb").read() for f in sys.argv[2:]]\n'
+                'channel = grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials(*files)) if files else \\\n'
+                '    grpc.insecure_channel(sys.argv[1])\n'
+                'stub = echo_pb2_grpc.EchoStub(channel)\n'
                 'call = stub.Tell(echo_pb2.Ask(size=1000))\n'
                 'print(next(call).number, flush=True)\n'
                 'sys.stdin.read()\n')
-        client = subprocess.Popen([sys.executable, '-c', code, f'unix:{self.server.socket}'], stdin=subprocess.PIPE,
+        alice = self.server.ca and self.server.ca / 'alice'
+        files = [alice / f for f in ('ca.pem', 'key.pem', 'cert.pem')] if alice else []
+        client = subprocess.Popen([sys.executable, '-c', code, self.server.target, *files], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': sys.path[0]})
         self.assertEqual(client.stdout.readline(), '1\n')
         client.kill()
@@ -325,6 +365,111 @@ class StockClient(unittest.TestCase):
         self.server.terminate()
         self.counters = self.server.wait()
         self.assertEqual((self.counters['closed'], self.counters['cancelled']), (1, 1))
+
+
+class StockClientOverTls(StockClient):
+    tls = True
+    uid = 2**32 - 1
+    forbidden = 'operator alice may not do this'
+
+
+class Refused(unittest.TestCase):
+    """Peers that get nowhere, and the server that serves the next one."""
+
+    def setUp(self):
+        self.server = Server(tls=True)
+        self.port = int(self.server.target.rpartition(':')[2])
+
+    def tearDown(self):
+        with self.server.channel() as channel:
+            self.assertEqual(echo_pb2_grpc.EchoStub(channel).Say(echo_pb2.Ask(number=7), timeout=20).number, 7)
+        self.server.terminate()
+        self.assertEqual(self.server.wait()['opened'], 0)
+
+    def assertUnavailable(self, channel):
+        with channel, self.assertRaises(grpc.RpcError) as caught:
+            echo_pb2_grpc.EchoStub(channel).Say(echo_pb2.Ask(), timeout=20)
+        self.assertEqual(caught.exception.code(), Code.UNAVAILABLE)
+
+    def test_authority_that_the_server_does_not_know(self):
+        ours, theirs = authority('ca'), authority('other')
+        self.assertUnavailable(grpc.secure_channel(self.server.target, credentials(ours, theirs / 'alice')))
+
+    def test_authority_that_the_client_does_not_know(self):
+        theirs = authority('other')
+        self.assertUnavailable(grpc.secure_channel(self.server.target, credentials(theirs, theirs / 'alice')))
+
+    def test_no_certificate(self):
+        self.assertUnavailable(grpc.secure_channel(self.server.target, credentials(authority('ca'), None)))
+
+    def test_other_name(self):
+        ca = authority('ca')
+        self.assertUnavailable(grpc.secure_channel(self.server.target, credentials(ca, ca / 'alice'),
+                                                   options=[('grpc.ssl_target_name_override', 'node2')]))
+
+    def test_no_tls(self):
+        self.assertUnavailable(grpc.insecure_channel(self.server.target))
+
+    def test_older_tls_and_no_alpn(self):
+        ca = authority('ca')
+        for version, protocols in ((ssl.TLSVersion.TLSv1_2, ['h2']), (ssl.TLSVersion.TLSv1_3, None),
+                                   (ssl.TLSVersion.TLSv1_3, ['http/1.1'])):
+            context = ssl.create_default_context(cafile=ca / 'ca.pem')
+            context.load_cert_chain(ca / 'alice/cert.pem', ca / 'alice/key.pem')
+            context.maximum_version = version
+            if protocols:
+                context.set_alpn_protocols(protocols)
+            with socket.create_connection(('127.0.0.1', self.port), 20) as raw:
+                try:
+                    with context.wrap_socket(raw, server_hostname='127.0.0.1') as secure:
+                        secure.sendall(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+                        self.assertEqual(secure.recv(100), b'')
+                except OSError:
+                    pass  # an alert
+
+    def test_http(self):
+        with socket.create_connection(('127.0.0.1', self.port), 20) as raw:
+            raw.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            self.assertNotIn(b'HTTP', raw.recv(100))  # at most an alert
+
+
+class OurClient(unittest.TestCase):
+    """reidctl against a stock server."""
+
+    def setUp(self):
+        ca = authority('ca')
+        from reid.v1 import system_pb2, system_pb2_grpc
+
+        class System(system_pb2_grpc.SystemServiceServicer):
+            def Info(self, request, context):
+                return system_pb2.InfoResponse(version='9.8.7', node='far')
+
+        self.grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+        system_pb2_grpc.add_SystemServiceServicer_to_server(System(), self.grpc)
+        node = ca / 'node1'
+        self.port = self.grpc.add_secure_port('127.0.0.1:0', grpc.ssl_server_credentials(
+            [((node / 'key.pem').read_bytes(), (node / 'cert.pem').read_bytes())],
+            root_certificates=(ca / 'ca.pem').read_bytes(), require_client_auth=True))
+        self.grpc.start()
+
+    def tearDown(self):
+        self.grpc.stop(0).wait()
+
+    def ask(self, tls, host='127.0.0.1'):
+        return reidctl('-H', f'tcp://{host}:{self.port}', '--tls-dir', tls, 'version')
+
+    def test_answer(self):
+        done = self.ask(authority('ca') / 'alice')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        self.assertIn('9.8.7', done.stdout)
+
+    def test_refusals(self):
+        done = self.ask(authority('ca') / 'alice', 'localhost')
+        self.assertEqual((done.returncode, done.stderr), (5, f'reidctl: cannot connect to reidd at tcp://localhost:{self.port}: '
+                                                             "its certificate is not for 'localhost'\n"))
+        done = self.ask(authority('other') / 'alice')
+        self.assertEqual((done.returncode, done.stderr), (5, f'reidctl: cannot connect to reidd at tcp://127.0.0.1:{self.port}: '
+                                                             'its certificate is not of the authority in ca.pem\n'))
 
 
 if __name__ == '__main__':
