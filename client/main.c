@@ -37,8 +37,8 @@ static void look_at_terminal(reidctl *ctl)
 static int run(reidctl *ctl, int argc, char **argv)
 {
     reid_error err = {0};
-    if (argc > 1 && strcmp(argv[1], "agent") == 0) /* its words are mpirun's */
-        return reidctl_agent(argc - 2, argv + 2);
+    if (argc > 0 && strcmp(argv[0], "agent") == 0) /* its words are mpirun's */
+        return reidctl_agent(argc - 1, argv + 1);
     if (reidctl_parse(argc, argv, ctl, &err) != REID_OK)
         return reidctl_report(&err);
     if (ctl->args.version) {
