@@ -18,6 +18,7 @@
  *     grandchild           a child that ignores TERM, in a session of its own
  *     in-attempt N         what follows is for that attempt only; 0: for all again
  *     resumed              "resumed" or "anew" on standard output
+ *     train N MS PERIOD    like a training of N iterations: see train.h
  *     kill SIGNAL          to itself
  *     exit CODE
  *
@@ -41,29 +42,19 @@
 #include "base/recordfile.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "fake/fake.h"
 #include "reid/v1/link.pb-c.h"
 #include "rpc/client.h"
 
-typedef struct fake {
-    char *folder; /* OUTPUT_DIR */
-    int rank, world;
-    bool resume;
-    long only_attempt; /* 0: any */
-    reid_record_file *spool;
-    int64_t seq, stored;
-    reid_rpc_client *client;
-    reid_rpc_client_stream *stream;
-} fake;
-
 static int term_code = 143;
 
-static _Noreturn void die(const char *what)
+_Noreturn void die(const char *what)
 {
     fprintf(stderr, "fake trainer: %s\n", what);
     exit(99);
 }
 
-static const char *need_env(const char *name)
+const char *need_env(const char *name)
 {
     const char *value = getenv(name);
     if (!value)
@@ -90,7 +81,7 @@ static bool send_up(fake *f, Reid__V1__LinkUp *up)
     return false;
 }
 
-static void take_down(fake *f, uint32_t timeout_ms, bool *ret_accepted)
+void take_down(fake *f, uint32_t timeout_ms, bool *ret_accepted)
 {
     ProtobufCMessage *message = NULL;
     reid_status status = reid_rpc_client_next(f->stream, timeout_ms, &message, NULL);
@@ -112,7 +103,7 @@ static void take_down(fake *f, uint32_t timeout_ms, bool *ret_accepted)
     protobuf_c_message_free_unpacked(message, NULL);
 }
 
-static bool try_link(fake *f)
+bool try_link(fake *f)
 {
     bool accepted = false;
     if (reid_rpc_client_connect(need_env("REIDD_LINK"), 1000, &f->client, NULL) != REID_OK) {
@@ -139,7 +130,7 @@ static bool try_link(fake *f)
 
 /* ---- rows ---- */
 
-/* Row k: iteration k - 1, epoch (k - 1) / 100, total_loss 1/k, lr k/1000. */
+/* Row k: iteration first + k - 1, epoch (k - 1) / 100, total_loss 1/k, lr k/1000. */
 static void with_row(int64_t seq, void (*use)(fake *, Reid__V1__MetricRow *), fake *f)
 {
     Reid__V1__Scalar loss = REID__V1__SCALAR__INIT, lr = REID__V1__SCALAR__INIT;
@@ -151,7 +142,7 @@ static void with_row(int64_t seq, void (*use)(fake *, Reid__V1__MetricRow *), fa
     lr.value = (double)seq / 1000.0;
     row.attempt = atoi(need_env("REIDD_ATTEMPT"));
     row.seq = seq;
-    row.iteration = seq - 1;
+    row.iteration = f->first + seq - 1;
     row.epoch = (int32_t)((seq - 1) / 100);
     row.wall_ms = reid_clock_wall_ms();
     row.n_scalars = 2;
@@ -175,7 +166,7 @@ static void send_row(fake *f, Reid__V1__MetricRow *row)
     send_up(f, &up);
 }
 
-static void make_rows(fake *f, int64_t count)
+void make_rows(fake *f, int64_t count)
 {
     if (!f->spool) {
         char *path = reid_path_join(need_env("REIDD_ATTEMPT_DIR"), "rank0.spool");
@@ -190,6 +181,13 @@ static void make_rows(fake *f, int64_t count)
     }
 }
 
+/* Those that reidd does not have, over a new link. */
+void send_rows_after(fake *f, int64_t seq)
+{
+    for (seq++; f->stream && seq <= f->seq; seq++)
+        with_row(seq, send_row, f);
+}
+
 /* Goes on over a new link when the daemon was started again. */
 static void wait_for_last_row(fake *f)
 {
@@ -202,8 +200,7 @@ static void wait_for_last_row(fake *f)
         nap();
         if (!try_link(f))
             continue;
-        for (int64_t seq = f->stored + 1; seq <= f->seq; seq++)
-            with_row(seq, send_row, f);
+        send_rows_after(f, f->stored);
     }
 }
 
@@ -258,7 +255,7 @@ static void grandchild(void)
     close(ready[0]);
 }
 
-static void send_phase(fake *f, int number)
+void send_phase(fake *f, int number)
 {
     Reid__V1__LinkPhase phase = REID__V1__LINK_PHASE__INIT;
     Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
@@ -268,7 +265,7 @@ static void send_phase(fake *f, int number)
     send_up(f, &up);
 }
 
-static void send_progress(fake *f, const char *numbers)
+void send_progress(fake *f, const char *numbers)
 {
     long long iteration = 0, max = 0;
     if (sscanf(numbers, "%lld %lld", &iteration, &max) != 2)
@@ -339,6 +336,8 @@ static void run_command(fake *f, const char *word, const char *rest)
         puts(f->resume ? "resumed" : "anew");
     } else if (strcmp(word, "kill") == 0) {
         kill(getpid(), atoi(rest));
+    } else if (strcmp(word, "train") == 0) {
+        train(f, rest);
     } else if (strcmp(word, "exit") == 0) {
         exit(atoi(rest));
     } else {
