@@ -17,7 +17,7 @@
 #include "backend/op_attr.h"
 
 typedef enum reid_op_kind {
-    REID_OP_CONV2D,     /* x → y; params weight OIHW[, bias] */
+    REID_OP_CONV2D,     /* x → y; params weight OIHW[, bias]; `folded`: see there */
     REID_OP_BATCH_NORM, /* x[, residual] → [relu](norm(x) + residual); params γ, β; states mean,
                            var, count */
     REID_OP_RELU,       /* x → y */
@@ -34,7 +34,7 @@ typedef enum reid_op_kind {
 const char *reid_op_kind_name(reid_op_kind kind); /* "conv2d" … */
 
 #define REID_OP_INPUTS 2
-#define REID_OP_PARAMS 2
+#define REID_OP_PARAMS 3
 #define REID_OP_STATES 3
 #define REID_OP_GRAD_PARTS 2
 
@@ -60,7 +60,11 @@ typedef struct reid_op_desc {
                       wanted */
     bool direct;   /* convolution: no Winograd, whatever `algorithm` says */
     reid_algorithm algorithm[REID_OP_PASSES]; /* convolution */
-    bool relu;                                /* BATCH_NORM, ADD: ReLU on the result */
+    bool relu;                                /* BATCH_NORM, ADD, folded: ReLU on the result */
+    /* CONV2D without bias, in evaluation, where the backend folds_norm: x[, residual] →
+     * [relu](norm(conv(x)) + residual) with params weight, γ, β and BATCH_NORM's states. */
+    bool folded;
+    reid_batch_norm fold;
     reid_dtype compute;
     int input_count, param_count;
     const reid_layout *input[REID_OP_INPUTS];
@@ -92,8 +96,8 @@ typedef struct reid_op_buffers {
     void *input_grad[REID_OP_INPUTS];            /* overwritten */
     const float *param[REID_OP_PARAMS];
     float *param_grad[REID_OP_PARAMS]; /* overwritten */
-    float *state[REID_OP_STATES]; /* BATCH_NORM: running mean, running variance, batches tracked;
-                                     updated when training */
+    float *state[REID_OP_STATES]; /* BATCH_NORM, folded: running mean, running variance, batches
+                                     tracked; updated when training */
     void *workspace;              /* written by forward, read by backward */
     void *scratch;                /* shared by all operations: content is lost between calls */
 } reid_op_buffers;
@@ -152,6 +156,7 @@ typedef struct reid_backend_impl {
     uint32_t abi; /* REID_BACKEND_ABI; a module of another ABI is refused */
     const char *name;
     bool host_memory; /* device pointers may be read by the host */
+    bool folds_norm;  /* op_new knows `folded` */
     void (*free)(reid_backend *backend);
     bool (*supports)(const reid_backend *backend, reid_dtype compute);
     const char *(*version)(

@@ -1,5 +1,6 @@
 /* Graph nodes → plan nodes: dead code is left out, ReLU goes into the batch norm or addition before
- * it, and an addition into a batch norm before it. */
+ * it, and an addition into a batch norm before it; in evaluation a batch norm goes into the
+ * convolution before it, where the backend can. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,11 +49,15 @@ static reid_plan_node *absorbable(fusion *f, reid_value value)
     return index >= 0 ? &f->plan->nodes.items[index] : NULL;
 }
 
+static bool ends_in_norm(const reid_plan_node *node)
+{
+    return node->desc.kind == REID_OP_BATCH_NORM || node->desc.folded;
+}
+
 static bool fuse_relu(fusion *f, const reid_graph_node *node)
 {
     reid_plan_node *before = absorbable(f, node->input[0]);
-    if (!before || before->desc.relu ||
-        (before->desc.kind != REID_OP_BATCH_NORM && before->desc.kind != REID_OP_ADD))
+    if (!before || before->desc.relu || !(ends_in_norm(before) || before->desc.kind == REID_OP_ADD))
         return false;
     before->desc.relu = true;
     before->output = node->output;
@@ -66,8 +71,8 @@ static bool fuse_add(fusion *f, const reid_graph_node *node)
     int best = -1;
     for (int k = 0; k < 2; k++) {
         const reid_plan_node *before = absorbable(f, node->input[k]);
-        if (before && before->desc.kind == REID_OP_BATCH_NORM && !before->desc.relu &&
-            before->desc.input_count == 1 && (best < 0 || node->input[k] > node->input[best]))
+        if (before && ends_in_norm(before) && !before->desc.relu && before->desc.input_count == 1 &&
+            (best < 0 || node->input[k] > node->input[best]))
             best = k;
     }
     if (best < 0)
@@ -165,6 +170,35 @@ static reid_status add_node(fusion *f, size_t index, reid_error *err)
     return REID_OK;
 }
 
+/* The convolution that this batch norm can go into, or NULL. */
+static reid_plan_node *foldable(fusion *f, const reid_graph_node *node)
+{
+    if (node->kind != REID_OP_BATCH_NORM || f->plan->options.training ||
+        !f->plan->backend->impl->folds_norm)
+        return NULL;
+    reid_plan_node *before = absorbable(f, node->input[0]);
+    bool plain = before && before->desc.kind == REID_OP_CONV2D && !before->desc.folded &&
+                 before->desc.param_count == 1;
+    return plain ? before : NULL;
+}
+
+static reid_status fold_norm(fusion *f, const reid_graph_node *source, reid_plan_node *conv,
+                             reid_error *err)
+{
+    reid_plan_node norm = {0};
+    REID_TRY(resolve(f->plan, source, &norm, err));
+    conv->desc.folded = true;
+    conv->desc.fold = source->attr.attr.norm;
+    conv->desc.param_count = 1 + source->param_count;
+    for (int k = 0; k < source->param_count; k++) {
+        conv->param[1 + k] = norm.param[k];
+        conv->desc.param[1 + k] = norm.desc.param[k];
+    }
+    memcpy(conv->state, norm.state, sizeof conv->state);
+    conv->output = source->output;
+    return REID_OK;
+}
+
 static reid_status fuse_all(fusion *f, reid_error *err)
 {
     find_live(f);
@@ -173,7 +207,10 @@ static reid_status fuse_all(fusion *f, reid_error *err)
         f->plan_node[i] = -1;
         if (!f->live[i])
             continue;
-        bool fused = (node->kind == REID_OP_RELU && fuse_relu(f, node)) ||
+        reid_plan_node *conv = foldable(f, node);
+        if (conv)
+            REID_TRY(fold_norm(f, node, conv, err));
+        bool fused = conv || (node->kind == REID_OP_RELU && fuse_relu(f, node)) ||
                      (node->kind == REID_OP_ADD && fuse_add(f, node));
         if (fused)
             f->plan_node[i] = f->plan_node[f->g->values.items[node->input[0]].producer];

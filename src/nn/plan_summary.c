@@ -6,8 +6,9 @@ static void add_node(reid_str *s, const reid_plan *plan, const reid_plan_node *n
 {
     char in[96], out[96];
     const reid_op_desc *d = &node->desc;
-    reid_str_addf(s, "%s%s%s %s %s %s -> %s %s [%s]", reid_op_kind_name(d->kind),
-                  d->kind == REID_OP_BATCH_NORM && d->input_count > 1 ? "+add" : "",
+    bool norm = d->kind == REID_OP_BATCH_NORM || d->folded;
+    reid_str_addf(s, "%s%s%s%s %s %s %s -> %s %s [%s]", reid_op_kind_name(d->kind),
+                  d->folded ? "+norm" : "", norm && d->input_count > 1 ? "+add" : "",
                   d->relu ? "+relu" : "", node->name, reid_shape_text(in, &d->input[0]->shape),
                   d->input[0]->text, reid_shape_text(out, &d->output->shape), d->output->text,
                   node->op->kernels);

@@ -153,6 +153,18 @@ const op_case op_cases[] = {
     POOL(OP_CASE_BF16, 2, 20, 9, 7, 3, 2, 0, true),
     AVERAGE(OP_CASE_BF16 | OP_CASE_TWO, 3, 20, 5, 3),
 
+    /* evaluation: the batch norm in the convolution */
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_RELU | OP_CASE_IMAGES, 2, 3, 32, 16, 64, 7, 2, 3),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL, 2, 20, 9, 7, 24, 3, 2, 1),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_RELU, 2, 64, 8, 4, 128, 1, 2, 0),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_RESIDUAL | OP_CASE_RELU, 3, 33, 3, 3, 31, 1, 1, 0),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_RESIDUAL, 2, 20, 9, 7, 24, 3, 1, 1),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_BF16 | OP_CASE_RELU, 2, 20, 9, 7, 24, 3, 2, 1),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_BF16 | OP_CASE_RESIDUAL | OP_CASE_RELU, 2, 64, 8, 4,
+         128, 1, 1, 0),
+    CONV(OP_CASE_FOLD | OP_CASE_EVAL | OP_CASE_F16 | OP_CASE_RESIDUAL | OP_CASE_RELU, 2, 20, 9, 7,
+         24, 3, 1, 1),
+
     /* fp16 */
     CONV(OP_CASE_F16 | OP_CASE_IMAGES, 2, 3, 32, 16, 64, 7, 2, 3),
     CONV(OP_CASE_F16, 2, 20, 9, 7, 24, 3, 2, 1, .bias = true),
@@ -221,6 +233,8 @@ char *op_case_text(const op_case *c)
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         if (c->flags & 1u << i && flags[i][0] != 'b')
             reid_str_addf(&s, " +%s", flags[i]);
+    if (c->flags & OP_CASE_FOLD)
+        reid_str_add(&s, " +norm");
     if (op_case_compute(c) != REID_F32)
         reid_str_addf(&s, " in %s", reid_dtype_name(op_case_compute(c)));
     return reid_str_take(&s);

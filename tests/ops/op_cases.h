@@ -22,6 +22,7 @@ enum {
     OP_CASE_F16 = 8192,  /* likewise in fp16; its inputs are representable in both */
     OP_CASE_MANY = 2048, /* so many rows that the loss has too few digits for its slope */
     OP_CASE_WINOGRAD = 4096, /* convolution: Winograd where the backend can, as if measured */
+    OP_CASE_FOLD = 16384,    /* convolution: with the batch norm behind it; where the backend can */
     OP_CASE_FAR = 256,       /* rows far from each other (triplet: soft margin overflows) */
 };
 

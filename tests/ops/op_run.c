@@ -92,8 +92,10 @@ static void set_params(op_run *run, reid_op_desc *d)
     if (c->kind == REID_OP_CONV2D) {
         run->param_shape[0] =
             reid_shape_4d(c->conv.out_channels, c->c, c->conv.kernel, c->conv.kernel);
-        run->param_shape[1] = reid_shape_1d(c->conv.out_channels);
-        d->param_count = 1 + c->conv.bias;
+        run->param_shape[1] = run->param_shape[2] = reid_shape_1d(c->conv.out_channels);
+        d->folded = c->flags & OP_CASE_FOLD;
+        d->fold = (reid_batch_norm){1e-5, 0.1, false};
+        d->param_count = d->folded ? 3 : 1 + c->conv.bias;
     } else if (c->kind == REID_OP_LINEAR) {
         run->param_shape[0] = reid_shape_2d(c->linear.out, c->c);
         run->param_shape[1] = reid_shape_1d(c->linear.out);
@@ -131,7 +133,7 @@ static reid_status describe(op_run *run, reid_op_desc *d, reid_error *err)
         d->input[1] = impl->activation_layout(run->backend, REID_ROLE_INNER, &labels, REID_I32);
     } else if (c->kind == REID_OP_ADD || c->flags & OP_CASE_RESIDUAL) {
         d->input_count = 2;
-        d->input[1] = d->input[0];
+        d->input[1] = d->folded ? d->output : d->input[0];
     }
     run->backward =
         d->training && c->kind != REID_OP_ACCURACY && (c->kind != REID_OP_ADD || d->relu);
@@ -175,9 +177,9 @@ static void fill_all(op_run *run)
         fill_labels(run);
     else
         fill(run, &run->input[1], 2, 0.0, 1.0);
+    int gamma = d->kind == REID_OP_BATCH_NORM ? 0 : d->folded ? 1 : -1;
     for (int k = 0; k < d->param_count; k++)
-        fill(run, &run->param[k], 3 + (uint32_t)k,
-             d->kind == REID_OP_BATCH_NORM && k == 0 ? 1.0 : 0.0, 0.3);
+        fill(run, &run->param[k], 13 + (uint32_t)k, k == gamma ? 1.0 : 0.0, 0.3);
     for (int k = 0; k < REID_OP_GRAD_PARTS; k++)
         fill(run, &run->output_grad[k], 5 + (uint32_t)k, 0.0, 1.0);
     fill(run, &run->state[0], 8, 0.0, 0.5);
@@ -211,8 +213,9 @@ static void allocate(op_run *run)
             b->param_grad[k] = device_new(run, d->param[k]->bytes + 64);
         }
     }
-    for (int k = 0; d->kind == REID_OP_BATCH_NORM && k < REID_OP_STATES; k++) {
-        run->state[k] = plain_new(k < 2 ? (size_t)run->row->c : 1);
+    bool norm = d->kind == REID_OP_BATCH_NORM || d->folded;
+    for (int k = 0; norm && k < REID_OP_STATES; k++) {
+        run->state[k] = plain_new(k < 2 ? (size_t)d->output->shape.dim[1] : 1);
         b->state[k] = device_new(run, (run->state[k].count + 16) * sizeof(float));
     }
     b->workspace = op->workspace_bytes ? device_new(run, op->workspace_bytes) : NULL;
@@ -253,10 +256,14 @@ void op_run_free(op_run *run)
     for (size_t i = 0; i < run->owned.count; i++)
         reid_backend_release(run->backend, run->owned.items[i].memory, run->owned.items[i].bytes);
     reid_vec_fini(&run->owned);
-    op_plain *all[] = {run->input, run->param, run->output_grad, run->input_grad, run->param_grad};
+    op_plain *all[] = {run->input, run->output_grad, run->input_grad};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
         for (int i = 0; i < 2; i++)
             free(all[k][i].data);
+    for (int i = 0; i < REID_OP_PARAMS; i++) {
+        free(run->param[i].data);
+        free(run->param_grad[i].data);
+    }
     for (int i = 0; i < REID_OP_STATES; i++)
         free(run->state[i].data);
     free(run->output.data);

@@ -158,6 +158,9 @@ const reid_layout *cuda_layout_new(cuda_backend *backend, cuda_kind kind, const 
 /* Operations of cuDNN allocate the op because theirs is larger. */
 reid_status cuda_conv_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                           reid_error *err);
+/* `folded` */
+reid_status cuda_fold_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
+                          reid_error *err);
 reid_status cuda_linear_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                             reid_error *err);
 /* Set-up of operations of our own: fills op->impl and the answers. impl->free is

@@ -116,6 +116,8 @@ static reid_status op_new(reid_backend *base, const reid_op_desc *desc, reid_op 
         [REID_OP_ACCURACY] = cuda_accuracy_setup,
     };
     cuda_backend *backend = (cuda_backend *)base;
+    if (desc->folded)
+        return cuda_fold_new(backend, desc, ret_op, err);
     if (desc->kind == REID_OP_CONV2D)
         return cuda_conv_new(backend, desc, ret_op, err);
     if (desc->kind == REID_OP_LINEAR)
@@ -133,6 +135,7 @@ static const reid_backend_impl cuda_impl = {
     .abi = REID_BACKEND_ABI,
     .name = "cuda",
     .host_memory = false,
+    .folds_norm = true,
     .free = backend_free,
     .supports = backend_supports,
     .version = backend_version,

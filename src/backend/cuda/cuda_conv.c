@@ -40,7 +40,7 @@ static size_t weight_count(const cuda_conv *conv)
     return reid_shape_count(&conv->op.desc.param[0]->shape);
 }
 
-static void describe_conv(const reid_op_desc *desc, cuda_dnn_conv *ret)
+void cuda_dnn_conv_describe(const reid_op_desc *desc, cuda_dnn_conv *ret)
 {
     const int64_t *in = desc->input[0]->shape.dim, *out = desc->output->shape.dim;
     const reid_conv2d *a = &desc->attr.conv;
@@ -104,16 +104,21 @@ static reid_status conv_bind(reid_op *op, reid_error *err)
     cuda_conv *conv = (cuda_conv *)op;
     const reid_op_buffers *b = &op->buffers;
     cuda_dnn_call *call = conv->call;
-    void *workspace = (unsigned char *)b->scratch + conv->cast_bytes;
-    REID_TRY(cuda_dnn_call_bind(&call[REID_PASS_FORWARD], b->input[0], weights(conv), b->output,
-                                workspace, err));
-    if (call[REID_PASS_INPUTS].plan)
-        REID_TRY(cuda_dnn_call_bind(&call[REID_PASS_INPUTS], b->input_grad[0], weights(conv),
-                                    b->output_grad[0], workspace, err));
-    if (call[REID_PASS_PARAMS].plan)
-        REID_TRY(cuda_dnn_call_bind(&call[REID_PASS_PARAMS], b->saved_input[0],
-                                    conv->cast_bytes ? b->scratch : b->param_grad[0],
-                                    b->output_grad[0], workspace, err));
+    cuda_dnn_places places = {.weight = weights(conv),
+                              .workspace = (unsigned char *)b->scratch + conv->cast_bytes};
+    places.x = b->input[0];
+    places.y = b->output;
+    REID_TRY(cuda_dnn_call_bind(&call[REID_PASS_FORWARD], &places, err));
+    places.y = b->output_grad[0];
+    if (call[REID_PASS_INPUTS].plan) {
+        places.x = b->input_grad[0];
+        REID_TRY(cuda_dnn_call_bind(&call[REID_PASS_INPUTS], &places, err));
+    }
+    if (call[REID_PASS_PARAMS].plan) {
+        places.x = b->saved_input[0];
+        places.weight = conv->cast_bytes ? b->scratch : b->param_grad[0];
+        REID_TRY(cuda_dnn_call_bind(&call[REID_PASS_PARAMS], &places, err));
+    }
     return REID_OK;
 }
 
@@ -217,7 +222,7 @@ static reid_status conv_new(cuda_backend *backend, const reid_op_desc *desc,
 reid_status cuda_conv_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,
                           reid_error *err)
 {
-    return conv_new(backend, desc, describe_conv, ret_op, err);
+    return conv_new(backend, desc, cuda_dnn_conv_describe, ret_op, err);
 }
 
 reid_status cuda_linear_new(cuda_backend *backend, const reid_op_desc *desc, reid_op **ret_op,

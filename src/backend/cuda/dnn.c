@@ -92,16 +92,24 @@ static bool make_plan(cuda_backend *backend, descriptor config, descriptor *ret_
     return false;
 }
 
+/* Two calls on tensor cores are faster than one without. */
+static unsigned wanted_notes(const cuda_backend *backend, const cuda_dnn_conv *conv)
+{
+    bool tensor_cores = conv->dtype != REID_F32 || backend->tf32;
+    return conv->fused && tensor_cores ? NOTE(TENSOR_CORE) : 0;
+}
+
 /* Takes the first engine of `configs` that may be used. */
 static bool take_first(cuda_backend *backend, descriptor *configs, int64_t count,
                        cuda_dnn_plan *plan, search *s)
 {
-    unsigned refused = refused_notes(backend, &plan->conv);
+    unsigned refused = refused_notes(backend, &plan->conv),
+             wanted = wanted_notes(backend, &plan->conv);
     for (int64_t i = 0; i < count; i++) {
         int64_t index = -1;
         unsigned notes = notes_of(configs[i], &index);
         s->offered++;
-        if (notes & refused) {
+        if (notes & refused || (notes & wanted) != wanted) {
             s->refused++;
             continue;
         }
@@ -146,7 +154,8 @@ static bool choose(cuda_backend *backend, descriptor graph, cuda_dnn_plan *plan,
 {
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     bool found = false;
-    for (size_t m = 0; !found && m < sizeof modes / sizeof modes[0]; m++) {
+    size_t mode_count = plan->conv.fused ? 1 : sizeof modes / sizeof modes[0];
+    for (size_t m = 0; !found && m < mode_count; m++) {
         descriptor configs[ENGINES] = {0};
         int64_t count = 0;
         cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
@@ -216,19 +225,22 @@ void cuda_dnn_plans_free(cuda_backend *backend)
     }
 }
 
-reid_status cuda_dnn_call_bind(cuda_dnn_call *call, const void *x, const void *weight,
-                               const void *y, void *workspace, reid_error *err)
+reid_status cuda_dnn_call_bind(cuda_dnn_call *call, const cuda_dnn_places *places, reid_error *err)
 {
-    const int64_t ids[] = {CUDA_DNN_X, CUDA_DNN_WEIGHT, CUDA_DNN_Y};
-    const void *const addresses[] = {x, weight, y};
+    const cuda_dnn_conv *conv = &call->plan->conv;
+    const int64_t ids[] = {CUDA_DNN_X, CUDA_DNN_WEIGHT, CUDA_DNN_Y, CUDA_DNN_BIAS,
+                           CUDA_DNN_RESIDUAL};
+    const void *const addresses[] = {places->x, places->weight, places->y, places->bias,
+                                     places->residual};
+    int64_t count = 3 + conv->fused + conv->residual;
     cuda_dnn_call_fini(call);
     DNN_TRY(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &call->pack));
     DNN_TRY(cudnnBackendSetAttribute(call->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
-                                     CUDNN_TYPE_INT64, 3, ids));
+                                     CUDNN_TYPE_INT64, count, ids));
     DNN_TRY(cudnnBackendSetAttribute(call->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
-                                     CUDNN_TYPE_VOID_PTR, 3, addresses));
+                                     CUDNN_TYPE_VOID_PTR, count, addresses));
     DNN_TRY(cudnnBackendSetAttribute(call->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
-                                     CUDNN_TYPE_VOID_PTR, 1, &workspace));
+                                     CUDNN_TYPE_VOID_PTR, 1, &places->workspace));
     DNN_TRY(cudnnBackendFinalize(call->pack));
     return REID_OK;
 }

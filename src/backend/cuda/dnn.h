@@ -16,6 +16,8 @@ typedef struct cuda_dnn_conv {
     reid_op_pass pass;
     reid_dtype dtype; /* of x, weights and y: f32, bf16 or f16; sums are f32 */
     bool direct;      /* no Winograd, no FFT */
+    /* forward: y = [relu](conv + [residual] + bias); residual as y, bias [k] of dtype */
+    bool fused, residual, relu;
     int kernel, stride, padding;
     int64_t n, c, h, w, k, p, q;
     double alpha; /* the result is multiplied by it */
@@ -29,9 +31,13 @@ typedef struct cuda_dnn_plan {
     struct cuda_dnn_plan *next;
 } cuda_dnn_plan;
 
+/* Shapes of a convolution. */
+void cuda_dnn_conv_describe(const reid_op_desc *desc, cuda_dnn_conv *ret_conv);
+
 /* Of all engines that cuDNN's heuristics offer, in their order: the first that is deterministic,
  * keeps the precision asked for and supports the shapes. `layer` is for the sentence of a failure.
- */
+ * Fused: only what the heuristics recommend, and on tensor cores where those may be used; the
+ * others are slower than two calls. */
 reid_status cuda_dnn_plan_get(cuda_backend *backend, const cuda_dnn_conv *conv, const char *layer,
                               const cuda_dnn_plan **ret_plan, reid_error *err);
 void cuda_dnn_plans_free(cuda_backend *backend);
@@ -42,8 +48,12 @@ typedef struct cuda_dnn_call {
 } cuda_dnn_call;
 
 /* Addresses start at multiples of 16 bytes; workspace has plan->workspace_bytes. */
-reid_status cuda_dnn_call_bind(cuda_dnn_call *call, const void *x, const void *weight,
-                               const void *y, void *workspace, reid_error *err);
+typedef struct cuda_dnn_places {
+    const void *x, *weight, *y;
+    const void *residual, *bias; /* fused */
+    void *workspace;
+} cuda_dnn_places;
+reid_status cuda_dnn_call_bind(cuda_dnn_call *call, const cuda_dnn_places *places, reid_error *err);
 reid_status cuda_dnn_call_run(cuda_backend *backend, const cuda_dnn_call *call, reid_error *err);
 void cuda_dnn_call_fini(cuda_dnn_call *call);
 

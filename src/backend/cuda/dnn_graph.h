@@ -5,9 +5,9 @@
 #include "backend/cuda/dnn.h"
 
 /* Unique ids of the tensors of a convolution. */
-enum { CUDA_DNN_X = 1, CUDA_DNN_WEIGHT, CUDA_DNN_Y };
+enum { CUDA_DNN_X = 1, CUDA_DNN_WEIGHT, CUDA_DNN_Y, CUDA_DNN_RESIDUAL, CUDA_DNN_BIAS };
 
-#define DNN_DESCRIPTORS 8
+#define DNN_DESCRIPTORS 20
 
 /* The descriptors of one graph, destroyed together. */
 typedef struct cuda_dnn_graph {

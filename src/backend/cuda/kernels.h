@@ -102,6 +102,23 @@ cudaError_t reid_cuda_bias_grad(cudaStream_t stream, reid_dtype dtype, const voi
                                 float *bias_grad, int64_t rows, int64_t channels, int64_t stride,
                                 void *scratch);
 
+/* ---- fold.cu: batch norm with running statistics, in the convolution before it ---- */
+
+typedef struct reid_cuda_fold {
+    reid_dtype dtype; /* of the results */
+    int channels;
+    int64_t per_channel; /* weights */
+    double eps;
+    const float *weight, *gamma, *beta, *mean, *variance;
+    void *folded; /* [channels, per_channel] weight · γ/σ */
+    void *bias;   /* [channels] β - mean · γ/σ */
+} reid_cuda_fold;
+
+cudaError_t reid_cuda_fold_weights(cudaStream_t stream, const reid_cuda_fold *fold);
+/* y = [relu](y + [residual] + bias), bias of dtype */
+cudaError_t reid_cuda_fold_finish(cudaStream_t stream, reid_dtype dtype, void *y, const void *bias,
+                                  const void *residual, int64_t rows, int channels, bool relu);
+
 /* ---- pool.cu ---- */
 
 typedef struct reid_cuda_pool {

@@ -183,6 +183,7 @@ static const reid_backend_impl ref_impl = {
     .abi = REID_BACKEND_ABI,
     .name = "ref",
     .host_memory = true,
+    .folds_norm = true,
     .free = ref_free,
     .supports = ref_supports,
     .version = ref_version,

@@ -1,6 +1,8 @@
 /* Convolution and linear layers as plain loops. */
+#include <math.h>
 #include <stdio.h>
 
+#include "backend/element.h"
 #include "backend/ref/ref.h"
 
 typedef struct conv_shape {
@@ -41,7 +43,7 @@ static reid_status conv_forward(reid_op *op, reid_error *err)
 {
     conv_shape s = conv_of(op);
     const float *w = op->buffers.param[0],
-                *bias = op->desc.param_count > 1 ? op->buffers.param[1] : NULL;
+                *bias = op->desc.attr.conv.bias ? op->buffers.param[1] : NULL;
     float *y = op->buffers.output;
     for (int64_t n = 0; n < s.in.n; n++) {
         const float *x = (const float *)op->buffers.input[0] + n * s.in.c * s.in.h * s.in.w;
@@ -51,6 +53,27 @@ static reid_status conv_forward(reid_op *op, reid_error *err)
                     *y++ = (float)(window_dot(&s, x, w + o * s.in.c * s.k * s.k,
                                               i * s.stride - s.pad, j * s.stride - s.pad) +
                                    (bias ? bias[o] : 0.0f));
+    }
+    return REID_OK;
+}
+
+/* As a batch norm of its own would do it, in the convolution's place. */
+static reid_status folded_forward(reid_op *op, reid_error *err)
+{
+    const reid_op_buffers *b = &op->buffers;
+    reid_dims d = reid_layout_dims(op->desc.output);
+    const float *residual = op->desc.input_count > 1 ? b->input[1] : NULL;
+    float *y = b->output;
+    REID_TRY(conv_forward(op, err));
+    for (int64_t row = 0; row < d.n * d.c; row++) {
+        int64_t c = row % d.c;
+        float inverse = (float)(1.0 / sqrt((double)b->state[1][c] + op->desc.fold.eps));
+        for (int64_t k = row * d.h * d.w; k < (row + 1) * d.h * d.w; k++) {
+            float v =
+                reid_norm_element(y[k], b->state[0][c], b->param[1][c] * inverse, b->param[2][c]);
+            v = residual ? v + residual[k] : v;
+            y[k] = op->desc.relu ? reid_relu_element(v) : v;
+        }
     }
     return REID_OK;
 }
@@ -87,7 +110,7 @@ static reid_status conv_backward_params(reid_op *op, reid_error *err)
                 for (int64_t j = 0; j < s.k; j++)
                     *dw++ = (float)weight_grad(&s, x, dy, o, c, i, j);
     int64_t plane = s.out.h * s.out.w;
-    for (int64_t o = 0; op->desc.param_count > 1 && o < s.out.c; o++) {
+    for (int64_t o = 0; op->desc.attr.conv.bias && o < s.out.c; o++) {
         double sum = 0.0;
         for (int64_t n = 0; n < s.out.n; n++)
             for (int64_t i = 0; i < plane; i++)
@@ -141,7 +164,8 @@ void reid_ref_conv_setup(reid_op *op)
                                       .forward = conv_forward,
                                       .backward_params = conv_backward_params,
                                       .backward_inputs = conv_backward_inputs};
-    op->impl = &impl;
+    static const reid_op_impl folded = {.free = reid_ref_op_free, .forward = folded_forward};
+    op->impl = op->desc.folded ? &folded : &impl;
     op->needs_input[0] = true;
     snprintf(op->kernels, sizeof op->kernels, "loops");
 }

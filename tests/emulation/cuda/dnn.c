@@ -391,6 +391,9 @@ static bool reads_f32(const emu_desc *graph)
 
 int emu_engines_of(const emu_desc *graph, const emu_engine *ret_engines[4])
 {
+    const emu_attr *ops = emu_attr_find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    if (ops->count > 1 && emu_option("REID_EMU_FUSION", 1) == 0)
+        return 0;
     ret_engines[0] = &emu_engines[0];
     if (!reads_f32(graph)) {
         ret_engines[1] = &emu_engines[3];

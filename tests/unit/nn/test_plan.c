@@ -375,6 +375,37 @@ static void evaluation_uses_running_statistics_and_other_batches(void **state)
         assert_true(fabs((double)features[0][i] - features[1][i]) < 1e-3);
 }
 
+/* One call for a convolution and what follows it, with the bits of all of them. */
+static void evaluation_folds_batch_norms_into_convolutions(void **state)
+{
+    float features[2][3 * 32];
+    size_t calls[2];
+    bench b = bench_on("ref", 1, net_new(6, 32, 16, 3, true), (reid_plan_options){0});
+    step(&b);
+    for (int k = 0; k < 2; k++) {
+        net eval = net_new(3, 32, 16, 3, false);
+        reid_plan *plan = NULL;
+        const reid_plan_options options = {.no_fusion = k};
+        assert_int_equal(reid_plan_new(eval.g, b.backend, b.params, &options, &plan, NULL),
+                         REID_OK);
+        char *text = reid_plan_summary(plan);
+        assert_int_equal(strstr(text, "conv2d+norm+relu") == NULL, k);
+        assert_int_equal(strstr(text, "conv2d+norm+add+relu") == NULL, k);
+        free(text);
+        calls[k] = reid_plan_get_stats(plan).forward_calls;
+        upload(&eval, plan);
+        assert_int_equal(reid_plan_forward(plan, NULL), REID_OK);
+        assert_int_equal(
+            reid_plan_download(plan, eval.features, features[k], sizeof features[k], NULL),
+            REID_OK);
+        reid_plan_free(plan);
+        reid_graph_free(eval.g);
+    }
+    assert_true(calls[0] * 2 < calls[1]);
+    assert_memory_equal(features[0], features[1], sizeof features[0]);
+    bench_fini(&b);
+}
+
 static void bad_inputs_are_refused(void **state)
 {
     bench b = bench_on("cpu", 1, net_new(4, 16, 16, 1, true), (reid_plan_options){0});
@@ -517,6 +548,7 @@ int main(void)
         cmocka_unit_test(the_hash_tells_plans_apart),
         cmocka_unit_test(no_activation_is_reordered_and_memory_is_bounded),
         cmocka_unit_test(evaluation_uses_running_statistics_and_other_batches),
+        cmocka_unit_test(evaluation_folds_batch_norms_into_convolutions),
         cmocka_unit_test(bad_inputs_are_refused),
         cmocka_unit_test(plans_that_cannot_work_are_refused),
         cmocka_unit_test(bf16_is_close_where_the_machine_has_it),

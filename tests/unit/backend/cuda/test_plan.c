@@ -25,7 +25,9 @@ typedef struct layer {
     int kernel, stride, padding;
 } layer;
 
-static reid_op *plan(reid_backend *backend, const layer *l, reid_dtype compute, reid_error *err)
+/* In evaluation, with the batch norm behind it, or in training. */
+static reid_op *plan(reid_backend *backend, const layer *l, reid_dtype compute, bool folded,
+                     reid_error *err)
 {
     const reid_backend_impl *impl = backend->impl;
     reid_shape in = l->h ? reid_shape_4d(32, l->c, l->h, l->w) : reid_shape_2d(32, l->c), out,
@@ -47,8 +49,17 @@ static reid_op *plan(reid_backend *backend, const layer *l, reid_dtype compute, 
     }
     d.input[0] = impl->activation_layout(backend, REID_ROLE_INNER, &in, l->h ? compute : REID_F32);
     d.output = impl->activation_layout(backend, REID_ROLE_INNER, &out, l->h ? compute : REID_F32);
-    d.input_grad[0] = d.param_grad[0] = true;
     assert_int_equal(impl->param_layout(backend, &d, 0, &weight, &d.param[0], err), REID_OK);
+    d.input_grad[0] = d.param_grad[0] = !folded;
+    if (folded) {
+        d.training = false;
+        d.folded = d.relu = true;
+        d.param_count = 3;
+        if (l->kernel == 1) { /* the end of a block */
+            d.input_count = 2;
+            d.input[1] = d.output;
+        }
+    }
     return impl->op_new(backend, &d, &op, err) == REID_OK ? op : NULL;
 }
 
@@ -60,26 +71,44 @@ static const layer layers[] = {
     {2048, 0, 0, 751, 0, 0, 0},
 };
 
+/* In 16 bits cuDNN has one plan for convolution, residual, bias and ReLU of every layer, but
+ * maybe of the first. */
+static void plans_folded(reid_backend *backend, const layer *l, reid_dtype compute)
+{
+    reid_error err = {0};
+    reid_op *op = plan(backend, l, compute, true, &err);
+    if (!op)
+        fail_msg("%s: %s", reid_backend_version(backend), err.text);
+    assert_non_null(strstr(op->kernels, "folded"));
+    if (compute != REID_F32) {
+        assert_true(strstr(op->kernels, "fused") != NULL || l->c == 3);
+        assert_non_null(strstr(op->kernels, " tc"));
+    }
+    op->impl->free(op);
+}
+
 static void plans_layers(const char *device)
 {
-    static const reid_dtype types[] = {REID_F32, REID_BF16};
+    static const reid_dtype types[] = {REID_F32, REID_BF16, REID_F16};
     reid_backend *backend = open_planned(device);
-    for (size_t t = 0; t < 2; t++)
+    for (size_t t = 0; t < 3; t++)
         for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
             reid_error err = {0};
-            reid_op *op = plan(backend, &layers[i], types[t], &err);
+            reid_op *op = plan(backend, &layers[i], types[t], false, &err);
             if (!op)
                 fail_msg("%s: %s", device, err.text);
-            /* three engines; tensor cores for bf16, and never for exact f32 */
+            /* three engines; tensor cores for 16 bits, and never for exact f32 */
             const char *k = op->kernels;
             int engines = 0;
             for (const char *e = strstr(k, "eng"); e; e = strstr(e + 1, "eng"))
                 engines++;
             assert_int_equal(engines, 3);
-            assert_int_equal(strstr(k, " tc") != NULL, types[t] == REID_BF16 && layers[i].h);
+            assert_int_equal(strstr(k, " tc") != NULL, types[t] != REID_F32 && layers[i].h);
             assert_non_null(strstr(k, "GFLOP"));
             assert_true(op->needs_input[0]);
             op->impl->free(op);
+            if (layers[i].h)
+                plans_folded(backend, &layers[i], types[t]);
         }
     reid_backend_free(backend);
 }
@@ -109,7 +138,7 @@ static void f32_uses_tensor_cores_only_when_asked(void **state)
     reid_error err = {0};
     reid_backend *backend = open_planned("cuda:sm_90+tf32");
     assert_non_null(strstr(reid_backend_version(backend), "tf32"));
-    reid_op *op = plan(backend, &layers[2], REID_F32, &err);
+    reid_op *op = plan(backend, &layers[2], REID_F32, false, &err);
     assert_non_null(op);
     assert_non_null(strstr(op->kernels, " tc"));
     op->impl->free(op);
