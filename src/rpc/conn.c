@@ -214,8 +214,10 @@ static void warn_of_stranger(reid_rpc_conn *conn, const char *why)
         listener->unwarned++;
         return;
     }
-    reid_log_warn("rpc connection refused from=%s reason=\"%s\" untold=%u", conn->peer.address, why,
-                  listener->unwarned);
+    char more[48] = "";
+    if (listener->unwarned > 0)
+        snprintf(more, sizeof more, " more_refused=%u", listener->unwarned);
+    reid_log_warn("rpc connection refused from=%s reason=\"%s\"%s", conn->peer.address, why, more);
     listener->unwarned = 0;
 }
 

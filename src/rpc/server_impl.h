@@ -30,7 +30,7 @@ typedef struct reid_rpc_listener {
     size_t conn_count, handshakes; /* `handshakes`: of them not begun yet */
     bool full_warned;
     reid_rpc_bucket warnings; /* of peers that were refused */
-    unsigned unwarned;
+    unsigned unwarned;        /* refused since the last warning */
     dev_t device;
     ino_t inode;
 } reid_rpc_listener;
