@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "rpc/address.h"
 
 #define FILE_BYTES ((size_t)1 << 20)
 #define NAME_BYTES 64 /* a host name's label, and a certificate's common name */
@@ -65,30 +66,15 @@ static bool is_name(const char *text)
     return true;
 }
 
-/* The host of "tcp://host:port" or "tcp://[v6]:port"; NULL when it is no such thing. */
-static char *host_of(const char *rest)
-{
-    const char *colon = strrchr(rest, ':');
-    int64_t port = 0;
-    if (!colon || colon == rest || reid_parse_int64(colon + 1, &port) != REID_OK || port < 1 ||
-        port > 65535 || strpbrk(rest, "/ "))
-        return NULL;
-    if (*rest == '[')
-        return colon[-1] == ']' && colon - rest > 3
-                   ? reid_xstrndup(rest + 1, (size_t)(colon - rest) - 2)
-                   : NULL;
-    return memchr(rest, ':', (size_t)(colon - rest)) ? NULL
-                                                     : reid_xstrndup(rest, (size_t)(colon - rest));
-}
-
+/* What the daemons will listen on and connect to. */
 static reid_status read_address(const reader *r, const yaml_node_t *node, const char *text,
                                 reidd_cluster_node *row)
 {
-    static const char tcp[] = "tcp://", local[] = "unix:";
-    if (reid_str_starts(text, tcp))
-        row->host = host_of(text + sizeof tcp - 1);
-    else if (reid_str_starts(text, local) && text[sizeof local - 1] == '/')
-        row->host = reid_xstrdup("");
+    reid_rpc_address address = {0};
+    bool good = reid_rpc_address_init(&address, text, NULL) == REID_OK;
+    if (good && address.host ? address.port > 0 : good && reid_str_starts(text, "unix:/"))
+        row->host = reid_xstrdup(address.host ? address.host : "");
+    reid_rpc_address_fini(&address);
     if (!row->host)
         return reid_fail(r->err, REID_ERR_INVALID,
                          "%s:%zu: an address is tcp://HOST:PORT or unix:/path, not '%.100s'",

@@ -1,6 +1,7 @@
 /* Runs a fuzz target without a fuzzer: fuzz_NAME FILE_OR_FOLDER … runs every file as it is and then
  * a few hundred mutations of it, the same ones each time. A crash or a sanitizer's report is the
  * failure; the input that was running is named. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,14 @@ static void name_input(void)
 {
     if (current)
         fprintf(stderr, "while running %s, mutation %u\n", current, current_mutation);
+}
+
+/* An assertion. */
+static void on_abort(int number)
+{
+    name_input();
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 /* Flips, inserts, removes, repeats and cuts. Returns the new size; the buffer has room for twice
@@ -90,6 +99,7 @@ int main(int argc, char **argv)
 {
     size_t files = 0;
     atexit(name_input);
+    signal(SIGABRT, on_abort);
     for (int i = 1; i < argc; i++) {
         if (!reid_path_is_dir(argv[i])) {
             run_file(argv[i]);
