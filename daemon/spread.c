@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "daemon/exec/programs.h"
 #include "daemon/manager_private.h"
 #include "daemon/sched/nodes.h"
@@ -44,12 +45,32 @@ static void on_settled(void *user)
 
 static const reidd_crew_events events = {.on_failed = on_failed, .on_settled = on_settled};
 
+/* mpirun gives the first numbers to the ranks of its own node, wherever that is in its list. */
+static void put_self_first(reidd_job *job, const char *self)
+{
+    reidd_placement placement = {0};
+    reid_str text = REID_STR_INIT;
+    if (reidd_placement_parse(job->placement, &placement, NULL) != REID_OK)
+        return;
+    for (int mine = 1; mine >= 0; mine--)
+        for (size_t i = 0; i < placement.count; i++) {
+            const reidd_share *share = &placement.items[i];
+            if ((strcmp(share->node, self) == 0) == mine)
+                reid_str_addf(&text, "%s%s:%d", text.length > 0 ? "," : "", share->node,
+                              share->ranks);
+        }
+    reidd_node_set_text(&job->placement, reid_str_text(&text));
+    reid_str_fini(&text);
+    reidd_placement_fini(&placement);
+}
+
 reid_status reidd_active_open_crew(reidd_active *active, bool adopted, reid_error *err)
 {
     reidd_manager *manager = active->manager;
     const reidd_job *job = &active->job;
     if (!reidd_crew_is_needed(manager->crews, job->placement))
         return REID_OK;
+    put_self_first(&active->job, reidd_cluster_self(manager->cluster)->name);
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
     REID_AUTOFREE char *job_dir = reidd_manager_job_dir(manager, job->id);
     REID_AUTOFREE char *config = reid_xasprintf("%s/config.yaml", job_dir);

@@ -181,6 +181,11 @@ static void stop_part(crew_part *part, int64_t grace_ms)
         return;
     if (part->stop_wanted && part->stop_grace_ms <= grace_ms)
         return;
+    if (!part->stop_wanted) {
+        char now[32];
+        snprintf(now, sizeof now, "%lld", (long long)reid_clock_wall_ms());
+        mark(part, "stop", now);
+    }
     part->stop_wanted = true;
     part->stop_grace_ms = grace_ms;
     Reid__V1__PartKey key = key_of(part->crew);
@@ -257,10 +262,13 @@ static void take_ended(reidd_crews *crews, const char *node, const Reid__V1__Par
 {
     reidd_crew *crew = find_crew(crews, ended->key);
     crew_part *part = find_on(crew, node);
-    if (part && *ended->sentence)
-        reid_log_warn("part ended id=%s node=%s %s", crew->job, node, ended->sentence);
-    if (part)
+    if (part && part->state != OVER) {
+        if (*ended->sentence) { /* orted or its supervisor, not a rank */
+            REID_AUTOFREE char *why = reid_xasprintf("on %s: %s", node, ended->sentence);
+            crew->events->on_failed(node, why, crew->user);
+        }
         end_part(part, ended->exit_code, NULL);
+    }
     if (ended->key)
         send_forget(crews->cluster, node, ended->key);
 }
@@ -385,11 +393,12 @@ static void on_hello(const char *node, Reid__V1__PartStatus *const *parts, size_
 static void on_node_lost(const char *node, const char *why, void *user)
 {
     reidd_crews *crews = user;
+    REID_AUTOFREE char *sentence = reid_xasprintf("%s was lost: %s", node, why);
     for (size_t i = 0; i < crews->items.count; i++) {
         crew_part *part = find_on(crews->items.items[i], node);
         if (!part || part->state == IDLE || part->state == OVER)
             continue;
-        fail_part(part, why);
+        fail_part(part, sentence);
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/str.h"
 #include "daemon/exec/files.h"
 
 reid_status reidd_away_init(reidd_away *away, const reidd_shim_options *options, reid_error *err)
@@ -57,6 +58,18 @@ static bool has_file(const reidd_away *away, const char *node, const char *suffi
 bool reidd_away_is_over(const reidd_away *away, int rank)
 {
     return has_file(away, away->nodes[rank], "end");
+}
+
+int64_t reidd_away_stop_ms(const reidd_away *away, int rank)
+{
+    REID_AUTOFREE char *path = reidd_node_path(away->folder, away->nodes[rank], "stop");
+    REID_AUTOFREE char *text = NULL;
+    size_t size = 0;
+    int64_t stop_ms = 0;
+    if (reid_file_read(path, 64, &text, &size, NULL) != REID_OK ||
+        reid_parse_int64(text, &stop_ms) != REID_OK)
+        return 0;
+    return stop_ms;
 }
 
 bool reidd_away_all_over(const reidd_away *away)

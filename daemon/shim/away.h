@@ -2,6 +2,7 @@
  * attempt's folder, which it fills with what the other nodes' daemons send:
  *
  *     ranks/rank-N.away  it has been started there; ranks/rank-N.exit: how it ended, as for others
+ *     nodes/NAME.stop    when the node was asked to end its ranks (milliseconds)
  *     nodes/NAME.begun   the node has got its part of the attempt; nodes/NAME.end: that part is
  * over
  *
@@ -11,6 +12,7 @@
 #define REIDD_SHIM_AWAY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "daemon/sched/nodes.h"
 #include "daemon/shim/options.h"
@@ -31,6 +33,8 @@ bool reidd_away_is(const reidd_away *away, int rank);
 bool reidd_away_has_started(const reidd_away *away, int rank);
 /* Whether the rank's node has reported the end of all that it had of the attempt. */
 bool reidd_away_is_over(const reidd_away *away, int rank);
+/* When its node was asked to end it, as the wall clock has it; 0: it was not. */
+int64_t reidd_away_stop_ms(const reidd_away *away, int rank);
 /* Whether every part that has begun is over. */
 bool reidd_away_all_over(const reidd_away *away);
 

@@ -121,7 +121,7 @@ static void describe_rank(const reidd_cause_input *input, reidd_exit_report *rep
 /* An end of its own, not one that the stop or the final kill brought about. */
 static bool is_own_end(const reidd_cause_input *input, const reidd_rank_fate *fate)
 {
-    if (!fate->ended || !fate->known || fate->end.exit_code == 0)
+    if (!fate->ended || !fate->known || fate->asked || fate->end.exit_code == 0)
         return false;
     if (input->stop_ms && fate->end.wall_ms >= input->stop_ms)
         return false;

@@ -215,6 +215,8 @@ static void check_away(supervisor *s, int i)
         return;
     if (!fate->known)
         fate->end.wall_ms = reid_clock_wall_ms();
+    int64_t stop_ms = reidd_away_stop_ms(&s->away, i);
+    fate->asked = stop_ms > 0 && fate->end.wall_ms >= stop_ms;
     note_end(s, i);
 }
 
