@@ -27,6 +27,10 @@ typedef struct reid_module {
     void *(*symbol)(const char *name);
 } reid_module;
 
+/* Symbol "reid_cuda_pci_address": the PCI address ("0000:3B:00.0") of a GPU by its index among the
+ * visible ones, before it is opened. */
+typedef reid_status reid_cuda_pci_address_fn(int index, char ret_address[32], reid_error *err);
+
 #define REID_MODULE_ENTRY "reid_module_entry"
 typedef const reid_module *reid_module_entry_fn(void);
 

@@ -49,6 +49,9 @@ static const reid_config_row ROWS[] = {
     ROW("MODEL.CUDA.GRAPHS", BOOL, "True",
         "On GPUs: the calls of a step are recorded once as CUDA graphs and then launched as a whole. False launches "
         "them one by one; the bits are the same.", ANY),
+    ROW("MODEL.CUDA.NUMA", BOOL, "True",
+        "On GPUs: a rank runs on the cores beside its GPU and takes its memory there, where the machine tells which these "
+        "are. False leaves that to the launcher.", ANY),
     ROW("MODEL.CUDA.TF32", BOOL, "False",
         "On GPUs: float32 convolutions and linear layers may round their factors to tf32 (10 bits) and use tensor "
         "cores; products are then off by up to 1e-3. Other backends compute in float32 whatever it says.", ANY),

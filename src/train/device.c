@@ -9,6 +9,7 @@
 #include "base/flight.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/numa.h"
 #include "comm/nccl.h"
 
 static bool wants_cuda(const reid_config *config)
@@ -24,6 +25,40 @@ static bool one_gpu_is_visible(void)
     return visible && *visible && !strchr(visible, ',');
 }
 
+/* To the cores and the memory beside the GPU, before the driver takes any. A machine with one node
+ * needs none of it, and without it a training is only slower. Returns how many cores are left, 0:
+ * as many as before. */
+static int stay_beside(const reid_session *session, int index)
+{
+    const reid_module *module = NULL;
+    reid_error err = {0};
+    char address[32] = "";
+    union { /* POSIX promises this conversion, ISO C does not */
+        void *object;
+        reid_cuda_pci_address_fn *function;
+    } ask = {NULL};
+    int cores = 0;
+    bool changed = false;
+    if (!reid_config_bool(session->config, "MODEL.CUDA.NUMA") ||
+        reid_module_load("cuda", &module, NULL) != REID_OK)
+        return 0;
+    ask.object = module->symbol("reid_cuda_pci_address");
+    if (!ask.object || ask.function(index, address, NULL) != REID_OK)
+        return 0; /* opening the GPU says why */
+    int node = reid_numa_of_pci(address);
+    if (node == REID_NUMA_UNKNOWN)
+        return 0;
+    if (reid_numa_bind(node, &cores, &changed, &err) != REID_OK) {
+        reid_log_warn("GPU %s is at NUMA node %d, and this rank is not: %s", address, node,
+                      err.text);
+        return 0;
+    }
+    if (changed)
+        reid_log_info("this rank stays on the %d core%s of NUMA node %d, beside its GPU %s", cores,
+                      cores == 1 ? "" : "s", node, address);
+    return cores;
+}
+
 reid_status reid_session_open_backend(reid_session *session, int threads, reid_error *err)
 {
     const char *name = reid_config_string(session->config, "MODEL.BACKEND");
@@ -31,6 +66,8 @@ reid_status reid_session_open_backend(reid_session *session, int threads, reid_e
     if (!wants_cuda(session->config))
         return reid_backend_open(name, threads, &session->backend, err);
     int index = one_gpu_is_visible() ? 0 : comm->local_rank;
+    int cores = stay_beside(session, index);
+    threads = cores > 0 ? REID_MIN(threads, cores) : threads;
     REID_AUTOFREE char *device =
         reid_xasprintf("%s:%d%s%s", name, index,
                        reid_config_bool(session->config, "MODEL.CUDA.TF32") ? "+tf32" : "",

@@ -11,7 +11,8 @@
 
 /* MODEL.BACKEND; "cuda" becomes this rank's GPU: that of its number among the ranks of its node,
  * counted among the GPUs that CUDA_VISIBLE_DEVICES leaves visible. Where it leaves one, and there
- * are more ranks, the launcher has given each rank its own. */
+ * are more ranks, the launcher has given each rank its own. With MODEL.CUDA.NUMA the rank stays on
+ * the cores beside it. */
 reid_status reid_session_open_backend(reid_session *session, int threads, reid_error *err);
 
 /* Collective. The device communicator of several ranks on devices; nothing is made elsewhere. */

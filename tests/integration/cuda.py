@@ -259,6 +259,18 @@ class Use(Cuda):
         self.emulator['REID_EMU_FAULT'] = 'cudaGraphLaunch:3:fail@1'
         self.check_fault('launch', r'CUDA failed in cudaGraphLaunch')
 
+    def test_stays_beside_its_gpu(self):
+        """The emulator's GPU N is at 0000:0(N+1):00.0; what the kernel tells of it is made up."""
+        core = max(os.sched_getaffinity(0))
+        for name, text in [('bus/pci/devices/0000:01:00.0/numa_node', '1'), ('devices/system/node/node1/cpulist', f'{core}')]:
+            file = self.folder / 'sys' / name
+            file.parent.mkdir(parents=True)
+            file.write_text(text + '\n')
+        self.emulator['REID_SYSFS'] = str(self.folder / 'sys')
+        text = self.clean('beside', 'SOLVER.MAX_EPOCH', '1', 'TEST.EVAL_PERIOD', '0')
+        if len(os.sched_getaffinity(0)) > 1:
+            self.assertIn('this rank stays on the 1 core of NUMA node 1, beside its GPU 0000:01:00.0', text)
+
     def test_fewer_gpus_than_ranks(self):
         self.emulator['REID_EMU_DEVICES'] = '1'
         self.check_fault('few', r'rank 1 is number 2 of 2 ranks on this node, and each needs a GPU of its own: there is no GPU 1: 1 is visible')

@@ -1,7 +1,24 @@
 /* The one exported symbol. */
 #include "backend/module.h"
 
+#include <string.h>
+
 #include "backend/cuda/cuda.h"
+
+static reid_status pci_address(int index, char ret_address[32], reid_error *err)
+{
+    return cuda_check(err, cudaDeviceGetPCIBusId(ret_address, 32, index), "the address of the GPU");
+}
+
+static void *find_symbol(const char *name)
+{
+    /* ISO C has no cast from a function pointer to an object pointer; POSIX promises this one. */
+    union {
+        reid_cuda_pci_address_fn *function;
+        void *object;
+    } address = {pci_address};
+    return strcmp(name, "reid_cuda_pci_address") == 0 ? address.object : reid_nccl_symbol(name);
+}
 
 __attribute__((visibility("default"))) reid_module_entry_fn reid_module_entry;
 
@@ -11,7 +28,7 @@ const reid_module *reid_module_entry(void)
         .abi = REID_MODULE_ABI,
         .name = "cuda",
         .open = cuda_backend_open,
-        .symbol = reid_nccl_symbol,
+        .symbol = find_symbol,
     };
     return &module;
 }
