@@ -297,8 +297,8 @@ void reidd_api_set_node(reid_rpc_call *call, const ProtobufCMessage *message, vo
         reid_rpc_call_finish(call, REID_ERR_INVALID, "a reason has at most 1000 bytes");
         return;
     }
-    if (reidd_roster_drain(api->roster, request->name, request->drained, request->reason, caller.name,
-                           &err) != REID_OK) {
+    if (reidd_roster_drain(api->roster, request->name, request->drained, request->reason,
+                           caller.name, &err) != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
     }

@@ -195,7 +195,7 @@ static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello
     reidd_cluster *cluster = join->cluster;
     reidd_remote *remote = NULL;
     reid_status status = check_hello(join, hello, &remote, err);
-    if (status != REID_OK && remote && !remote->join && remote->lost) {
+    if (status != REID_OK && remote && !remote->join) {
         const char *known = reidd_cluster_note(cluster, remote->place->name);
         if (strcmp(known, err->text) != 0)
             mark_down(cluster, remote, err->text);

@@ -1,0 +1,204 @@
+"""Hosts on one machine: each has its own network, host name, processes, /dev/shm and address; the file system is shared.
+
+    with Hosts(3) as hosts:                  # node1, node2, node3 at 10.77.0.1 … .3; skips the test (exit 77) where not permitted
+        p = hosts.start('node2', ['reidd', ...])        # a Popen; hosts.kill(p, 9) reaches the program itself
+        hosts.run('node1', ['ping', ...])
+        hosts.cut('node2')                   # its cable; hosts.heal('node2')
+        hosts.part('node2', 'node3')         # these two only; hosts.unpart('node2', 'node3')
+        hosts.delay('node2', 50)             # ms each way; 0: none
+        hosts.crash('node3')                 # power off; hosts.boot('node3')
+
+Everything is in namespaces with names of their own (reid-cluster-*), gone at the end. By hand: `hosts.py shell [N]`.
+"""
+import atexit
+import contextlib
+import os
+import pathlib
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+INIT = '''
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('up', flush=True)
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        signal.sigtimedwait([signal.SIGCHLD], 0.2)
+'''
+
+
+class Missing(Exception):
+    """Something that this machine does not permit or does not have."""
+
+
+def _call(*words):
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Missing(f'{" ".join(words)}: {done.stderr.strip()}')
+    return done.stdout
+
+
+def skip(why):
+    print(f'SKIP: {why}')
+    sys.stdout.flush()
+    os._exit(77)
+
+
+class Hosts:
+    def __init__(self, count=3, network='10.77.0', names=None):
+        self.names = names or [f'node{i + 1}' for i in range(count)]
+        self.address = {name: f'{network}.{i + 1}' for i, name in enumerate(self.names)}
+        self.tag = f'reid-cluster-{secrets.token_hex(3)}'
+        self.switch = f'{self.tag}-s'
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='reid-h-'))
+        self.inits, self.outer, self.parted = {}, {}, set()
+        self.closed = False
+
+    # ---- up and down ----
+
+    def __enter__(self):
+        atexit.register(self.close)
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        if os.geteuid() != 0:
+            self.close()
+            skip('network namespaces need root')
+        try:
+            _call('ip', 'netns', 'add', self.switch)
+            _call('ip', '-n', self.switch, 'link', 'add', 'br0', 'type', 'bridge')
+            _call('ip', '-n', self.switch, 'link', 'set', 'br0', 'up')
+            for name in self.names:
+                self.boot(name)
+        except (Missing, OSError) as error:
+            self.close()
+            skip(f'no network namespaces here: {error}')
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.closed:
+            return
+        self.closed = True
+        for name in list(self.inits):
+            self.crash(name)
+        subprocess.run(['ip', 'netns', 'del', self.switch], capture_output=True)
+        for path in self.folder.iterdir():
+            path.unlink()
+        self.folder.rmdir()
+
+    def _space(self, name):
+        return f'{self.tag}-{name}'
+
+    def boot(self, name):
+        space, port = self._space(name), f'p-{name}'[:15]
+        _call('ip', 'netns', 'add', space)
+        _call('ip', '-n', self.switch, 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', space)
+        _call('ip', '-n', self.switch, 'link', 'set', port, 'master', 'br0', 'up')
+        _call('ip', '-n', space, 'addr', 'add', f'{self.address[name]}/24', 'dev', 'eth0')
+        _call('ip', '-n', space, 'link', 'set', 'lo', 'up')
+        _call('ip', '-n', space, 'link', 'set', 'eth0', 'up')
+        known = self.folder / 'hosts'
+        known.write_text('127.0.0.1 localhost\n' + ''.join(f'{a} {n}\n' for n, a in self.address.items()))
+        script = (f'hostname {name} && mount --make-rprivate / && mount --bind {known} /etc/hosts && '
+                  'mount -t tmpfs tmpfs /dev/shm && exec /usr/bin/python3 -c "$0"')
+        outer = subprocess.Popen(
+            ['ip', 'netns', 'exec', space, 'unshare', '--uts', '--mount', '--pid', '--ipc', '--fork', '--kill-child=KILL',
+             '--mount-proc', 'bash', '-c', script, INIT],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        if outer.stdout.readline() != 'up\n':
+            raise Missing(f'a host cannot be made: {outer.stderr.read().strip()}')
+        children = pathlib.Path(f'/proc/{outer.pid}/task/{outer.pid}/children').read_text().split()
+        self.outer[name], self.inits[name] = outer, int(children[0])
+
+    def crash(self, name):
+        """All its processes are killed, and its network is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.inits.pop(name), signal.SIGKILL)
+        outer = self.outer.pop(name)
+        outer.wait()
+        outer.stdout.close()
+        outer.stderr.close()
+        subprocess.run(['ip', '-n', self.switch, 'link', 'del', f'p-{name}'[:15]], capture_output=True)
+        subprocess.run(['ip', 'netns', 'del', self._space(name)], capture_output=True)
+
+    # ---- programs ----
+
+    def inside(self, name, words):
+        return ['nsenter', '-t', str(self.inits[name]), '--net', '--uts', '--mount', '--pid', '--ipc', f'--wd={os.getcwd()}',
+                '--', *map(str, words)]
+
+    def start(self, name, words, **more):
+        return subprocess.Popen(self.inside(name, words), **more)
+
+    def run(self, name, words, timeout=60, **more):
+        return subprocess.run(self.inside(name, words), capture_output=True, text=True, timeout=timeout, **more)
+
+    def pids(self, name, text=''):
+        """Processes of this host with the text in their command lines: {pid outside: command line}."""
+        found, init = {}, self.inits[name]
+        space = os.readlink(f'/proc/{init}/ns/pid')
+        for entry in pathlib.Path('/proc').iterdir():
+            if not entry.name.isdigit() or int(entry.name) == init:
+                continue
+            with contextlib.suppress(OSError):
+                if os.readlink(entry / 'ns/pid') != space:
+                    continue
+                if (entry / 'stat').read_text().rsplit(')', 1)[1].split()[0] == 'Z':
+                    continue
+                line = (entry / 'cmdline').read_bytes().replace(b'\0', b' ').decode(errors='replace').strip()
+                if text in line:
+                    found[int(entry.name)] = line
+        return found
+
+    def kill(self, process, number=signal.SIGKILL):
+        """A signal for the program that `start` has started."""
+        children = pathlib.Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        os.kill(int(children[0]) if children else process.pid, number)
+        if number == signal.SIGCONT:
+            os.kill(process.pid, number)  # nsenter stops with its child
+
+    # ---- the network ----
+
+    def cut(self, name):
+        _call('ip', '-n', self.switch, 'link', 'set', f'p-{name}'[:15], 'down')
+
+    def heal(self, name):
+        _call('ip', '-n', self.switch, 'link', 'set', f'p-{name}'[:15], 'up')
+
+    def part(self, one, other):
+        for a, b in ((one, other), (other, one)):
+            _call('ip', '-n', self._space(a), 'route', 'add', 'blackhole', f'{self.address[b]}/32')
+
+    def unpart(self, one, other):
+        for a, b in ((one, other), (other, one)):
+            _call('ip', '-n', self._space(a), 'route', 'del', 'blackhole', f'{self.address[b]}/32')
+
+    def delay(self, name, ms):
+        """Missing where the kernel has no netem."""
+        space = self._space(name)
+        subprocess.run(['tc', '-n', space, 'qdisc', 'del', 'dev', 'eth0', 'root'], capture_output=True)
+        if ms:
+            _call('tc', '-n', space, 'qdisc', 'add', 'dev', 'eth0', 'root', 'netem', 'delay', f'{ms}ms')
+
+
+def main():
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    with Hosts(count) as hosts:
+        print('hosts:', ' '.join(f'{n}={a}' for n, a in hosts.address.items()))
+        print('enter one: nsenter -a -t PID bash, with PID of', hosts.inits)
+        with contextlib.suppress(KeyboardInterrupt, EOFError):
+            input('Enter ends them. ')
+
+
+if __name__ == '__main__':
+    if sys.argv[1:2] != ['shell']:
+        sys.exit(__doc__)
+    main()

@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+"""Who is there: three nodes over TCP with certificates; cables that are cut, daemons that die, drains, a head that moves."""
+import json
+import shutil
+import signal
+import sys
+import time
+import unittest
+
+import cluster
+from cluster import wait_for
+
+
+class Members(cluster.Case):
+    def test_all_are_up(self):
+        nodes = self.cluster.nodes()
+        self.assertEqual(list(nodes), ['node1', 'node2', 'node3'])
+        self.assertEqual([n['state'] for n in nodes.values()], ['UP'] * 3)
+        self.assertEqual([n['head'] for n in nodes.values()], [True, False, False])
+        self.assertEqual([n['slots'] for n in nodes.values()], [2, 2, 2])
+        self.assertEqual(nodes['node3']['address'], 'tcp://10.77.0.3:7411')
+        self.assertGreater(nodes['node2']['memory_total_bytes'], 0)
+        info = json.loads(self.cluster.ctl('node1', 'version', '-o', 'json').stdout)
+        self.assertIn('reidd', json.dumps(info))
+
+    def test_cut_and_healed(self):
+        start = time.monotonic()
+        self.cluster.hosts.cut('node2')
+        try:
+            node = self.cluster.wait_state('node2', 'DOWN', 15)
+            took = time.monotonic() - start
+            self.assertEqual(node['note'], 'nothing was heard of node2 for 5 s')
+            self.assertEqual(self.cluster.nodes()['node3']['state'], 'UP')
+            table = self.cluster.ctl('node1', 'nodes').stdout
+            self.assertRegex(table, r'node2 +DOWN ')
+            self.assertRegex(table, r'node2 is DOWN for \S+: nothing was heard of node2 for 5 s\n')
+        finally:
+            self.cluster.hosts.heal('node2')
+        start = time.monotonic()
+        self.cluster.wait_up('node2', seconds=20)
+        print(f'cut: DOWN after {took:.1f} s, UP again {time.monotonic() - start:.1f} s after it was healed')
+        self.assertIsNone(self.cluster.nodes()['node2']['note'])
+
+    def test_killed_and_started_again(self):
+        self.cluster.kill('node3')
+        node = self.cluster.wait_state('node3', 'DOWN')
+        self.assertEqual(node['note'], 'the connection of node3 has ended')
+        self.cluster.start('node3')
+        self.cluster.wait_up('node3')
+        self.cluster.stop('node3')
+        node = self.cluster.wait_state('node3', 'DOWN')
+        self.assertEqual(node['note'], 'reidd on node3 was stopped')
+        self.cluster.start('node3')
+        self.cluster.wait_up('node3')
+
+    def test_stopped_process_is_silent(self):
+        self.cluster.kill('node2', signal.SIGSTOP)
+        try:
+            node = self.cluster.wait_state('node2', 'DOWN', 15)
+            self.assertEqual(node['note'], 'nothing was heard of node2 for 5 s')
+        finally:
+            self.cluster.kill('node2', signal.SIGCONT)
+        self.cluster.wait_up('node2')
+
+    def test_a_head_that_slept_blames_nobody(self):
+        before = len(self.cluster.log('node1'))
+        self.cluster.kill('node1', signal.SIGSTOP)
+        time.sleep(7)  # longer than the silence that counts as loss
+        self.cluster.kill('node1', signal.SIGCONT)
+        # The members gave the silent head up, and join again; the head itself must not count its own sleep.
+        wait_for(lambda: self.cluster.log('node1')[before:].count('node up') == 2, 20, 'both join again')
+        self.assertNotIn('nothing was heard', self.cluster.log('node1')[before:])
+        self.cluster.wait_up('node2', 'node3')
+
+    def test_head_restart(self):
+        self.cluster.kill('node1')
+        wait_for(lambda: 'cluster without head' in self.cluster.log('node2').rsplit('cluster joined', 1)[-1], 15,
+                 'node2 misses the head')
+        self.cluster.start('node1')
+        self.cluster.wait_up('node2', 'node3')
+
+    def test_drain_outlives_a_restart(self):
+        done = self.cluster.ctl('node1', 'nodes', 'drain', 'node3', '--reason', 'new fan')
+        self.assertEqual((done.returncode, done.stdout), (0, 'node3 takes no new jobs\n'), done.stderr)
+        self.assertEqual(self.cluster.nodes()['node3']['state'], 'DRAINED')
+        self.cluster.kill('node1')
+        self.cluster.start('node1')
+        node = self.cluster.wait_state('node3', 'DRAINED')
+        self.assertEqual((node['drain_reason'], node['drained_by']), ('new fan', 'root'))
+        self.assertEqual(node['note'], 'drained by root: new fan')
+        done = self.cluster.ctl('node1', 'nodes', 'resume', 'node3')
+        self.assertEqual((done.returncode, done.stdout), (0, 'node3 takes jobs\n'), done.stderr)
+        self.cluster.wait_up('node2', 'node3')
+
+    def test_refused_words(self):
+        for words, code, sentence in (
+                (('drain', 'node9'), 4, "there is no node 'node9'; there is node1, node2, node3"),
+                (('drain',), 2, 'nodes drain needs the name of a node'),
+                (('paint', 'node1'), 2, "nodes can be drained and resumed, not 'paint'")):
+            done = self.cluster.ctl('node1', 'nodes', *words)
+            self.assertEqual((done.returncode, done.stdout), (code, ''), done.stderr)
+            self.assertIn(sentence, done.stderr)
+
+    def test_roles_over_tcp(self):
+        done = self.cluster.remote('node3', 'viewer', 'nodes', '-o', 'json')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(json.loads(done.stdout)), 3)
+        done = self.cluster.remote('node3', 'viewer', 'nodes', 'drain', 'node2')
+        self.assertEqual(done.returncode, 5, done.stderr)
+        done = self.cluster.remote('node3', 'admin', 'nodes', 'drain', 'node2')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.cluster.nodes()['node2']['drained_by'], 'admin')
+        self.cluster.remote('node3', 'admin', 'nodes', 'resume', 'node2')
+        self.cluster.wait_up('node2')
+
+
+class Strangers(unittest.TestCase):
+    def test_who_is_not_let_in(self):
+        cluster.need_programs('reidd', 'reidctl', cluster.FAKE)
+        with cluster.Cluster(3, '--slots', '1', start=False) as c:
+            c.start('node1')
+            # a certificate for another name
+            shutil.rmtree(c.folder / 'tls/node2')
+            shutil.copytree(c.folder / 'tls/node3', c.folder / 'tls/node2')
+            c.start('node2', wait=False)
+            c.daemons['node2'].wait(20)
+            self.assertIn("the certificate is for 'node3' (node), but this is the node 'node2'", c.log('node2'))
+            # a certificate of another authority
+            shutil.rmtree(c.folder / 'tls/node2')
+            other = c.folder / 'ca2'
+            self.assertEqual(c.reidctl('ca', 'init', other).returncode, 0)
+            done = c.reidctl('ca', 'issue', other, 'node2', '--hosts', '10.77.0.2', '--out', c.folder / 'tls/node2')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            c.start('node2')
+            wait_for(lambda: 'cluster without head' in c.log('node2'), 15, 'node2 is refused')
+            self.assertEqual(c.nodes()['node2']['state'], 'DOWN')
+            # another trainer than the head's
+            c.start('node3', '--trainer', '/bin/true')
+            wait_for(lambda: 'programs must be at the same place on all nodes' in c.log('node3'), 15, 'node3 is told why')
+            node = c.nodes()['node3']
+            self.assertEqual(node['state'], 'DOWN')
+            self.assertIn("node3 has its trainer at '/bin/true'", node['note'])
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2, argv=[sys.argv[0], *sys.argv[1:]])
