@@ -12,10 +12,10 @@ for row in re.findall(r"^\| (\d) \| (.+?) \|$", (root / "src/README.md").read_te
 programs = {"daemon": {"base", "config", "events", "gpu", "rpc"}, "client": {"base", "config", "events", "gpu", "rpc"}}
 # header pattern -> places that may include it
 vendor = {
-    r"mpi\.h": ["src/comm/mpi.c"],
+    r"mpi\.h": ["src/comm/mpi.c", "daemon/join/"],
     r"(oneapi/dnnl/|dnnl).*": ["src/backend/cpu/"],
     r"nghttp2/.*": ["src/rpc/"],
-    r"yaml\.h": ["src/config/"],
+    r"yaml\.h": ["src/config/", "daemon/cluster/file.c"],
     r"sqlite3\.h": ["daemon/store/"],
     r"jansson\.h": ["src/base/json.c"],
     r"xxhash\.h": ["src/base/hash.c"],
