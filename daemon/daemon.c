@@ -209,6 +209,7 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
                              [REIDD_EVALUATING] = (uint64_t)options->evaluation_timeout_ms,
                              [REIDD_SAVING] = (uint64_t)options->saving_timeout_ms},
         .decode_row = reidd_convert_packed_row,
+        .limits = &options->limits,
     };
     return reidd_manager_new(&daemon->loop, daemon->store, &daemon->hub, &wanted, &daemon->manager,
                              err);
@@ -242,6 +243,29 @@ static reid_status open_access(reidd_daemon *daemon, reid_error *err)
     return reidd_access_new(&wanted, &daemon->access, err);
 }
 
+/* Whether jobs may run as somebody else than the daemon. */
+static bool has_other_users(const reidd_options *options)
+{
+    return geteuid() == 0 && (options->operators || options->admins || options->listen);
+}
+
+/* Others have to come through to their jobs' folders and to the ranks' socket; what lies on the way
+ * stays hidden. */
+static reid_status open_folders(const reidd_daemon *daemon, reid_error *err)
+{
+    REID_AUTOFREE char *jobs = reid_path_join(daemon->options->state_dir, "jobs");
+    REID_AUTOFREE char *sockets = reid_path_dir(daemon->link_path);
+    const char *const folders[] = {daemon->options->state_dir, jobs, sockets};
+    if (!has_other_users(daemon->options))
+        return REID_OK;
+    for (size_t i = 0; i < REID_COUNT_OF(folders); i++) {
+        struct stat info;
+        if (stat(folders[i], &info) != 0 || chmod(folders[i], (info.st_mode & 07777) | 0011) != 0)
+            return reid_fail_errno(err, errno, "cannot let users pass through '%s'", folders[i]);
+    }
+    return REID_OK;
+}
+
 /* A socket has one group: where several have roles, everybody may connect and the guard decides. */
 static reid_status listen_public(reidd_daemon *daemon, reid_error *err)
 {
@@ -270,6 +294,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .hub = &daemon->hub,
         .gpus = daemon->gpus,
         .access = daemon->access,
+        .limits = &daemon->options->limits,
         .state_dir = daemon->options->state_dir,
         .node = daemon->node,
         .nodes = &daemon->nodes,
@@ -278,12 +303,20 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .parts = daemon->parts,
         .started_ms = daemon->started_ms,
     };
-    REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->public_server, err));
+    const int64_t *limits = daemon->options->limits.values;
+    const reid_rpc_limits public_limits = {
+        .max_connections = (uint32_t)limits[REIDD_LIMIT_CONNECTIONS],
+        .max_per_address = (uint32_t)limits[REIDD_LIMIT_USER_CONNECTIONS],
+        .max_streams = (uint32_t)limits[REIDD_LIMIT_STREAMS],
+    };
+    REID_TRY(reid_rpc_server_new(&daemon->loop, &public_limits, &daemon->public_server, err));
     REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->rank_server, err));
     REID_TRY(reidd_api_serve_public(&daemon->api, daemon->public_server, err));
     reidd_api_serve_ranks(&daemon->api, daemon->rank_server);
     /* The link first: a job that is submitted at once finds it. */
-    REID_TRY(reid_rpc_server_listen_unix(daemon->rank_server, daemon->link_path, 0600, err));
+    unsigned mode = has_other_users(daemon->options) ? 0666 : 0600;
+    REID_TRY(reid_rpc_server_listen_unix(daemon->rank_server, daemon->link_path, mode, err));
+    REID_TRY(open_folders(daemon, err));
     REID_TRY(listen_public(daemon, err));
     if (daemon->options->listen)
         REID_TRY(reid_rpc_server_listen(daemon->public_server, daemon->options->listen, daemon->tls,

@@ -10,6 +10,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/access/identity.h"
+#include "daemon/access/run_as.h"
 #include "daemon/deadline.h"
 #include "daemon/manager_private.h"
 #include "daemon/stall.h"
@@ -105,6 +107,10 @@ static reid_status launch(reidd_active *active, reid_error *err)
 {
     reidd_manager *manager = active->manager;
     const reidd_job *job = &active->job;
+    reidd_account account;
+    bool other = false;
+    uid_t lowest_uid = (uid_t)manager->limits->values[REIDD_LIMIT_LOWEST_UID];
+    REID_TRY(reidd_run_as_find(job->uid, lowest_uid, NULL, &other, &account, err));
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
     REID_AUTOFREE char *job_dir = reidd_manager_job_dir(manager, job->id);
     REID_AUTOFREE char *config = reid_path_join(job_dir, "config.yaml");
@@ -112,6 +118,7 @@ static reid_status launch(reidd_active *active, reid_error *err)
     reidd_attempt_spec spec = {
         .job_id = job->id,
         .attempt = job->attempt,
+        .as = other ? &account : NULL,
         .folder = folder,
         .shim = manager->shim,
         .trainer = manager->trainer,
@@ -296,8 +303,10 @@ void reidd_active_attempt_over(reidd_active *active)
         reidd_manager_attempt_dir(active->manager, active->job.id, active->job.attempt);
     REID_AUTOFREE char *path = reid_path_join(folder, "rank0.spool");
     reid_error err = {0};
-    if (reid_record_file_read_open(path, &active->spool, &err) != REID_OK &&
-        err.code != REID_ERR_NOT_FOUND)
+    reidd_identity before = reidd_identity_of_owner(folder);
+    reid_status opened = reid_record_file_read_open(path, &active->spool, &err);
+    reidd_identity_leave(&before);
+    if (opened != REID_OK && err.code != REID_ERR_NOT_FOUND)
         reid_log_warn("job spool lost id=%s %s", active->job.id, err.text);
     reidd_active_describe(active);
     uv_timer_start(&active->timer, on_step, 0, 0);

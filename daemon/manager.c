@@ -373,6 +373,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->store = store;
     manager->hub = hub;
     manager->state_dir = reid_xstrdup(options->state_dir);
+    manager->limits = options->limits;
     manager->shim = reid_xstrdup(options->shim);
     manager->trainer = reid_xstrdup(options->trainer);
     manager->link_address = reid_xstrdup(options->link_address);

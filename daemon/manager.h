@@ -24,6 +24,7 @@
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
 #include "daemon/job/job.h"
+#include "daemon/limits.h"
 #include "daemon/store/store.h"
 
 typedef struct reidd_manager reidd_manager;
@@ -61,6 +62,7 @@ typedef struct reidd_manager_options {
     uint64_t stall_notice_ms;                    /* 0: 30 s (stall.h) */
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none (deadline.h) */
     reidd_row_decoder *decode_row;
+    const reidd_limits *limits; /* borrowed, outlive the manager */
 } reidd_manager_options;
 
 /* The texts of the options are copied. `store` and `hub` must outlive the manager. */
@@ -98,6 +100,7 @@ typedef struct reidd_submit_request {
     double restart_backoff_s; /* at most 60; 0: 1 s */
     const char *user;
     uint32_t uid;
+    bool by_admin; /* the limits of one user do not count */
 } reidd_submit_request;
 
 typedef struct reidd_submission reidd_submission;

@@ -16,8 +16,6 @@
 #define REIDD_WAITING_ROWS 8192 /* rows in memory while the store cannot be written */
 #define REIDD_METRIC_NAMES 1024 /* different names of one job whose newest value is kept */
 #define REIDD_START_TRIES 3     /* attempts whose shim never got going */
-#define REIDD_QUEUE_LIMIT 10000
-#define REIDD_CHECKS_WAITING 256
 
 typedef struct reidd_metric {
     char *name;
@@ -86,6 +84,7 @@ struct reidd_manager {
     uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none */
     reidd_row_decoder *decode_row;
+    const reidd_limits *limits;
 
     REID_VEC(reidd_active *) active; /* in order of submission */
     char last_id[16];

@@ -133,21 +133,55 @@ static reid_status set(const option_row *row, const char *value, reidd_options *
     return REID_OK;
 }
 
+static void compare(const char *word, const char *name, const char **nearest, size_t *best)
+{
+    size_t distance = reid_str_distance(word, name);
+    if (distance < *best) {
+        *best = distance;
+        *nearest = name;
+    }
+}
+
 static reid_status unknown(const char *word, reid_error *err)
 {
     const char *nearest = NULL;
     size_t best = 4;
-    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
-        size_t distance = reid_str_distance(word, rows[i].name);
-        if (distance < best) {
-            best = distance;
-            nearest = rows[i].name;
-        }
-    }
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++)
+        compare(word, rows[i].name, &nearest, &best);
+    for (size_t i = 0; i < REIDD_LIMIT_COUNT; i++)
+        compare(word, reidd_limit_rows[i].option, &nearest, &best);
     if (nearest)
         return reid_fail(err, REID_ERR_INVALID, "unknown option '%s'; did you mean %s?", word,
                          nearest);
     return reid_fail(err, REID_ERR_INVALID, "unknown option '%s'; see reidd --help", word);
+}
+
+static bool is_named(const char *name, const char *word, size_t length)
+{
+    return strlen(name) == length && strncmp(name, word, length) == 0;
+}
+
+/* The row of an option, made of the limit's where it is one. */
+static bool find_row(const char *word, size_t length, option_row *ret_row)
+{
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++)
+        if (is_named(rows[i].name, word, length)) {
+            *ret_row = rows[i];
+            return true;
+        }
+    for (size_t i = 0; i < REIDD_LIMIT_COUNT; i++) {
+        const reidd_limit_row *limit = &reidd_limit_rows[i];
+        if (!is_named(limit->option, word, length))
+            continue;
+        *ret_row = (option_row){.name = limit->option,
+                                .value = "N",
+                                .kind = NUMBER,
+                                .offset = FIELD(limits.values) + i * sizeof(int64_t),
+                                .low = (double)limit->low,
+                                .high = (double)limit->high};
+        return true;
+    }
+    return false;
 }
 
 /* "--name value" and "--name=value". */
@@ -156,21 +190,18 @@ static reid_status parse_word(int argc, char *const *argv, int *index, reidd_opt
 {
     const char *word = argv[*index];
     size_t length = strcspn(word, "=");
-    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
-        const option_row *row = &rows[i];
-        if (strlen(row->name) != length || strncmp(row->name, word, length) != 0)
-            continue;
-        const char *value = word[length] == '=' ? word + length + 1 : NULL;
-        if (!row->value && value)
-            return reid_fail(err, REID_ERR_INVALID, "%s takes no value", row->name);
-        if (row->value && !value) {
-            if (*index + 1 >= argc)
-                return reid_fail(err, REID_ERR_INVALID, "%s needs a value", row->name);
-            value = argv[++*index];
-        }
-        return set(row, value, options, err);
+    option_row row;
+    if (!find_row(word, length, &row))
+        return unknown(word, err);
+    const char *value = word[length] == '=' ? word + length + 1 : NULL;
+    if (!row.value && value)
+        return reid_fail(err, REID_ERR_INVALID, "%s takes no value", row.name);
+    if (row.value && !value) {
+        if (*index + 1 >= argc)
+            return reid_fail(err, REID_ERR_INVALID, "%s needs a value", row.name);
+        value = argv[++*index];
     }
-    return unknown(word, err);
+    return set(&row, value, options, err);
 }
 
 /* Folders and addresses become absolute; the trainer's and the socket's defaults are filled in. */
@@ -216,6 +247,7 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
         .check_timeout_ms = 20000,
         .log_level = REID_LOG_INFO,
     };
+    reidd_limits_init(&ret_options->limits);
     for (int i = 1; i < argc; i++)
         REID_TRY(parse_word(argc, argv, &i, ret_options, err));
     if (ret_options->help || ret_options->version)
@@ -258,6 +290,13 @@ char *reidd_options_help(void)
         snprintf(left, sizeof left, "%s%s%s", rows[i].name, rows[i].value ? " " : "",
                  rows[i].value ? rows[i].value : "");
         reid_str_addf(&text, "  %-26s %s\n", left, rows[i].help);
+    }
+    reid_str_add(&text, "\nLimits:\n");
+    for (size_t i = 0; i < REIDD_LIMIT_COUNT; i++) {
+        const reidd_limit_row *row = &reidd_limit_rows[i];
+        char left[64];
+        snprintf(left, sizeof left, "%s N", row->option);
+        reid_str_addf(&text, "  %-26s %s (default %lld)\n", left, row->help, (long long)row->usual);
     }
     return reid_str_take(&text);
 }

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "daemon/limits.h"
 
 typedef struct reidd_options {
     char *state_dir;   /* absolute */
@@ -26,6 +27,7 @@ typedef struct reidd_options {
     reid_log_level log_level;
     bool log_json;
     char *operators, *admins; /* groups that have these roles; NULL: none */
+    reidd_limits limits;
     bool help, version;
 } reidd_options;
 

@@ -7,6 +7,7 @@
 #include "base/compiler.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "daemon/access/identity.h"
 #include "daemon/manager_private.h"
 
 /* Named by every checkpoint that is complete (checkpoint/checkpoint.h). */
@@ -17,6 +18,7 @@ static bool has_saved(const reidd_job *job)
 {
     REID_AUTOFREE char *path = reid_path_join(job->output_dir, LAST_CHECKPOINT);
     struct stat info;
+    REIDD_AS_USER(job->uid);
     return !job->eval_only && stat(path, &info) == 0 &&
            (int64_t)info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000 >= job->started_ms;
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/flight.h"
 #include "base/log.h"
+#include "daemon/access/identity.h"
 #include "daemon/deadline.h"
 
 #define LEAST_PERIOD_MS 200
@@ -19,6 +20,7 @@ static char *explain(const reidd_active *active, double least_wait_s)
     REID_AUTOFREE char *attempt =
         reidd_manager_attempt_dir(active->manager, active->job.id, active->job.attempt);
     REID_AUTOFREE char *folder = reid_path_join(attempt, REID_FLIGHT_DIR);
+    REIDD_AS_OWNER(attempt);
     return reid_flight_explain(folder, least_wait_s, NULL);
 }
 

@@ -1,7 +1,10 @@
 /* From a request to a job on the disk. */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -9,14 +12,14 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/access/run_as.h"
 #include "daemon/manager_private.h"
-
-#define CONFIG_LIMIT_BYTES (1u << 20)
-#define RANKS_LIMIT 4096
 
 struct reidd_submission {
     reidd_manager *manager;
     reidd_job job;
+    bool other; /* its processes run as `account` */
+    reidd_account account;
     char *folder, *config_path;
     reidd_check *check; /* NULL while it waits for its turn */
     reidd_submit_done *done;
@@ -99,31 +102,59 @@ static reid_status check_restarts(const reidd_submit_request *request, reid_erro
     return REID_OK;
 }
 
+static bool is_by(const reidd_job *job, const reidd_submit_request *request)
+{
+    return job->uid == request->uid && strcmp(job->user, request->user) == 0;
+}
+
+/* Jobs of the user that have not ended, or are being checked. */
+static int64_t count_jobs_of(const reidd_manager *manager, const reidd_submit_request *request)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < manager->active.count; i++)
+        count += is_by(&manager->active.items[i]->job, request);
+    for (size_t i = 0; i < manager->submissions.count; i++)
+        count += is_by(&manager->submissions.items[i]->job, request);
+    return count;
+}
+
+static reid_status check_room(const reidd_manager *manager, const reidd_submit_request *request,
+                              reid_error *err)
+{
+    const int64_t *limits = manager->limits->values;
+    if ((int64_t)manager->active.count >= limits[REIDD_LIMIT_JOBS])
+        return reid_fail(err, REID_ERR_EXHAUSTED, "%zu jobs are queued or running already",
+                         manager->active.count);
+    if ((int64_t)manager->submissions.count >= limits[REIDD_LIMIT_CHECKS])
+        return reid_fail(err, REID_ERR_EXHAUSTED,
+                         "%zu submissions are being checked; try again in a moment",
+                         manager->submissions.count);
+    if (!request->by_admin && count_jobs_of(manager, request) >= limits[REIDD_LIMIT_USER_JOBS])
+        return reid_fail(err, REID_ERR_EXHAUSTED,
+                         "user %s has %lld jobs that have not ended, which is the limit",
+                         request->user, (long long)limits[REIDD_LIMIT_USER_JOBS]);
+    return REID_OK;
+}
+
 static reid_status check_numbers(const reidd_manager *manager, const reidd_submit_request *request,
                                  int ranks, reid_error *err)
 {
-    if (ranks < 1 || ranks > RANKS_LIMIT)
-        return reid_fail(err, REID_ERR_INVALID, "a job has 1 to %d ranks, not %d", RANKS_LIMIT,
-                         ranks);
+    const int64_t *limits = manager->limits->values;
+    if (ranks < 1 || ranks > limits[REIDD_LIMIT_RANKS])
+        return reid_fail(err, REID_ERR_INVALID, "a job has 1 to %lld ranks, not %d",
+                         (long long)limits[REIDD_LIMIT_RANKS], ranks);
     if (!*request->config_yaml)
         return reid_fail(err, REID_ERR_INVALID, "the configuration is empty");
-    if (strlen(request->config_yaml) > CONFIG_LIMIT_BYTES)
-        return reid_fail(err, REID_ERR_INVALID, "the configuration is larger than %u KiB",
-                         CONFIG_LIMIT_BYTES >> 10);
+    if ((int64_t)strlen(request->config_yaml) > limits[REIDD_LIMIT_CONFIG_BYTES])
+        return reid_fail(err, REID_ERR_INVALID, "the configuration is larger than %lld KiB",
+                         (long long)limits[REIDD_LIMIT_CONFIG_BYTES] >> 10);
     if (*request->name)
         REID_TRY(reidd_job_name_check(request->name, err));
     REID_TRY(check_restarts(request, err));
     if (ranks > manager->slots)
         return reid_fail(err, REID_ERR_PRECONDITION, "the job needs %d slots, this node has %d",
                          ranks, manager->slots);
-    if (manager->active.count >= REIDD_QUEUE_LIMIT)
-        return reid_fail(err, REID_ERR_EXHAUSTED, "%zu jobs are queued or running already",
-                         manager->active.count);
-    if (manager->submissions.count >= REIDD_CHECKS_WAITING)
-        return reid_fail(err, REID_ERR_EXHAUSTED,
-                         "%zu submissions are being checked; try again in a moment",
-                         manager->submissions.count);
-    return REID_OK;
+    return check_room(manager, request, err);
 }
 
 /* The same folder under another name is found by the trainer's check. */
@@ -213,6 +244,8 @@ static bool start_check(reidd_submission *submission)
     reidd_manager *manager = submission->manager;
     reid_error err = {0};
     const reidd_check_spec spec = {
+        .as = submission->other ? &submission->account : NULL,
+        .shim = manager->shim,
         .trainer = manager->trainer,
         .config_path = submission->config_path,
         .folder = submission->folder,
@@ -247,12 +280,25 @@ void reidd_manager_start_checks(reidd_manager *manager)
 
 /* ---- the request ---- */
 
+/* The account may enter the job's folder and read its configuration, and change neither. */
+static reid_status let_in(const reidd_submission *submission, reid_error *err)
+{
+    gid_t gid = submission->account.gid;
+    if (chown(submission->folder, geteuid(), gid) != 0 || chmod(submission->folder, 0710) != 0 ||
+        chown(submission->config_path, geteuid(), gid) != 0 ||
+        chmod(submission->config_path, 0640) != 0)
+        return reid_fail_errno(err, errno, "cannot let user %s into '%s'", submission->account.name,
+                               submission->folder);
+    return REID_OK;
+}
+
 static reid_status write_config(reidd_submission *submission, const char *yaml, reid_error *err)
 {
     REID_AUTOFREE char *jobs = reid_path_dir(submission->folder);
     REID_TRY(reid_make_dirs(submission->folder, 0700, err));
     REID_TRY(reid_fsync_dir(jobs, err));
-    return reid_file_write_atomic(submission->config_path, yaml, strlen(yaml), err);
+    REID_TRY(reid_file_write_atomic(submission->config_path, yaml, strlen(yaml), err));
+    return submission->other ? let_in(submission, err) : REID_OK;
 }
 
 static reidd_submission *submission_new(reidd_manager *manager, const reidd_submit_request *request,
@@ -297,6 +343,10 @@ reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_requ
 {
     int ranks = request->ranks == 0 ? 1 : request->ranks;
     char *output_dir = NULL;
+    reidd_account account = {0};
+    bool other = false;
+    uid_t lowest_uid = (uid_t)manager->limits->values[REIDD_LIMIT_LOWEST_UID];
+    REID_TRY(reidd_run_as_find(request->uid, lowest_uid, NULL, &other, &account, err));
     REID_TRY(check_numbers(manager, request, ranks, err));
     char *fork_from = NULL;
     REID_TRY(check_config(request->config_yaml, ranks, &output_dir, err));
@@ -308,6 +358,8 @@ reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_requ
     reidd_submission *submission = submission_new(manager, request, ranks, output_dir);
     submission->job.fork_from = fork_from;
     submission->job.fork_iter = fork_from ? request->fork_iter : 0;
+    submission->other = other;
+    submission->account = account;
     submission->done = done;
     submission->user = user;
     reid_status status = write_config(submission, request->config_yaml, err);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/access/identity.h"
 #include "daemon/manager_private.h"
 
 struct reidd_word {
@@ -382,6 +383,12 @@ static void compare(int attempt, int64_t wall_ms, const char *kind, const char *
         reid_journal_compare(&with->audit->entries, detail, &with->audit->fault);
 }
 
+static reid_status read_journal(reidd_audit *audit, uid_t uid, reid_error *err)
+{
+    REIDD_AS_USER(uid);
+    return reid_journal_read(audit->path, &audit->entries, &audit->fault, err);
+}
+
 reid_status reidd_manager_audit(reidd_manager *manager, const char *id, reidd_audit *ret_audit,
                                 reid_error *err)
 {
@@ -390,8 +397,9 @@ reid_status reidd_manager_audit(reidd_manager *manager, const char *id, reidd_au
     REID_TRY(reidd_manager_view(manager, id, &view, err));
     audit.path = reid_path_join(view.job.output_dir, REID_JOURNAL_FILE);
     comparison with = {&audit, view.job.restart.origin};
+    uid_t uid = (uid_t)view.job.uid;
     reidd_job_view_fini(&view);
-    reid_status status = reid_journal_read(audit.path, &audit.entries, &audit.fault, err);
+    reid_status status = read_journal(&audit, uid, err);
     if (status == REID_OK)
         status = reidd_store_event_list(manager->store, id, compare, &with, err);
     if (status != REID_OK) {

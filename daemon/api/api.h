@@ -9,6 +9,7 @@
 #include "daemon/cluster/roster.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
+#include "daemon/limits.h"
 #include "daemon/manager.h"
 #include "daemon/store/store.h"
 #include "reid/v1/system.pb-c.h"
@@ -21,6 +22,7 @@ typedef struct reidd_api {
     reidd_hub *hub;
     reidd_gpus *gpus;
     reidd_access *access;
+    const reidd_limits *limits;
     const char *state_dir;
     const char *node; /* host name */
     const reidd_nodes *nodes;

@@ -14,7 +14,6 @@
 #include "daemon/api/route.h"
 #include "daemon/hooks.h"
 
-#define CLIENTS_LIMIT 128        /* of one job */
 #define QUEUE_BYTES (256u << 10) /* unread by a client; further events are missed */
 #define ACTIONS_LIMIT 64         /* of a verdict; so many wishes, too */
 #define SETTINGS_LIMIT 32        /* of one set */
@@ -436,9 +435,10 @@ static reid_status check_register(reidd_api *api, const reid_rpc_call *call,
         return reid_fail(err, REID_ERR_INVALID, "the first message of a hook is `register`");
     REID_TRY(reidd_api_check_common(up->register_->reason, 0, err));
     REID_TRY(reidd_api_find_own(api, call, up->register_->job, ret_id, err));
-    if (count_clients(api, ret_id) >= CLIENTS_LIMIT)
-        return reid_fail(err, REID_ERR_EXHAUSTED, "%d clients are hooks of job %s already",
-                         CLIENTS_LIMIT, ret_id);
+    int64_t most = api->limits->values[REIDD_LIMIT_HOOK_CLIENTS];
+    if ((int64_t)count_clients(api, ret_id) >= most)
+        return reid_fail(err, REID_ERR_EXHAUSTED, "%lld clients are hooks of job %s already",
+                         (long long)most, ret_id);
     return REID_OK;
 }
 

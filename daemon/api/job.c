@@ -59,6 +59,21 @@ static void on_submit_close(reid_rpc_call *call)
     free(submit);
 }
 
+/* Nobody becomes root by a certificate, nor by having no account. */
+static reid_status check_account(const reidd_caller *caller, reid_error *err)
+{
+    if (!caller->remote || geteuid() != 0)
+        return REID_OK;
+    if (!caller->has_uid)
+        return reid_fail(err, REID_ERR_PRECONDITION,
+                         "there is no account '%s' on this node for the job to run as",
+                         caller->name);
+    if (caller->uid == 0)
+        return reid_fail(err, REID_ERR_PERMISSION,
+                         "jobs of root are taken on the Unix socket of this node only");
+    return REID_OK;
+}
+
 static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
 {
     reidd_api *api = service;
@@ -77,12 +92,14 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
         .restart_backoff_s = in->restart_backoff_seconds,
         .user = caller.name,
         .uid = caller.has_uid ? caller.uid : geteuid(),
+        .by_admin = caller.role == REIDD_ROLE_ADMIN,
     };
     submit_call *waiting = reid_xcalloc(1, sizeof *waiting);
     waiting->api = api;
     waiting->call = call;
     reid_error err = {0};
-    if (reidd_manager_submit(api->manager, &request, on_submitted, waiting, &waiting->submission,
+    if (check_account(&caller, &err) != REID_OK ||
+        reidd_manager_submit(api->manager, &request, on_submitted, waiting, &waiting->submission,
                              &err) != REID_OK) {
         free(waiting);
         reid_rpc_call_fail(call, &err);

@@ -192,7 +192,6 @@ static void on_close(reid_rpc_call *call)
     free(l);
 }
 
-/* Nothing depends on the number that both speak so far. */
 static void on_relay_drain(reid_rpc_call *call)
 {
     rank_link *l = reid_rpc_call_user(call);
@@ -220,6 +219,7 @@ static reid_status relay_hello(reidd_api *api, reid_rpc_call *call, const Reid__
     return REID_OK;
 }
 
+/* Nothing depends on the number that both speak so far. */
 static reid_status check_protocol(const Reid__V1__LinkHello *hello, reid_error *err)
 {
     int agreed = 0;
@@ -228,6 +228,22 @@ static reid_status check_protocol(const Reid__V1__LinkHello *hello, reid_error *
     reid_status status = reid_protocol_agree(who, hello->protocol, &agreed, err);
     if (status != REID_OK)
         reid_log_warn("link refused: %s", err->text);
+    return status;
+}
+
+/* A ticket is of no use to others than the job's submitter. */
+static reid_status check_user(reidd_api *api, const reid_rpc_call *call, const char *job_id,
+                              reid_error *err)
+{
+    const reid_rpc_peer *peer = reid_rpc_call_peer(call);
+    reidd_job_view view = {0};
+    if (peer->remote || peer->uid == 0 || peer->uid == geteuid())
+        return REID_OK;
+    reid_status status = reidd_manager_view(api->manager, job_id, &view, err);
+    if (status == REID_OK && (uid_t)view.job.uid != peer->uid)
+        status = reid_fail(err, REID_ERR_PERMISSION, "job %s is not of uid %u", job_id,
+                           (unsigned)peer->uid);
+    reidd_job_view_fini(&view);
     return status;
 }
 
@@ -247,6 +263,7 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
     if (reidd_parts_has(api->parts, hello.job_id, hello.attempt))
         return relay_hello(api, call, up, err);
     REID_TRY(check_protocol(up->hello, err));
+    REID_TRY(check_user(api, call, hello.job_id, err));
     REID_TRY(reidd_manager_hello(api->manager, &hello, &stored_seq, err));
     rank_link *l = reid_xcalloc(1, sizeof *l);
     l->api = api;
@@ -420,7 +437,8 @@ static const reid_rpc_method methods[] = {
 static reid_status guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
                          reid_error *err)
 {
-    if (peer->uid == 0 || peer->uid == geteuid())
+    /* Where reidd is root, ranks are their job's submitter, and the hello tells which job. */
+    if (!peer->remote && (geteuid() == 0 || peer->uid == 0 || peer->uid == geteuid()))
         return REID_OK;
     return reid_fail(err, REID_ERR_PERMISSION, "this socket is for the ranks of reidd's own jobs");
 }

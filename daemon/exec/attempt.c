@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "daemon/access/identity.h"
+#include "daemon/access/run_as.h"
 #include "daemon/exec/process.h"
 
 #define TICK_MS 250       /* looking at the lock */
@@ -150,9 +152,10 @@ static void remove_leftovers(const char *folder)
 {
     reidd_shim_info info = {0};
     REID_AUTOFREE char *tmp = reidd_attempt_path(folder, "tmp");
+    REIDD_AS_OWNER(folder);
     reid_remove_tree(tmp, NULL);
     if (reidd_shim_info_read(folder, &info, NULL) == REID_OK &&
-        reid_str_starts(info.shm_dir, "/dev/shm/reidd-") && !strstr(info.shm_dir, "/../"))
+        reid_str_starts(info.shm_dir, "/dev/shm/reidd-") && !strstr(info.shm_dir, "/.."))
         reid_remove_tree(info.shm_dir, NULL);
 }
 
@@ -277,6 +280,12 @@ static void add_nodes(word_list *words, const reidd_attempt_spec *spec)
 static word_list make_arguments(const reidd_attempt_spec *spec)
 {
     word_list words = {0};
+    if (spec->as) {
+        char *before[REIDD_RUN_AS_WORDS];
+        reidd_run_as_words(spec->as, spec->shim, before);
+        for (size_t i = 0; i < REIDD_RUN_AS_WORDS; i++)
+            reid_vec_push(&words, before[i]);
+    }
     reid_vec_push(&words, reid_xstrdup(spec->shim));
     reid_vec_push(&words, reid_xstrdup("--attempt-dir"));
     reid_vec_push(&words, reid_xstrdup(spec->folder));
@@ -317,10 +326,12 @@ static word_list make_arguments(const reidd_attempt_spec *spec)
 static word_list make_environment(const reidd_attempt_spec *spec)
 {
     word_list words = {0};
-    for (char **entry = environ; *entry; entry++)
+    char **theirs = spec->as ? reidd_run_as_environment(spec->as) : NULL;
+    for (char **entry = theirs ? theirs : environ; *entry; entry++)
         if (!reid_str_starts(*entry, "REIDD_") &&
             !(spec->gpus && reid_str_starts(*entry, "CUDA_VISIBLE_DEVICES=")))
             reid_vec_push(&words, reid_xstrdup(*entry));
+    reidd_run_as_environment_free(theirs);
     reid_vec_push(&words, reid_xasprintf("REIDD_JOB=%s", spec->job_id));
     reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT=%d", spec->attempt));
     reid_vec_push(&words, reid_xasprintf("REIDD_ATTEMPT_DIR=%s", spec->folder));
@@ -361,7 +372,7 @@ static reid_status spawn(reidd_attempt *attempt, uv_loop_t *loop, const reidd_at
     };
     const uv_process_options_t options = {
         .exit_cb = on_process_exit,
-        .file = spec->shim,
+        .file = arguments.items[0],
         .args = arguments.items,
         .env = environment.items,
         .cwd = spec->folder,
@@ -380,6 +391,24 @@ static reid_status spawn(reidd_attempt *attempt, uv_loop_t *loop, const reidd_at
     return REID_OK;
 }
 
+/* The folder last: until then its owner-to-be cannot enter it. */
+static reid_status give_away(const reidd_attempt_spec *spec, int log_fd, int lock_fd,
+                             reid_error *err)
+{
+    REID_AUTOFREE char *logs = reidd_attempt_path(spec->folder, "logs");
+    REID_AUTOFREE char *gpus = reidd_attempt_path(spec->folder, "gpus");
+    const reidd_account *as = spec->as;
+    if (!as)
+        return REID_OK;
+    bool given = fchown(log_fd, as->uid, as->gid) == 0 && fchown(lock_fd, as->uid, as->gid) == 0 &&
+                 lchown(logs, as->uid, as->gid) == 0 &&
+                 (!spec->gpus || lchown(gpus, as->uid, as->gid) == 0) &&
+                 lchown(spec->folder, as->uid, as->gid) == 0;
+    if (given)
+        return REID_OK;
+    return reid_fail_errno(err, errno, "cannot give '%s' to user %s", spec->folder, as->name);
+}
+
 reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
                                 reidd_attempt_on_end *on_end, void *user,
                                 reidd_attempt **ret_attempt, reid_error *err)
@@ -392,6 +421,8 @@ reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
         status = open_log(spec->folder, &log_fd, err);
     if (status == REID_OK)
         status = reidd_attempt_lock(spec->folder, &lock_fd, err);
+    if (status == REID_OK)
+        status = give_away(spec, log_fd, lock_fd, err);
     if (status == REID_OK) {
         reidd_attempt *attempt = attempt_new(loop, spec->folder, on_end, user);
         status = spawn(attempt, loop, spec, log_fd, lock_fd, err);

@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "daemon/access/account.h"
 #include "daemon/exec/files.h"
 
 typedef struct reidd_attempt reidd_attempt;
@@ -26,7 +27,8 @@ typedef struct reidd_attempt reidd_attempt;
 typedef struct reidd_attempt_spec {
     const char *job_id;
     int attempt;
-    const char *folder; /* of the attempt; is made */
+    const char *folder;      /* of the attempt; is made */
+    const reidd_account *as; /* whose the processes and the folder are; NULL: the daemon's own */
     const char *shim, *trainer;
     const char *config_path;
     bool resume, eval_only;

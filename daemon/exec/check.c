@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/str.h"
+#include "daemon/access/run_as.h"
 
 #define OUTPUT_LIMIT (16u << 10) /* the end of what the trainer says is kept */
 
@@ -136,9 +138,18 @@ static int spawn(reidd_check *check, uv_loop_t *loop, const reidd_check_spec *sp
     char ranks[16], fork_iter[32];
     snprintf(ranks, sizeof ranks, "%d", spec->ranks);
     snprintf(fork_iter, sizeof fork_iter, "%lld", (long long)spec->fork_iter);
-    const char *arguments[16] = {spec->trainer, "--check-only",  "--world",
-                                 ranks,         "--config-file", spec->config_path};
-    int count = 6;
+    char *before[REIDD_RUN_AS_WORDS];
+    const char *arguments[16 + REIDD_RUN_AS_WORDS] = {0};
+    int count = 0;
+    if (spec->as) {
+        reidd_run_as_words(spec->as, spec->shim, before);
+        for (; count < REIDD_RUN_AS_WORDS; count++)
+            arguments[count] = before[count];
+    }
+    const char *always[] = {spec->trainer, "--check-only",  "--world",
+                            ranks,         "--config-file", spec->config_path};
+    for (size_t i = 0; i < REID_COUNT_OF(always); i++)
+        arguments[count++] = always[i];
     if (spec->resume)
         arguments[count++] = "--resume";
     if (spec->eval_only)
@@ -151,6 +162,7 @@ static int spawn(reidd_check *check, uv_loop_t *loop, const reidd_check_spec *sp
         arguments[count++] = "--fork-iter";
         arguments[count++] = fork_iter;
     }
+    char **environment = spec->as ? reidd_run_as_environment(spec->as) : NULL;
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},
@@ -158,13 +170,18 @@ static int spawn(reidd_check *check, uv_loop_t *loop, const reidd_check_spec *sp
     };
     const uv_process_options_t options = {
         .exit_cb = on_process_exit,
-        .file = spec->trainer,
+        .file = arguments[0],
         .args = (char **)arguments,
+        .env = environment,
         .cwd = spec->folder,
         .stdio_count = 3,
         .stdio = stdio,
     };
-    return uv_spawn(loop, &check->process, &options);
+    int rc = uv_spawn(loop, &check->process, &options);
+    for (int i = 0; spec->as && i < REIDD_RUN_AS_WORDS; i++)
+        free(before[i]);
+    reidd_run_as_environment_free(environment);
+    return rc;
 }
 
 reid_status reidd_check_start(uv_loop_t *loop, const reidd_check_spec *spec,

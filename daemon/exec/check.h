@@ -9,11 +9,13 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "daemon/access/account.h"
 
 typedef struct reidd_check reidd_check;
 
 typedef struct reidd_check_spec {
-    const char *trainer;
+    const reidd_account *as; /* whose process it is, started by `shim`; NULL: the daemon's own */
+    const char *shim, *trainer;
     const char *config_path;
     const char *folder; /* to run in */
     int ranks;

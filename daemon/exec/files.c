@@ -11,6 +11,8 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "daemon/access/identity.h"
+#include "daemon/exec/process.h"
 
 #define FILE_LIMIT_BYTES (64u << 10)
 #define REPORT_BYTES (8u << 10)
@@ -38,6 +40,7 @@ static int open_lock(const char *folder)
 
 reid_status reidd_attempt_lock(const char *folder, int *ret_fd, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     int fd = open_lock(folder);
     if (fd < 0)
         return reid_fail_errno(err, errno, "cannot open '%s/shim.lock'", folder);
@@ -54,8 +57,9 @@ reid_status reidd_attempt_lock(const char *folder, int *ret_fd, reid_error *err)
 
 bool reidd_attempt_is_locked(const char *folder)
 {
+    REIDD_AS_OWNER(folder);
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "shim.lock");
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return false;
     bool locked = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
@@ -109,7 +113,7 @@ static reid_status read_json(char *own_path, reid_json **ret_root, reid_error *e
 {
     char *data = NULL;
     size_t size = 0;
-    reid_status status = reid_file_read(own_path, FILE_LIMIT_BYTES, &data, &size, err);
+    reid_status status = reid_file_read_foreign(own_path, FILE_LIMIT_BYTES, &data, &size, err);
     if (status == REID_OK) {
         status = reid_json_parse(data, size, ret_root, err);
         if (status == REID_OK && reid_json_type_of(*ret_root) != REID_JSON_OBJECT) {
@@ -136,6 +140,7 @@ static void get_string(const reid_json *root, const char *key, char *buffer, siz
 
 reid_status reidd_shim_info_write(const char *folder, const reidd_shim_info *info, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_str text = REID_STR_INIT;
     reid_json_writer w = reid_json_begin(&text);
     reid_json_object(&w);
@@ -148,18 +153,28 @@ reid_status reidd_shim_info_write(const char *folder, const reidd_shim_info *inf
 
 reid_status reidd_shim_info_read(const char *folder, reidd_shim_info *ret_info, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_json *root = NULL;
     REID_TRY(read_json(reidd_attempt_path(folder, "shim.json"), &root, err));
-    ret_info->pid = (pid_t)get_int(root, "pid", 0);
+    reid_status status = REID_OK;
+    pid_t pid = (pid_t)get_int(root, "pid", 0);
+    uid_t uid = 0;
+    /* The daemon sends signals there: nobody may name somebody else's process. */
+    if (reidd_identity_here.switched && reidd_process_user(pid, &uid) &&
+        uid != reidd_identity_here.now)
+        status =
+            reid_fail(err, REID_ERR_CORRUPT, "'%s/shim.json' names another user's process", folder);
+    ret_info->pid = pid;
     ret_info->start_time = (uint64_t)get_int(root, "start_time", 0);
     ret_info->launcher_pid = (pid_t)get_int(root, "mpirun_pid", 0);
     get_string(root, "shm_dir", ret_info->shm_dir, sizeof ret_info->shm_dir);
     reid_json_free(root);
-    return REID_OK;
+    return status;
 }
 
 reid_status reidd_exit_report_reserve(const char *folder, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "exit.pending");
     REID_AUTOFREE char *room = reid_xcalloc(1, REPORT_BYTES);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -190,6 +205,7 @@ static reid_status write_into_reserve(const char *folder, const char *target, co
 reid_status reidd_exit_report_write(const char *folder, const reidd_exit_report *report,
                                     reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_str text = REID_STR_INIT;
     reid_json_writer w = reid_json_begin(&text);
     reid_json_object(&w);
@@ -214,6 +230,7 @@ reid_status reidd_exit_report_write(const char *folder, const reidd_exit_report 
 reid_status reidd_exit_report_read(const char *folder, reidd_exit_report *ret_report,
                                    reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_json *root = NULL;
     REID_TRY(read_json(reidd_attempt_path(folder, "exit.json"), &root, err));
     ret_report->exit_code = (int)get_int(root, "exit_code", 1);
@@ -229,6 +246,7 @@ reid_status reidd_exit_report_read(const char *folder, reidd_exit_report *ret_re
 reid_status reidd_rank_pids_write(const char *folder, int rank, const reidd_rank_pids *pids,
                                   reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_str text = REID_STR_INIT;
     reid_json_writer w = reid_json_begin(&text);
     reid_json_object(&w);
@@ -240,6 +258,7 @@ reid_status reidd_rank_pids_write(const char *folder, int rank, const reidd_rank
 reid_status reidd_rank_pids_read(const char *folder, int rank, reidd_rank_pids *ret_pids,
                                  reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_json *root = NULL;
     REID_TRY(read_json(reidd_rank_path(folder, "ranks", rank, "pid"), &root, err));
     ret_pids->wrapper = (pid_t)get_int(root, "wrapper", 0);
@@ -251,6 +270,7 @@ reid_status reidd_rank_pids_read(const char *folder, int rank, reidd_rank_pids *
 reid_status reidd_rank_exit_write(const char *folder, int rank, const reidd_rank_exit *end,
                                   reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_str text = REID_STR_INIT;
     reid_json_writer w = reid_json_begin(&text);
     reid_json_object(&w);
@@ -263,6 +283,7 @@ reid_status reidd_rank_exit_write(const char *folder, int rank, const reidd_rank
 reid_status reidd_rank_exit_read(const char *folder, int rank, reidd_rank_exit *ret_end,
                                  reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_json *root = NULL;
     REID_TRY(read_json(reidd_rank_path(folder, "ranks", rank, "exit"), &root, err));
     ret_end->exit_code = (int)get_int(root, "exit_code", 1);
@@ -275,6 +296,7 @@ reid_status reidd_rank_exit_read(const char *folder, int rank, reidd_rank_exit *
 reid_status reidd_last_words_read(const char *folder, int rank, reidd_last_words *ret_words,
                                   reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_json *root = NULL;
     REID_TRY(read_json(reidd_rank_path(folder, "failures", rank, "json"), &root, err));
     ret_words->rank = rank;
@@ -286,6 +308,7 @@ reid_status reidd_last_words_read(const char *folder, int rank, reidd_last_words
 
 reid_status reidd_outcome_read(const char *folder, reidd_outcome *ret_outcome, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_json *root = NULL;
     REID_TRY(read_json(reidd_attempt_path(folder, "outcome.json"), &root, err));
     const char *word = reid_json_as_string(reid_json_get(root, "outcome"), "");
@@ -299,20 +322,24 @@ reid_status reidd_outcome_read(const char *folder, reidd_outcome *ret_outcome, r
 
 reid_status reidd_gpu_list_write(const char *folder, const char *list, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "gpus");
     return reid_file_write_atomic(path, list, strlen(list), err);
 }
 
 char *reidd_gpu_list_read(const char *folder)
 {
+    REIDD_AS_OWNER(folder);
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "gpus");
     char *list = NULL;
     size_t size = 0;
-    return reid_file_read(path, FILE_LIMIT_BYTES, &list, &size, NULL) == REID_OK ? list : NULL;
+    return reid_file_read_foreign(path, FILE_LIMIT_BYTES, &list, &size, NULL) == REID_OK ? list
+                                                                                         : NULL;
 }
 
 reid_status reidd_grace_write(const char *folder, int64_t grace_ms, reid_error *err)
 {
+    REIDD_AS_OWNER(folder);
     reid_str text = REID_STR_INIT;
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "grace");
     reid_str_addf(&text, "%lld", (long long)grace_ms);
@@ -323,11 +350,12 @@ reid_status reidd_grace_write(const char *folder, int64_t grace_ms, reid_error *
 
 int64_t reidd_grace_read(const char *folder, int64_t otherwise_ms)
 {
+    REIDD_AS_OWNER(folder);
     REID_AUTOFREE char *path = reidd_attempt_path(folder, "grace");
     REID_AUTOFREE char *text = NULL;
     size_t size = 0;
     int64_t grace_ms = 0;
-    if (reid_file_read(path, 64, &text, &size, NULL) != REID_OK ||
+    if (reid_file_read_foreign(path, 64, &text, &size, NULL) != REID_OK ||
         reid_parse_int64(text, &grace_ms) != REID_OK || grace_ms < 0)
         return otherwise_ms;
     return grace_ms;

@@ -50,6 +50,22 @@ bool reidd_process_is_alive(pid_t pid, uint64_t start_time)
            (start_time == 0 || process.start_time == start_time);
 }
 
+bool reidd_process_user(pid_t pid, uid_t *ret_uid)
+{
+    char path[64], line[256];
+    unsigned uid = 0;
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+    while (file && !found && fgets(line, sizeof line, file))
+        found = sscanf(line, "Uid: %u", &uid) == 1;
+    if (file)
+        fclose(file);
+    if (found)
+        *ret_uid = uid;
+    return found;
+}
+
 static void read_all(process_list *list)
 {
     DIR *folder = opendir("/proc");

@@ -19,6 +19,9 @@ bool reidd_process_read(pid_t pid, reidd_process *ret_process);
 /* Running (zombies are not), and the same process that had this start time (0: any). */
 bool reidd_process_is_alive(pid_t pid, uint64_t start_time);
 
+/* The real user of a process; false when there is no such process. */
+bool reidd_process_user(pid_t pid, uid_t *ret_uid);
+
 /* Sends `signal` to all descendants of `ancestor`, not to itself. Returns how many there are,
  * zombies not counted. Signal 0 only counts. */
 size_t reidd_process_signal_descendants(pid_t ancestor, int signal);

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/vec.h"
+#include "daemon/access/identity.h"
 #include "daemon/exec/files.h"
 
 #define BACK_LIMIT_BYTES (16 << 20) /* how far back the last lines are looked for */
@@ -24,6 +25,7 @@ typedef struct source {
 } source;
 
 struct reidd_tail {
+    char *folder; /* of the attempt */
     REID_VEC(source) sources;
     size_t current; /* of the last piece */
     size_t taken;   /* its size */
@@ -51,6 +53,7 @@ reidd_tail *reidd_tail_new(const char *attempt_folder, const int32_t *ranks, siz
                            int world, int64_t tail_lines)
 {
     reidd_tail *tail = reid_xcalloc(1, sizeof *tail);
+    tail->folder = reid_xstrdup(attempt_folder);
     tail->tail_lines = tail_lines;
     for (size_t i = 0; i < count; i++)
         add_rank(tail, attempt_folder, ranks[i]);
@@ -66,6 +69,7 @@ void reidd_tail_free(reidd_tail *tail)
     for (size_t i = 0; i < tail->sources.count; i++)
         free(tail->sources.items[i].path);
     reid_vec_fini(&tail->sources);
+    free(tail->folder);
     free(tail);
 }
 
@@ -109,9 +113,13 @@ static size_t read_source(reidd_tail *tail, source *s, bool ended)
     struct stat info;
     if (stat(s->path, &info) != 0 || (s->begun && info.st_size == s->offset))
         return 0;
-    int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return 0;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return 0;
+    }
     if (!s->begun && tail->tail_lines > 0)
         s->offset = find_tail(fd, info.st_size, tail->tail_lines);
     s->begun = true;
@@ -124,6 +132,7 @@ static size_t read_source(reidd_tail *tail, source *s, bool ended)
 
 bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
 {
+    REIDD_AS_OWNER(tail->folder);
     for (size_t i = 0; i < tail->sources.count; i++) {
         size_t index = (tail->current + i) % tail->sources.count;
         source *s = &tail->sources.items[index];

@@ -1,7 +1,9 @@
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "daemon/access/run_as.h"
 #include "daemon/shim/options.h"
 #include "daemon/shim/rank.h"
 #include "daemon/shim/supervise.h"
@@ -11,6 +13,8 @@ int main(int argc, char **argv)
 {
     reidd_shim_options options;
     reid_error err = {0};
+    if (argc > 1 && strcmp(argv[1], "--as") == 0)
+        return reidd_run_as_main(argc, argv);
     if (reidd_shim_options_parse(argc, argv, &options, &err) != REID_OK) {
         fprintf(stderr, "reidd-shim: %s\n", err.text);
         return 2;

@@ -12,6 +12,7 @@ const char reidd_shim_usage[] =
     "       reidd-shim --part FIRST --attempt-dir DIR --ranks N --network CIDR|HOST ... -- orted "
     "...\n"
     "       reidd-shim --rank-exec -- COMMAND ...\n"
+    "       reidd-shim --as UID:GID:NAME -- COMMAND ...\n"
     "\n"
     "The supervisor of one attempt of a job, started by reidd; it outlives its daemon. With\n"
     "--rank-exec it is the process that mpirun starts for each rank: it opens the rank's log\n"

@@ -79,6 +79,22 @@ reid_status reid_file_read(const char *path, size_t limit_bytes, char **ret_data
     return status;
 }
 
+reid_status reid_file_read_foreign(const char *path, size_t limit_bytes, char **ret_data,
+                                   size_t *ret_size, reid_error *err)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return reid_fail_errno(err, errno, "cannot open '%s'", path);
+    reid_status status = REID_OK;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        status = reid_fail(err, REID_ERR_CORRUPT, "'%s' is no file", path);
+    if (status == REID_OK)
+        status = read_to_end(fd, path, limit_bytes, ret_data, ret_size, err);
+    close(fd);
+    return status;
+}
+
 reid_status reid_write_all(int fd, const void *data, size_t size, const char *name, reid_error *err)
 {
     const char *rest = data;

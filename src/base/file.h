@@ -13,6 +13,11 @@
 reid_status reid_file_read(const char *path, size_t limit_bytes, char **ret_data, size_t *ret_size,
                            reid_error *err);
 
+/* The same of a file in somebody else's folder: a link (as the last part), a pipe or a device is
+ * CORRUPT or fails, and keeps nobody waiting. */
+reid_status reid_file_read_foreign(const char *path, size_t limit_bytes, char **ret_data,
+                                   size_t *ret_size, reid_error *err);
+
 /* temp file in the same folder → write → fsync → rename → fsync of the folder. */
 reid_status reid_file_write_atomic(const char *path, const void *data, size_t size,
                                    reid_error *err);

@@ -188,7 +188,7 @@ static reid_status load(const char *path, ring **ret_ring, reid_error *err)
 {
     char *data = NULL;
     size_t size = 0;
-    REID_TRY(reid_file_read(path, 2 * sizeof(ring), &data, &size, err));
+    REID_TRY(reid_file_read_foreign(path, 2 * sizeof(ring), &data, &size, err));
     ring *r = (ring *)(void *)data;
     if (size != sizeof(ring) || memcmp(r->magic, MAGIC, sizeof MAGIC) != 0 ||
         r->records != RECORDS || r->record_bytes != sizeof(record) || r->rank < 0 ||

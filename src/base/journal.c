@@ -212,7 +212,7 @@ reid_status reid_journal_read(const char *path, reid_journal_entries *ret_entrie
         return REID_OK;
     if (!reid_path_is_file(path))
         return reid_fail(err, REID_ERR_INVALID, "'%s' is not a file", path);
-    REID_TRY(reid_file_read(path, REID_JOURNAL_LIMIT_BYTES, &text, &size, err));
+    REID_TRY(reid_file_read_foreign(path, REID_JOURNAL_LIMIT_BYTES, &text, &size, err));
     reid_journal_read_text(text, size, ret_entries, ret_fault);
     free(text);
     return REID_OK;

@@ -133,7 +133,8 @@ reid_status reid_record_file_append_open(const char *path, reid_record_file **re
 reid_status reid_record_file_read_open(const char *path, reid_record_file **ret_file,
                                        reid_error *err)
 {
-    return open_file(path, O_RDONLY, ret_file, err);
+    /* Of a file that somebody else wrote; a pipe of that name keeps nobody waiting. */
+    return open_file(path, O_RDONLY | O_NONBLOCK, ret_file, err);
 }
 
 reid_status reid_record_file_append(reid_record_file *file, const void *data, size_t size,
