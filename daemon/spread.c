@@ -27,7 +27,9 @@ static void on_failed(const char *node, const char *sentence, void *user)
     reidd_active *active = user;
     avoid(&active->job, node);
     active->unsaved = true;
-    if (!active->own_failure && !active->job.cancel.wanted) {
+    /* When the attempt has ended already, a rank that is to blame stays so. */
+    bool known = active->ending && active->outcome.report.rank >= 0;
+    if (!active->own_failure && !active->job.cancel.wanted && !known) {
         active->own_failure = reid_xstrdup(sentence);
         active->own_rank = -1;
     }

@@ -227,7 +227,7 @@ static void end_part(crew_part *part, int exit_code, const char *failure)
 static void fail_part(crew_part *part, const char *sentence)
 {
     reidd_crew *crew = part->crew;
-    bool first = !crew->failed && !crew->finishing && part->state != OVER;
+    bool first = !crew->failed && part->state != OVER;
     crew->failed = true;
     end_part(part, 1, sentence);
     if (first)
@@ -602,10 +602,16 @@ static reid_status begin(crew_part *part, char *const *words, size_t count, reid
     char **argv = NULL;
     const reidd_crew *crew = part->crew;
     REID_TRY(check_words(crew, words, count, &argv, err));
-    reid_status status = send_start(part, argv, err);
+    reid_error why = {0};
+    reid_status status = send_start(part, argv, &why);
     reidd_part_words_free(argv);
-    if (status != REID_OK) /* the agent would come again after UNAVAILABLE */
-        return reid_fail(err, REID_ERR_PRECONDITION, "%s cannot be reached", part->node);
+    if (status != REID_OK) {
+        REID_AUTOFREE char *sentence =
+            reid_xasprintf("%s cannot be given its ranks: %s", part->node, why.text);
+        fail_part(part, sentence);
+        /* Never UNAVAILABLE, after which the agent would come again. */
+        return reid_fail(err, REID_ERR_PRECONDITION, "%s", sentence);
+    }
     part->state = STARTING;
     mark(part, "begun", "");
     reid_log_info("part starting id=%s attempt=%d node=%s ranks=%d-%d", crew->job, crew->attempt,

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "daemon/cluster/mirror.h"
+#include "daemon/cluster/part_probe.h"
 #include "daemon/cluster/part_words.h"
 #include "daemon/exec/address.h"
 #include "daemon/exec/attempt.h"
@@ -42,6 +43,7 @@ struct reidd_parts {
     char *shim, *link_address, *hook_dir;
     reidd_gpus *gpus;
     uv_timer_t timer;
+    reidd_probe *probe; /* runs while the head is lost */
     REID_VEC(part *) items;
     bool connected, closing;
 };
@@ -460,6 +462,7 @@ static void on_welcome(const Reid__V1__NodeWelcome *welcome, void *user)
     for (size_t i = 0; i < welcome->n_parts; i++)
         take_known(parts, welcome->parts[i]);
     parts->connected = true;
+    reidd_probe_stop(parts->probe);
     plan(parts);
 }
 
@@ -467,7 +470,21 @@ static void on_head_lost(const char *why, void *user)
 {
     reidd_parts *parts = user;
     parts->connected = false;
+    reidd_probe_start(parts->probe, REIDD_SILENCE_MS);
     plan(parts);
+}
+
+static void on_cut(void *user)
+{
+    reidd_parts *parts = user;
+    for (size_t i = 0; i < parts->items.count; i++) {
+        part *p = parts->items.items[i];
+        if (!p->shim)
+            continue;
+        reid_log_warn("part stopped, its head cannot be reached id=%s attempt=%d", p->job,
+                      p->attempt);
+        reidd_attempt_stop(p->shim, 0);
+    }
 }
 
 static const reidd_part_events events = {
@@ -551,6 +568,9 @@ reid_status reidd_parts_new(uv_loop_t *loop, const reidd_parts_options *options,
     parts->gpus = options->gpus;
     parts->timer.data = parts;
     uv_timer_init(loop, &parts->timer);
+    const reidd_cluster_node *head = reidd_cluster_head(options->cluster);
+    parts->probe = reidd_probe_new(loop, head->host, head->address, on_cut, parts);
+    reidd_probe_start(parts->probe, 0); /* until the head is there */
     adopt_all(parts);
     reidd_cluster_set_parts(options->cluster, &events, parts);
     *ret_parts = parts;
@@ -576,5 +596,6 @@ void reidd_parts_close(reidd_parts *parts)
     parts->connected = false;
     while (parts->items.count > 0)
         drop(parts->items.items[parts->items.count - 1]);
+    reidd_probe_close(parts->probe);
     uv_close((uv_handle_t *)&parts->timer, on_closed);
 }

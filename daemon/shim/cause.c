@@ -224,10 +224,13 @@ static bool find_in_launcher(const reidd_cause_input *input, reidd_exit_report *
 
 static bool all_ended_well(const reidd_cause_input *input)
 {
-    for (int rank = 0; rank < input->rank_count; rank++)
-        if (!input->ranks[rank].ended || !input->ranks[rank].known ||
-            input->ranks[rank].end.exit_code != 0)
+    for (int rank = 0; rank < input->rank_count; rank++) {
+        const reidd_rank_fate *fate = &input->ranks[rank];
+        if (fate->away && !fate->known)
+            continue;
+        if (!fate->ended || !fate->known || fate->end.exit_code != 0)
             return false;
+    }
     bool launcher = input->launcher.end.exit_code == 0 || input->launcher.hung;
     return input->launcher.started && launcher && !input->own;
 }

@@ -372,8 +372,10 @@ static void await_others(supervisor *s)
         poll(&fd, 1, TICK_MS);
         read_signals(s);
     }
-    for (int i = 0; i < s->count; i++)
+    for (int i = 0; i < s->count; i++) {
         check_rank(s, i);
+        s->fates[i].away = reidd_away_is(&s->away, i);
+    }
 }
 
 static void remove_folders(supervisor *s)
