@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "daemon/join/join.h"
 #include "daemon/options.h"
 #include "version.h"
 
@@ -26,6 +27,13 @@ int main(int argc, char **argv)
         code = print_help();
     } else if (options.version) {
         puts("reidd " REID_VERSION_TEXT);
+    } else if (reidd_join_is_wanted()) {
+        reidd_join_exec(&options, argc, argv, &err);
+        fprintf(stderr, "reidd: %s\n", err.text);
+        code = 1;
+    } else if (options.network || options.port) {
+        fputs("reidd: --network and --port are for a reidd that mpirun starts\n", stderr);
+        code = 2;
     } else {
         reid_log_setup(&(reid_log_options){
             .level = options.log_level, .json = options.log_json, .program = "reidd", .rank = -1});

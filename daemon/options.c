@@ -1,10 +1,12 @@
 #include "daemon/options.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
@@ -24,9 +26,11 @@ typedef struct option_row {
 #define FIELD(name) offsetof(reidd_options, name)
 
 static const option_row rows[] = {
-    {"--state-dir", "DIR", "where jobs, metrics and logs are kept ($REIDD_STATE_DIR)", TEXT,
+    {"--state-dir", "DIR",
+     "where jobs, metrics and logs are kept ($REIDD_STATE_DIR); %n in it is the node's name", TEXT,
      FIELD(state_dir)},
-    {"--socket", "PATH", "the Unix socket to serve ($REIDD_HOST)", TEXT, FIELD(socket_path)},
+    {"--socket", "PATH", "the Unix socket to serve ($REIDD_HOST); %n as above", TEXT,
+     FIELD(socket_path)},
     {"--slots", "N", "ranks that may run at the same time (default: one per GPU, else core)",
      NUMBER, FIELD(slots), 1, 4096},
     {"--gpus", "WHICH",
@@ -38,6 +42,11 @@ static const option_row rows[] = {
      FIELD(cluster)},
     {"--node", "NAME", "this node's name in that file (default: the host's name)", TEXT,
      FIELD(node)},
+    {"--network", "CIDR",
+     "started by mpirun: the nodes reach each other in this network, such as 10.77.0.0/24", TEXT,
+     FIELD(network)},
+    {"--port", "N", "started by mpirun: and at this port (default 7411)", NUMBER, FIELD(port), 1,
+     65535},
     {"--listen", "ADDRESS", "serve clients at tcp://HOST:PORT as well; needs --tls-dir", TEXT,
      FIELD(listen)},
     {"--tls-dir", "DIR",
@@ -204,9 +213,27 @@ static reid_status parse_word(int argc, char *const *argv, int *index, reidd_opt
     return set(&row, value, options, err);
 }
 
+/* One command line may serve all nodes that share a file system. */
+static reid_status put_node_name(const reidd_options *options, char **text, reid_error *err)
+{
+    char host[256] = "";
+    const char *mark = *text ? strstr(*text, "%n") : NULL;
+    if (!mark)
+        return REID_OK;
+    if (!options->node && gethostname(host, sizeof host - 1) != 0)
+        return reid_fail_errno(err, errno, "this host has no name for %%n");
+    char *full = reid_xasprintf("%.*s%s%s", (int)(mark - *text), *text,
+                                options->node ? options->node : host, mark + 2);
+    free(*text);
+    *text = full;
+    return REID_OK;
+}
+
 /* Folders and addresses become absolute; the trainer's and the socket's defaults are filled in. */
 static reid_status resolve(reidd_options *options, reid_error *err)
 {
+    REID_TRY(put_node_name(options, &options->state_dir, err));
+    REID_TRY(put_node_name(options, &options->socket_path, err));
     char *state_dir = reid_place_state_dir(options->state_dir);
     REID_AUTOFREE char *given = options->socket_path;
     REID_AUTOFREE char *address = reid_place_address(given, state_dir);
@@ -272,6 +299,7 @@ void reidd_options_fini(reidd_options *options)
     free(options->node);
     free(options->tls_dir);
     free(options->listen);
+    free(options->network);
     free(options->operators);
     free(options->admins);
     free(options->gpus);

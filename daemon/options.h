@@ -18,6 +18,8 @@ typedef struct reidd_options {
     char *cluster;     /* absolute: the cluster file; NULL: this node alone */
     char *node;        /* own row in it; NULL: the host's name */
     char *tls_dir;     /* absolute; NULL: no TCP */
+    char *network;     /* of the nodes that mpirun starts together; NULL: not told */
+    int64_t port;      /* … that they listen at; 0: 7411 */
     char *listen;      /* one more address to serve, tcp://HOST:PORT; NULL: none */
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
     int64_t slots;     /* 0: one per GPU that is offered, else one per core */

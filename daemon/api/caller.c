@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/str.h"
 #include "daemon/api/api.h"
+#include "daemon/cluster/cluster.h"
 
 static void caller_of(reidd_api *api, const reid_rpc_peer *peer, reidd_caller *ret_caller)
 {
@@ -32,12 +34,29 @@ reid_status reidd_api_find_own(reidd_api *api, const reid_rpc_call *call, const 
     return status;
 }
 
+/* What a member cannot answer: everything but questions about itself. */
+static bool is_for_head(const char *path)
+{
+    static const char *const services[] = {"/reid.v1.JobService/", "/reid.v1.ControlService/",
+                                           "/reid.v1.HookService/"};
+    for (size_t i = 0; i < REID_COUNT_OF(services); i++)
+        if (reid_str_starts(path, services[i]))
+            return true;
+    return strcmp(path, "/reid.v1.SystemService/SetNode") == 0;
+}
+
 /* Health and reflection are no rows of ours and name no role: who may look may use them. */
 reid_status reidd_api_guard(const reid_rpc_method *method, const reid_rpc_peer *peer, void *user,
                             reid_error *err)
 {
     reidd_caller caller;
-    caller_of(user, peer, &caller);
+    reidd_api *api = user;
+    if (reidd_cluster_is_member(api->cluster) && is_for_head(method->path))
+        return reid_fail(err, REID_ERR_PRECONDITION,
+                         "node %s has no jobs of its own, they are with the head %s: reidctl -H %s",
+                         api->node, reidd_cluster_head(api->cluster)->name,
+                         reidd_cluster_head(api->cluster)->address);
+    caller_of(api, peer, &caller);
     reidd_role needed =
         reid_str_starts(method->path, "/grpc.") ? REIDD_ROLE_VIEWER : (reidd_role)method->role;
     return reidd_caller_check_role(&caller, needed, err);

@@ -12,14 +12,16 @@ Everything is in namespaces with names of their own (reid-cluster-*), gone at th
 """
 import atexit
 import contextlib
+import json
 import os
 import pathlib
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 
 INIT = '''
 import os, signal, sys
@@ -30,6 +32,17 @@ while True:
         os.wait()
     except ChildProcessError:
         signal.sigtimedwait([signal.SIGCHLD], 0.2)
+'''
+
+
+CALL = '''
+import json, os, socket, sys
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'rsh'))
+stream = peer.makefile('rw')
+stream.write(json.dumps(sys.argv[1:]) + '\\n')
+stream.flush()
+sys.exit(int(stream.readline() or 255) & 255)
 '''
 
 
@@ -164,6 +177,30 @@ class Hosts:
         os.kill(int(children[0]) if children else process.pid, number)
         if number == signal.SIGCONT:
             os.kill(process.pid, number)  # nsenter stops with its child
+
+    # ---- what ssh is elsewhere ----
+
+    def remote_shell(self):
+        """A program for mpirun's plm_rsh_agent: `PROGRAM HOST WORD ...` runs the words on that host."""
+        path, program = self.folder / 'rsh', self.folder / 'rsh.py'
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.listen(16)
+        program.write_text(f'#!/usr/bin/python3\n{CALL}')
+        program.chmod(0o755)
+
+        def serve(peer):
+            with peer, peer.makefile('rw') as stream:
+                host, *words = json.loads(stream.readline())
+                done = subprocess.run(self.inside(host, ['bash', '-c', ' '.join(words)]), stdin=subprocess.DEVNULL)
+                stream.write(f'{done.returncode}\n')
+
+        def accept():
+            while True:
+                peer = server.accept()[0]
+                threading.Thread(target=serve, args=(peer,), daemon=True).start()
+        threading.Thread(target=accept, daemon=True).start()
+        return program
 
     # ---- the network ----
 
