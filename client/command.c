@@ -160,7 +160,9 @@ static const reidctl_command commands[] = {
     {"nodes", "sinfo", "[drain|resume NODE ...]", REIDCTL_WORDS_NODES, 0, -1, "the nodes: state, slots, load, memory, GPUs",
      "drain: nothing new is started on these nodes, what runs there goes on; --reason is shown to everybody. resume:\n"
      "they take jobs again. Both outlive a restart of reidd.", "no-headers,reason", table_json, reidctl_cmd_nodes},
-    {"top", "gpus", "", REIDCTL_WORDS_NONE, 0, 0, "live: every GPU, how it is, and which rank of which job has it",
+    {"top", "gpus", "[JOB]", REIDCTL_WORDS_LIVE_JOBS, 0, 1, "live: every GPU, how it is, and which rank has it; or the ranks of a job",
+     "Of a job: how far each rank is, and how long it waits for its data, computes and waits for the other ranks in an\n"
+     "iteration (of the last few seconds). The rank that waits least is the one that the others wait for.\n"
      "Redraws in place on a terminal until Ctrl-C; otherwise it looks once. JSON is one look, too.",
      "no-headers,interval,reconnect", table_json, reidctl_cmd_top},
     {"ca", NULL, "VERB ...", REIDCTL_WORDS_VERBS, 0, 0, "certificates of nodes and users for tcp:// addresses",

@@ -96,6 +96,33 @@ static char *blame(const reidd_active *active, double waited_s, int *ret_rank)
     return reid_str_take(&out);
 }
 
+const char *reidd_manager_ranks(reidd_manager *manager, const char *id,
+                                void (*each)(int number, const reidd_rank *rank, double silent_s,
+                                             const char *note, void *user),
+                                void *user)
+{
+    const reidd_active *active = reidd_active_find(manager, id);
+    if (!active || !reidd_state_is_started(active->job.state) || active->ending)
+        return NULL;
+    int64_t now_ms = reid_clock_mono_ns() / 1000000;
+    REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, id, active->job.attempt);
+    for (int i = 0; i < active->ranks.count; i++) {
+        const reidd_rank *rank = &active->ranks.items[i];
+        reid_str note = REID_STR_INIT;
+        reidd_rank_pids pids = {0};
+        char of[64];
+        snprintf(of, sizeof of, "rank %d", i);
+        if (reidd_rank_pids_read(folder, i, &pids, NULL) == REID_OK)
+            add_process(&note, pids.rank, of, false);
+        else if (!active->reported[i])
+            reid_str_add(&note, "has not reported");
+        each(i, rank, rank->heard_ms ? (double)(now_ms - rank->heard_ms) / 1000 : -1,
+             reid_str_text(&note), user);
+        reid_str_fini(&note);
+    }
+    return active->ranks.slow;
+}
+
 /* ---- the end ---- */
 
 static void end_attempt(reidd_active *active, char *own_sentence, int rank)

@@ -247,6 +247,7 @@ reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello
         return reid_fail(err, REID_ERR_PRECONDITION,
                          "rank %d of %d does not belong to job %s, which has %d", hello->rank,
                          hello->world, hello->job_id, active->job.ranks);
+    reidd_ranks_hello(&active->ranks, hello->rank, hello->pid, hello->host);
     if (!active->reported[hello->rank]) {
         active->reported[hello->rank] = true;
         active->reported_count++;
@@ -320,6 +321,17 @@ reid_status reidd_manager_progress(reidd_manager *manager, const char *id, int a
     REID_TRY(reidd_job_set_progress(&active->job, progress, now_ms, err));
     active->changed = active->unsaved = true;
     reidd_manager_plan_flush(manager);
+    return REID_OK;
+}
+
+reid_status reidd_manager_times(reidd_manager *manager, const char *id, int attempt, int rank,
+                                int64_t iteration, const reidd_rank_sums *sums, reid_error *err)
+{
+    reidd_active *active = NULL;
+    REID_TRY(reidd_manager_find_attempt(manager, id, attempt, &active, err));
+    int64_t now_ms = reid_clock_mono_ns() / 1000000;
+    if (sums->steps > 0 && reidd_ranks_take(&active->ranks, rank, iteration, sums, now_ms))
+        reidd_active_note_slow(active);
     return REID_OK;
 }
 

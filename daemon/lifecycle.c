@@ -28,6 +28,7 @@ static void forget_ranks(reidd_active *active)
     free(active->reported);
     active->reported = reid_xcalloc((size_t)active->job.ranks, sizeof *active->reported);
     active->reported_count = 0;
+    reidd_ranks_init(&active->ranks, active->job.ranks);
 }
 
 static reid_status make_ticket(char **ret_ticket, reid_error *err)

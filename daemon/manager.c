@@ -69,6 +69,7 @@ static void on_active_closed(uv_handle_t *handle)
     free(active->ticket);
     free(active->gpus);
     free(active->reported);
+    reidd_ranks_fini(&active->ranks);
     free(active->own_failure);
     free(active->stall);
     free(active->stopped_by);
@@ -140,6 +141,8 @@ static char *describe_started(const reidd_active *active)
     if (job->state == REIDD_RUNNING && active->adopted && active->reported_count == 0)
         return reid_xasprintf("%s; the ranks have not reported yet since reidd was started again",
                               reidd_phase_name(job->phase));
+    if (job->state == REIDD_RUNNING && job->phase == REIDD_TRAINING && active->ranks.slow)
+        return reid_xasprintf("training; %s", active->ranks.slow);
     if (job->state == REIDD_RUNNING)
         return reid_xstrdup(reidd_phase_name(job->phase));
     if (job->ranks == 1)

@@ -25,6 +25,7 @@
 #include "daemon/hub/hub.h"
 #include "daemon/job/job.h"
 #include "daemon/limits.h"
+#include "daemon/ranks.h"
 #include "daemon/store/store.h"
 
 typedef struct reidd_manager reidd_manager;
@@ -143,6 +144,13 @@ reid_status reidd_manager_list(reidd_manager *manager, unsigned states, int64_t 
 reid_status reidd_manager_latest(reidd_manager *manager, const char *id,
                                  void (*each)(const char *name, double value, void *user),
                                  void *user, reid_error *err);
+/* The ranks of a running job, with a sentence about each that has something wrong with it (else
+ * ""), and how long it has been silent (negative: always). Nothing for other jobs. Returns the
+ * sentence about the slow rank, or NULL. */
+const char *reidd_manager_ranks(reidd_manager *manager, const char *id,
+                                void (*each)(int number, const reidd_rank *rank, double silent_s,
+                                             const char *note, void *user),
+                                void *user);
 /* The configuration as it was submitted; caller frees. */
 reid_status reidd_manager_config(reidd_manager *manager, const char *id, char **ret_yaml,
                                  reid_error *err);
@@ -155,7 +163,8 @@ reid_status reidd_manager_cancel(reidd_manager *manager, const char *id, const c
 /* ---- what the ranks say ---- */
 
 typedef struct reidd_hello {
-    const char *job_id, *ticket;
+    const char *job_id, *ticket, *host;
+    int64_t pid;
     int attempt, rank, world;
 } reidd_hello;
 
@@ -172,6 +181,9 @@ reid_status reidd_manager_phase(reidd_manager *manager, const char *id, int atte
                                 reidd_phase phase, reid_error *err);
 reid_status reidd_manager_progress(reidd_manager *manager, const char *id, int attempt, int rank,
                                    const reidd_progress *progress, reid_error *err);
+/* On what the rank's time went so far; goes with its progress. */
+reid_status reidd_manager_times(reidd_manager *manager, const char *id, int attempt, int rank,
+                                int64_t iteration, const reidd_rank_sums *sums, reid_error *err);
 reid_status reidd_manager_failure(reidd_manager *manager, const char *id, int attempt, int rank,
                                   const char *sentence, reid_error *err);
 /* What mpirun starts in the place of ssh asks for ranks of the attempt on another node

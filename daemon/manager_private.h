@@ -9,6 +9,7 @@
 #include "daemon/exec/check.h"
 #include "daemon/hooks.h"
 #include "daemon/manager.h"
+#include "daemon/ranks.h"
 
 #define REIDD_FLUSH_MS 100      /* rows and progress are stored and told at most this often */
 #define REIDD_RETRY_MS 1000     /* after a failed write */
@@ -42,6 +43,7 @@ typedef struct reidd_active {
     int own_rank;      /* who is to blame for it, or -1 */
     int64_t heard_ms;  /* of the last progress, on the monotonic clock (deadline.h) */
     int64_t heard_iteration;
+    reidd_ranks ranks; /* of the running attempt */
     char *stall;       /* who keeps the ranks waiting (stall.h); NULL: nobody */
     bool flight_noted; /* in this attempt */
 

@@ -89,6 +89,14 @@ void reidd_active_watch(reidd_active *active)
     uv_timer_start(&active->timer, on_watch, period_ms, period_ms);
 }
 
+void reidd_active_note_slow(reidd_active *active)
+{
+    const char *slow = active->ranks.slow;
+    reid_log_info("job ranks id=%s %s", active->job.id, slow ? slow : "keep pace again");
+    add_event(active, "straggler", slow ? slow : "the ranks keep pace again");
+    reidd_active_describe(active);
+}
+
 void reidd_active_note_flight(reidd_active *active)
 {
     if (active->flight_noted || active->job.ranks == 1 || active->job.cancel.wanted)

@@ -14,6 +14,8 @@
 
 /* Of a running job: looks from now on. Uses active->timer until the attempt ends. */
 void reidd_active_watch(reidd_active *active);
+/* A rank has become slow, or no longer is: an event of kind "straggler". */
+void reidd_active_note_slow(reidd_active *active);
 /* At the first sign of a failure, and at the end of a failed attempt: told once an attempt. */
 void reidd_active_note_flight(reidd_active *active);
 /* A new attempt, or the end of all. */

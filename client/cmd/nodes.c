@@ -1,15 +1,13 @@
-/* `nodes` and `top`: the same answer, once as a list of nodes, once as a live list of GPUs; drain
- * and resume. */
+/* `nodes`, its verbs, and what `top` shows of the nodes. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "connect.h"
+#include "live.h"
 #include "out/nodes.h"
 #include "out/screen.h"
-
-#define SLICE_MS 100 /* between looks at Ctrl-C */
 
 static reid_status ask(reidctl *ctl, Reid__V1__NodesResponse **ret_list, reid_error *err)
 {
@@ -95,78 +93,16 @@ int reidctl_cmd_nodes(reidctl *ctl)
     return err.code == REID_OK ? REIDCTL_OK : reidctl_report(&err);
 }
 
-/* ---- live ---- */
-
-/* Keeps the first `lines` lines. */
-static void cut_lines(reid_str *picture, size_t lines)
+reid_status reidctl_look_at_gpus(reidctl *ctl, size_t columns, reid_str *out, reid_error *err)
 {
-    size_t at = 0;
-    for (; lines > 0 && at < picture->length; at++)
-        lines -= picture->data[at] == '\n';
-    if (at < picture->length) {
-        picture->data[at] = '\0';
-        picture->length = at;
-    }
-}
-
-/* `list` NULL: the daemon is away. */
-static void draw(const reidctl *ctl, reidctl_screen *screen, const Reid__V1__NodesResponse *list)
-{
-    reid_str picture = REID_STR_INIT, out = REID_STR_INIT;
-    size_t columns, lines;
+    Reid__V1__NodesResponse *list = NULL;
     reidctl_nodes_sight sight = sight_of(ctl);
-    reidctl_screen_size(&columns, &lines);
-    if (list)
-        reidctl_nodes_top(list, &sight, &picture);
+    sight.columns = columns;
+    REID_TRY(ask(ctl, &list, err));
+    if (reidctl_output_is(ctl, "json"))
+        reidctl_nodes_json(list, out);
     else
-        reid_str_add(&picture, "reidd is away; looking for it\n");
-    cut_lines(&picture, lines > 1 ? lines - 1 : 1); /* the cursor is below */
-    reidctl_screen_draw(screen, reid_str_text(&picture), columns, &out);
-    fwrite(reid_str_text(&out), 1, out.length, stdout);
-    fflush(stdout);
-    reid_str_fini(&picture);
-    reid_str_fini(&out);
-}
-
-/* Whether it may come back: a socket may be there before its permissions are. */
-static bool is_away(reid_status status)
-{
-    return status == REID_ERR_UNAVAILABLE || status == REID_ERR_TIMEOUT ||
-           status == REID_ERR_CANCELLED || status == REID_ERR_PERMISSION;
-}
-
-/* A reidd that was never there, or has gone for longer than --reconnect: its error. */
-static int follow(reidctl *ctl, reidctl_screen *screen)
-{
-    double seen_s = reid_clock_seconds();
-    while (!reidctl_is_stopped()) {
-        Reid__V1__NodesResponse *list = NULL;
-        reid_error err = {0};
-        double now_s = reid_clock_seconds(), next_s = now_s + ctl->args.interval;
-        if (ask(ctl, &list, &err) == REID_OK) {
-            seen_s = now_s;
-        } else {
-            reidctl_disconnect(ctl);
-            if (!is_away(err.code) || screen->widths.count == 0 ||
-                now_s - seen_s >= ctl->args.reconnect)
-                return reidctl_report(&err);
-        }
-        draw(ctl, screen, list);
-        if (list)
-            reid__v1__nodes_response__free_unpacked(list, NULL);
-        while (!reidctl_is_stopped() && reid_clock_seconds() < next_s)
-            reidctl_pause(SLICE_MS);
-    }
-    return reidctl_is_interrupted() ? REIDCTL_OK : REIDCTL_INTERRUPTED;
-}
-
-int reidctl_cmd_top(reidctl *ctl)
-{
-    reidctl_screen screen = {0};
-    if (!ctl->terminal || reidctl_output_is(ctl, "json"))
-        return print_once(ctl, reidctl_nodes_top);
-    reidctl_catch_interrupt();
-    int code = follow(ctl, &screen);
-    reidctl_screen_fini(&screen);
-    return code;
+        reidctl_nodes_top(list, &sight, out);
+    reid__v1__nodes_response__free_unpacked(list, NULL);
+    return REID_OK;
 }

@@ -107,6 +107,36 @@ void reidd_convert_add_config(reidd_api *api, Reid__V1__Job *job)
     free(yaml);
 }
 
+typedef REID_VEC(Reid__V1__RankProgress *) rank_list;
+
+static void add_rank(int number, const reidd_rank *rank, double silent_s, const char *note,
+                     void *user)
+{
+    rank_list *list = user;
+    Reid__V1__RankProgress *message = reid_xmalloc(sizeof *message);
+    reid__v1__rank_progress__init(message);
+    message->rank = number;
+    message->node = reidd_convert_text(rank->host);
+    message->pid = rank->pid;
+    message->iteration = rank->iteration;
+    message->step_seconds = rank->data_s + rank->compute_s + rank->wait_s;
+    message->data_seconds = rank->data_s;
+    message->compute_seconds = rank->compute_s;
+    message->wait_seconds = rank->wait_s;
+    message->silent_seconds = silent_s;
+    message->note = reidd_convert_text(note);
+    reid_vec_push(list, message);
+}
+
+void reidd_convert_add_ranks(reidd_api *api, Reid__V1__Job *job)
+{
+    rank_list list = {0};
+    const char *slow = reidd_manager_ranks(api->manager, job->id, add_rank, &list);
+    job->n_rank_progress = list.count;
+    job->rank_progress = list.items;
+    job->straggler = reidd_convert_text(slow ? slow : "");
+}
+
 Reid__V1__JournalEntry *reidd_convert_entry(const reid_journal_entry *entry)
 {
     Reid__V1__JournalEntry *message = reid_xmalloc(sizeof *message);

@@ -12,6 +12,8 @@ Reid__V1__Job *reidd_convert_job(const reidd_job_view *view);
 /* Adds the newest metrics; without them when the store cannot be read. */
 void reidd_convert_add_latest(reidd_api *api, Reid__V1__Job *job);
 /* Adds the configuration; without it when the file is gone. */
+/* How each rank of a running job is. */
+void reidd_convert_add_ranks(reidd_api *api, Reid__V1__Job *job);
 void reidd_convert_add_config(reidd_api *api, Reid__V1__Job *job);
 
 /* With texts of its own; the entry has a line. */

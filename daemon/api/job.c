@@ -35,6 +35,7 @@ void reidd_api_reply_with_job(reidd_api *api, reid_rpc_call *call, const char *i
     if (whole) {
         reidd_convert_add_latest(api, job);
         reidd_convert_add_config(api, job);
+        reidd_convert_add_ranks(api, job);
     }
     reid_rpc_call_reply(call, &job->base);
     reid__v1__job__free_unpacked(job, NULL);

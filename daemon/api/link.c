@@ -258,6 +258,8 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
         .attempt = up->hello->attempt,
         .rank = up->hello->rank,
         .world = up->hello->world,
+        .host = up->hello->host,
+        .pid = up->hello->pid,
     };
     int64_t stored_seq = 0;
     if (reidd_parts_has(api->parts, hello.job_id, hello.attempt))
@@ -389,6 +391,14 @@ static reid_status take(rank_link *l, const Reid__V1__LinkUp *up, reid_error *er
             .eta_s = up->progress->eta_seconds,
             .images_per_s = up->progress->images_per_second,
         };
+        const reidd_rank_sums sums = {
+            .steps = up->progress->steps,
+            .data_s = up->progress->data_seconds,
+            .compute_s = up->progress->compute_seconds,
+            .wait_s = up->progress->wait_seconds,
+        };
+        REID_TRY(
+            reidd_manager_times(manager, id, l->attempt, l->rank, progress.iteration, &sums, err));
         return reidd_manager_progress(manager, id, l->attempt, l->rank, &progress, err);
     }
     case REID__V1__LINK_UP__KIND_FAILURE:

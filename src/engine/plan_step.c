@@ -166,6 +166,13 @@ static double plan_scalar(const reid_step *base, size_t index)
                                       : reid_plan_scalar(step->parts.plan, index);
 }
 
+static double plan_waited_s(const reid_step *base)
+{
+    reid_reducer_stats stats;
+    reid_reducer_last_stats(((const plan_step *)base)->parts.reducer, &stats);
+    return stats.exposed_s;
+}
+
 static void plan_free(reid_step *base)
 {
     plan_step *step = (plan_step *)base;
@@ -185,6 +192,7 @@ static const reid_step_impl PLAN_STEP = {
     .scalar_name = plan_scalar_name,
     .scalar_is_loss = plan_scalar_is_loss,
     .scalar = plan_scalar,
+    .waited_s = plan_waited_s,
     .free = plan_free,
 };
 

@@ -36,8 +36,10 @@ static reid_status exchange(reid_simple_trainer *trainer, double data_time_s, bo
             row[column++] = skipped ? 0 : step->impl->scalar(step, i);
     }
     REID_ASSERT(column == trainer->width);
+    double start_s = reid_clock_seconds();
     REID_TRY(reid_comm_allgather(trainer->comm, row, trainer->width * sizeof *row,
                                  trainer->gathered, err));
+    trainer->waited_s = reid_clock_seconds() - start_s;
     trainer->stop_agreed = false;
     for (int rank = 0; rank < trainer->comm->size; rank++)
         trainer->stop_agreed |= gathered(trainer, rank, STOP_WISH) != 0;
@@ -126,6 +128,25 @@ static reid_status write_metrics(reid_simple_trainer *trainer, const reid_step_b
     return trainer->comm->rank == 0 ? put_losses(trainer, total, err) : REID_OK;
 }
 
+/* Of this rank; what is not data or waiting is computing. */
+static reid_status put_times(reid_simple_trainer *trainer, double start_s, double data_time_s,
+                             reid_error *err)
+{
+    const reid_step *step = trainer->step;
+    double total_s = reid_clock_seconds() - start_s;
+    double backward_s = step->impl->waited_s ? step->impl->waited_s(step) : 0;
+    double wait_s = fmin(trainer->waited_s + backward_s, total_s - data_time_s);
+    double compute_s = total_s - data_time_s - wait_s;
+    trainer->times.steps++;
+    trainer->times.data_s += data_time_s;
+    trainer->times.wait_s += wait_s;
+    trainer->times.compute_s += compute_s;
+    if (trainer->comm->rank != 0 || trainer->comm->size == 1)
+        return REID_OK;
+    REID_TRY(put(trainer, "compute_time", compute_s, err));
+    return put(trainer, "wait_time", wait_s, err);
+}
+
 /* ---- the step ---- */
 
 static reid_status share_words(reid_simple_trainer *trainer, reid_error *err)
@@ -146,7 +167,8 @@ static reid_status run_step(reid_trainer *base, reid_error *err)
     REID_TRY(step->impl->backward(step, err));
     REID_TRY(write_metrics(trainer, &batch, data_time_s, err));
     REID_TRY(step->impl->update(step, err));
-    return share_words(trainer, err);
+    REID_TRY(share_words(trainer, err));
+    return put_times(trainer, start_s, data_time_s, err);
 }
 
 /* Stops and words are agreed on all the same. */

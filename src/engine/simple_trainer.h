@@ -10,6 +10,9 @@
  * with REID_ERR_NONFINITE, before the parameters change: "Loss became infinite or NaN at
  * iteration=N …" with the losses and the images of the ranks whose loss it was.
  *
+ * Times: each rank keeps sums of what its steps were spent on, which tell the rank that the others
+ * wait for. With several ranks, rank 0 puts its own of this step as compute_time and wait_time.
+ *
  * Life: as reid_trainer; it frees the step, and the communicator must outlive it.
  *
  * Threads: the stepping thread; collective: all ranks step together.
@@ -21,6 +24,14 @@
 #include "engine/step.h"
 #include "engine/trainer.h"
 
+/* Sums over the steps of this process. */
+typedef struct reid_step_times {
+    int64_t steps;
+    double data_s;    /* until the batch was there */
+    double wait_s;    /* standing still for the communication with other ranks */
+    double compute_s; /* the rest */
+} reid_step_times;
+
 typedef struct reid_simple_trainer {
     reid_trainer base;
     reid_step *step;  /* owned */
@@ -28,6 +39,8 @@ typedef struct reid_simple_trainer {
     double *gathered; /* [size, 3 + losses]: data_time, stop wish, bytes of control words, losses */
     size_t width;
     bool stop_agreed;
+    reid_step_times times;
+    double waited_s;     /* in this step so far, but for backward */
     reid_str bad_images; /* after REID_ERR_NONFINITE: see below */
 } reid_simple_trainer;
 

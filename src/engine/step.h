@@ -32,6 +32,9 @@ typedef struct reid_step_impl {
     bool (*scalar_is_loss)(const reid_step *step,
                            size_t index); /* part of the total, with its weight applied */
     double (*scalar)(const reid_step *step, size_t index);
+    /* Seconds for which the last backward stood still for the communication between ranks. NULL:
+     * it never does. */
+    double (*waited_s)(const reid_step *step);
     void (*free)(reid_step *step); /* required */
 } reid_step_impl;
 

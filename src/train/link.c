@@ -113,6 +113,9 @@ static void send_hello(reid_link *link)
     hello.world = link->world;
     hello.pid = getpid();
     hello.protocol = REID_PROTOCOL;
+    char host[256] = "";
+    if (gethostname(host, sizeof host - 1) == 0)
+        hello.host = host;
     Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
     up.kind_case = REID__V1__LINK_UP__KIND_HELLO;
     up.hello = &hello;
@@ -191,6 +194,10 @@ static void send_progress(reid_link *link)
     message.max_epoch = (int32_t)p.max_epoch;
     message.eta_seconds = p.eta_seconds;
     message.images_per_second = p.images_per_second;
+    message.steps = p.steps;
+    message.data_seconds = p.data_s;
+    message.compute_seconds = p.compute_s;
+    message.wait_seconds = p.wait_s;
     Reid__V1__LinkUp up = REID__V1__LINK_UP__INIT;
     up.kind_case = REID__V1__LINK_UP__KIND_PROGRESS;
     up.progress = &message;

@@ -38,6 +38,9 @@ typedef struct reid_link_progress {
     int64_t epoch, max_epoch;
     double eta_seconds;       /* negative: unknown */
     double images_per_second; /* of all ranks; 0: unknown */
+    /* Of this rank, summed over its steps so far: on what their time was spent. */
+    int64_t steps;
+    double data_s, compute_s, wait_s;
 } reid_link_progress;
 
 /* *ret_link is NULL when the environment names no daemon. The connection is made in the background.

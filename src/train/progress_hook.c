@@ -10,6 +10,7 @@ typedef struct progress_hook {
     reid_hook hook;
     reid_link *link;
     int64_t images_per_step;
+    const reid_step_times *times;
 } progress_hook;
 
 static void tell(const progress_hook *self, int64_t done)
@@ -22,6 +23,10 @@ static void tell(const progress_hook *self, int64_t done)
         .epoch = trainer->epoch,
         .max_epoch = trainer->max_epoch,
         .eta_seconds = -1,
+        .steps = self->times->steps,
+        .data_s = self->times->data_s,
+        .compute_s = self->times->compute_s,
+        .wait_s = self->times->wait_s,
     };
     if (time != NULL) {
         double step = reid_history_median(time, RATE_WINDOW);
@@ -54,7 +59,8 @@ static const reid_hook_impl progress_impl = {
     .after_step = after_step,
 };
 
-reid_hook *reid_progress_hook_new(reid_link *link, int64_t images_per_step)
+reid_hook *reid_progress_hook_new(reid_link *link, int64_t images_per_step,
+                                  const reid_step_times *times)
 {
     if (link == NULL)
         return NULL;
@@ -62,5 +68,6 @@ reid_hook *reid_progress_hook_new(reid_link *link, int64_t images_per_step)
     self->hook.impl = &progress_impl;
     self->link = link;
     self->images_per_step = images_per_step;
+    self->times = times;
     return &self->hook;
 }

@@ -4,9 +4,11 @@
 #define REID_TRAIN_PROGRESS_HOOK_H
 
 #include "engine/hook.h"
+#include "engine/simple_trainer.h"
 #include "train/link.h"
 
-/* images_per_step: of all ranks. `link` is borrowed and may be NULL. */
-reid_hook *reid_progress_hook_new(reid_link *link, int64_t images_per_step);
+/* images_per_step: of all ranks. `link` and `times` are borrowed; `link` may be NULL. */
+reid_hook *reid_progress_hook_new(reid_link *link, int64_t images_per_step,
+                                  const reid_step_times *times);
 
 #endif

@@ -215,7 +215,8 @@ reid_status reid_session_add_hooks(reid_session *session, reid_error *err)
     reid_trainer_add_hook(trainer,
                           reid_periodic_writer_new(REID_PERIODIC_WRITER_PERIOD, writers, 3));
     reid_trainer_add_hook(
-        trainer, reid_progress_hook_new(link, reid_config_int(config, "SOLVER.IMS_PER_BATCH")));
+        trainer, reid_progress_hook_new(link, reid_config_int(config, "SOLVER.IMS_PER_BATCH"),
+                                        &session->trainer.times));
     /* Last: what the others did in after_epoch is in the checkpoint. */
     reid_trainer_add_hook(trainer, saver);
     add_profiler(session); /* it only looks */

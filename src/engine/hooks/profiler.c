@@ -174,6 +174,12 @@ static double step_scalar(const reid_step *base, size_t index)
     return inner->impl->scalar(inner, index);
 }
 
+static double step_waited_s(const reid_step *base)
+{
+    const reid_step *inner = inner_of(base);
+    return inner->impl->waited_s ? inner->impl->waited_s(inner) : 0;
+}
+
 static void step_free(reid_step *base)
 {
     reid_step_free(inner_of(base));
@@ -189,6 +195,7 @@ static const reid_step_impl PROFILED_STEP = {
     .scalar_name = step_scalar_name,
     .scalar_is_loss = step_scalar_is_loss,
     .scalar = step_scalar,
+    .waited_s = step_waited_s,
     .free = step_free,
 };
 

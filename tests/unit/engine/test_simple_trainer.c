@@ -110,6 +110,7 @@ typedef struct rank_result {
     char names[256];
     char images[1024];
     double total, cls, triplet, accuracy, data_time;
+    reid_step_times times;
 } rank_result;
 
 typedef struct script {
@@ -149,6 +150,7 @@ static void keep_result(const reid_simple_trainer *trainer, const fake_step *ste
     result->triplet = latest(&trainer->base, "loss_triplet");
     result->accuracy = latest(&trainer->base, "cls_accuracy");
     result->data_time = latest(&trainer->base, "data_time");
+    result->times = trainer->times;
 }
 
 static void train_rank(reid_comm *comm, void *user)
@@ -184,12 +186,26 @@ static void rank_0_writes_for_all(void **state)
         assert_true(s.results[r].accuracy == 0.25 * (r + 1));
     }
     assert_string_equal(s.results[0].names,
-                        "cls_accuracy data_time total_loss loss_cls loss_triplet ");
+                        "cls_accuracy data_time total_loss loss_cls loss_triplet compute_time "
+                        "wait_time ");
     assert_string_equal(s.results[1].names, "cls_accuracy ");
     assert_true(s.results[0].cls == 12.0);
     assert_true(s.results[0].triplet == 1.0);
     assert_true(s.results[0].total == 13.0);
     assert_true(s.results[0].data_time >= 0.003);
+}
+
+/* The last rank is late with its data: it is what the others wait for. */
+static void what_the_time_is_spent_on(void **state)
+{
+    script s = {.value = plain_value, .next_s = 0.02, .stop_rank = -1};
+    test_run_ranks(3, train_rank, &s);
+    for (int r = 0; r < 3; r++) {
+        const reid_step_times *t = &s.results[r].times;
+        assert_int_equal(t->steps, 8);
+        assert_true(t->data_s >= 0 && t->compute_s >= 0 && t->wait_s >= 0);
+        assert_true(r < 2 ? t->wait_s > 0 : t->data_s >= 8 * 0.02);
+    }
 }
 
 /* A wish after the exchange of iteration 2 is known to all in iteration 3. */
@@ -281,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_single_loss_is_the_total),
         cmocka_unit_test(an_error_ends_the_step_where_it_is),
         cmocka_unit_test(rank_0_writes_for_all),
+        cmocka_unit_test(what_the_time_is_spent_on),
         cmocka_unit_test(a_stop_of_one_rank_stops_all_alike),
         cmocka_unit_test(a_nan_ends_all_ranks_before_the_update),
         cmocka_unit_test(a_sum_beyond_all_numbers_counts_too),
