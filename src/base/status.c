@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/utf8.h"
 
 static const char *const STATUS_NAMES[] = {
     [REID_OK] = "ok",
@@ -32,6 +33,18 @@ const char *reid_status_name(reid_status code)
     return STATUS_NAMES[code];
 }
 
+/* Sentences quote what files and peers say, cut it, and go on over the wire, where a text is UTF-8.
+ */
+static void make_utf8(char *text)
+{
+    while (*text) {
+        size_t length = reid_utf8_length(text);
+        if (length == 0)
+            *text = '?';
+        text += length ? length : 1;
+    }
+}
+
 reid_status reid_fail(reid_error *err, reid_status code, const char *format, ...)
 {
     REID_ASSERT(code != REID_OK);
@@ -41,6 +54,7 @@ reid_status reid_fail(reid_error *err, reid_status code, const char *format, ...
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    make_utf8(err->text);
     err->code = code;
     return code;
 }
@@ -80,6 +94,7 @@ reid_status reid_fail_errno(reid_error *err, int errnum, const char *format, ...
     const char *text = strerror_r(errnum, reason, sizeof reason);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", text);
+    make_utf8(err->text);
     err->code = code;
     return code;
 }
@@ -96,6 +111,7 @@ reid_status reid_error_prefix(reid_error *err, const char *format, ...)
     va_end(args);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", sentence);
+    make_utf8(err->text);
     return err->code;
 }
 

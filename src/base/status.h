@@ -2,9 +2,9 @@
  *
  * A fallible call returns reid_status and takes `reid_error *err` last. The leaf that finds the
  * fault writes one finished sentence (what, where, what to do); callers may put context before it.
- * Only programs print it. `err` may be NULL. Outputs are written only on success. An error that is
- * already set is kept: the first cause wins. Threads: no shared state; an error object belongs to
- * one thread at a time.
+ * Only programs print it. `err` may be NULL. The sentence is UTF-8, whatever was quoted (other
+ * bytes become '?'). Outputs are written only on success. An error that is already set is kept: the
+ * first cause wins. Threads: no shared state; an error object belongs to one thread at a time.
  */
 #ifndef REID_BASE_STATUS_H
 #define REID_BASE_STATUS_H

@@ -3,7 +3,9 @@
 and left, and a rank that says what no rank says. The daemon must answer honest clients all the while, keep what it has
 stored, and neither grow nor lose descriptors.
 
-    garbage.py [--seconds 10] [--seed N]"""
+    garbage.py [--seconds 10] [--seed N] [--cluster]
+
+With --cluster the daemon is the head of two nodes, and the other node is garbage, too."""
 import argparse
 import json
 import os
@@ -125,9 +127,16 @@ def damage(rng, data):
 class Target:
     """A reidd with a job that has ended, one that runs and one that waits."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, cluster):
         self.folder = pathlib.Path(folder)
         self.socket = self.folder / 'r.sock'
+        self.head = self.folder / 'n1.sock'
+        self.options = []
+        if cluster:
+            nodes = self.folder / 'nodes.yml'
+            nodes.write_text(f'nodes:\n- {{name: node1, address: "unix:{self.head}", head: true}}\n'
+                             f'- {{name: node2, address: "unix:{self.folder}/n2.sock"}}\n')
+            self.options = ['--cluster', nodes, '--node', 'node1']
         self.process = None
         self.start()
         self.done = self.submit('done', 'link\nphase 2\nprogress 5 5\nrows 5\nlast-row\nexit 0\n')
@@ -150,7 +159,7 @@ class Target:
         with open(self.folder / 'reidd.log', 'ab') as log:
             self.process = subprocess.Popen(
                 [BUILD / 'bin/reidd', '--state-dir', self.folder / 'state', '--socket', f'unix:{self.socket}', '--trainer',
-                 BUILD / 'tests/reidd_fake_trainer', '--slots', str(SLOTS)], stdout=log, stderr=log)
+                 BUILD / 'tests/reidd_fake_trainer', '--slots', str(SLOTS), *self.options], stdout=log, stderr=log)
         self.wait_for(lambda: self.try_ctl('version').returncode == 0, 'reidd answers')
 
     def try_ctl(self, *words):
@@ -210,13 +219,15 @@ class Target:
 
 
 class Garbage:
-    def __init__(self, target, rng):
+    def __init__(self, target, rng, cluster):
         self.target = target
         self.rng = rng
         self.methods = load_messages()
         self.words = [target.done, target.running, 'done', 'running', 'loss*', 'lr', 'set', 'after_step', 'ada', '/etc/passwd',
-                      '../../..', 'OUTPUT_DIR: /tmp/x\n', 'return {after_step = function(t) end}', 'SOLVER.BASE_LR']
+                      '../../..', 'OUTPUT_DIR: /tmp/x\n', 'return {after_step = function(t) end}', 'SOLVER.BASE_LR', 'node1', 'node2', 'logs/rank-0.out',
+                      'rank0.spool', 'logs/launcher.log', '../../reidd.db', 'orted', '-mca']
         self.link = f'unix:{target.folder}/link.sock'
+        self.node = f'unix:{target.head}' if cluster else None
         self.seeds = [p.read_bytes()[1:] for p in sorted((ROOT / 'tests/fuzz/corpus/rpc').glob('server-*'))]
         self.channels = {}
         self.left = []  # connections that were begun and left
@@ -228,6 +239,9 @@ class Garbage:
                 self.channels[address].close()
             self.channels[address] = grpc.insecure_channel(address, options=[('grpc.max_receive_message_length', -1)])
         return self.channels[address]
+
+    def kind(self, path):
+        return next(k for p, k in self.methods if p == path)
 
     def count(self, what):
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -264,7 +278,7 @@ class Garbage:
 
     def rank_call(self):
         """A hello with the right ticket (now and then a wrong one), then anything."""
-        kind = next(k for p, k in self.methods if p == '/reid.v1.RankService/Link')
+        kind = self.kind('/reid.v1.RankService/Link')
         hello = kind()
         hello.hello.job_id = self.target.running
         hello.hello.attempt = 1
@@ -276,6 +290,38 @@ class Garbage:
             messages.append(damage(self.rng, message) if self.rng.random() < 0.2 else message)
         self.call(self.link, '/reid.v1.RankService/Link', messages)
 
+    def hello(self, kind, message=None):
+        message = message or kind()
+        message.hello.name, message.hello.protocol, message.hello.slots = 'node2', 2, self.rng.choice((1, 2, 4))
+        message.hello.shim, message.hello.trainer = str(BUILD / 'bin/reidd-shim'), str(BUILD / 'tests/reidd_fake_trainer')
+        return message
+
+    def check_member(self):
+        """A good hello is welcome."""
+        kind = self.kind('/reid.v1.NodeService/Join')
+        join = self.channel(self.node).stream_stream('/reid.v1.NodeService/Join', request_serializer=None,
+                                                     response_deserializer=None)
+        answer = join(iter([self.hello(kind).SerializeToString()]), timeout=WAIT_S)
+        assert b'node1' in next(answer)
+        answer.cancel()
+
+    def member_call(self):
+        """The other node: a hello (now and then a wrong one), then anything; or any other call as a node."""
+        if self.rng.random() < 0.2:
+            path, kind = self.rng.choice(self.methods)
+            self.call(self.node, path, [fill(self.rng, kind(), self.words).SerializeToString()[:300000]])
+            return
+        kind = self.kind('/reid.v1.NodeService/Join')
+        hello = fill(self.rng, kind(), self.words)
+        hello.hello.SetInParent()
+        if self.rng.random() < 0.8:
+            self.hello(kind, hello)
+        messages = [hello.SerializeToString()]
+        for _ in range(self.rng.randrange(8)):
+            message = fill(self.rng, kind(), self.words).SerializeToString()
+            messages.append(damage(self.rng, message) if self.rng.random() < 0.2 else message)
+        self.call(self.node, '/reid.v1.NodeService/Join', messages)
+
     def connect(self, address):
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         peer.settimeout(0.2)
@@ -284,7 +330,8 @@ class Garbage:
 
     def frames(self):
         """Damaged HTTP/2 on a connection of its own; some are left open."""
-        peer = self.connect(self.rng.choice((f'unix:{self.target.socket}', self.link)))
+        places = [f'unix:{self.target.socket}', self.link, self.node]
+        peer = self.connect(self.rng.choice(places if self.node else places[:2]))
         self.count('raw')
         try:
             preface = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0'
@@ -310,7 +357,7 @@ class Garbage:
             self.left.pop(0).close()
 
     def round(self):
-        self.rng.choices((self.message_call, self.rank_call, self.frames), (6, 2, 3))[0]()
+        self.rng.choices((self.message_call, self.rank_call, self.frames, self.member_call), (6, 2, 3, 6 if self.node else 0))[0]()
 
     def close(self):
         for channel in self.channels.values():
@@ -323,13 +370,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--seconds', type=float, default=10)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--cluster', action='store_true')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix='reid-') as folder:
-        target = Target(folder)
-        garbage = Garbage(target, random.Random(options.seed))
+        target = Target(folder, options.cluster)
+        garbage = Garbage(target, random.Random(options.seed), options.cluster)
         until, rounds = time.monotonic() + options.seconds, 0
         used, fds = target.bytes_used(), target.descriptors()
         try:
+            if options.cluster:
+                garbage.check_member()
             while time.monotonic() < until:
                 garbage.round()
                 rounds += 1

@@ -95,6 +95,26 @@ static void every_status_has_its_own_name(void **state)
     assert_string_equal(reid_status_name((reid_status)99), "unknown status");
 }
 
+/* What is quoted may be any bytes, and a precision or the end of the room may cut a character. */
+static void sentences_are_utf8(void **state)
+{
+    reid_error err = {0};
+    reid_fail(&err, REID_ERR_INVALID, "'%s' and '%.4s'", "caf\xe9", "abc\xc3\xa9");
+    assert_string_equal(err.text, "'caf?' and 'abc?'");
+    reid_error_prefix(&err, "\xff");
+    assert_string_equal(err.text, "?: 'caf?' and 'abc?'");
+    reid_error_clear(&err);
+    reid_fail_errno(&err, ENOENT, "cannot open '%.2s\xc3\xbc'", "\xe2\x82\xac");
+    assert_string_equal(err.text, "cannot open '??\xc3\xbc': No such file or directory");
+    char most[sizeof err.text + 2];
+    memset(most, 'a', sizeof most);
+    memcpy(most + sizeof err.text - 2, "\xc3\xa9", 3);
+    reid_error_clear(&err);
+    reid_fail(&err, REID_ERR_INVALID, "%s", most);
+    assert_int_equal(strlen(err.text), sizeof err.text - 1);
+    assert_int_equal(err.text[sizeof err.text - 2], '?');
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -102,6 +122,7 @@ int main(void)
         cmocka_unit_test(errno_gives_the_code_and_the_reason),
         cmocka_unit_test(a_prefix_goes_before_the_sentence),
         cmocka_unit_test(long_sentences_are_cut_inside_the_buffer),
+        cmocka_unit_test(sentences_are_utf8),
         cmocka_unit_test(try_returns_early),
         cmocka_unit_test(every_status_has_its_own_name),
     };
