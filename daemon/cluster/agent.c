@@ -34,7 +34,7 @@ typedef struct crew_part {
     part_state state;
     reidd_agent *agent; /* NULL: none, or it has gone */
     int exit_code;
-    bool stop_wanted;
+    bool stop_wanted, stop_sent;
     int64_t stop_grace_ms;
 } crew_part;
 
@@ -153,8 +153,9 @@ static reid_status send_start(crew_part *part, char **argv, reid_error *err)
     return reidd_cluster_send(crew->crews->cluster, part->node, &down, err);
 }
 
-static void send_stop_of(reidd_cluster *cluster, const char *node, Reid__V1__PartKey *key,
-                         int64_t grace_ms)
+/* EXHAUSTED: when there is room. UNAVAILABLE: with the node's next hello. */
+static reid_status send_stop_of(reidd_cluster *cluster, const char *node, Reid__V1__PartKey *key,
+                                int64_t grace_ms)
 {
     Reid__V1__PartStop stop = REID__V1__PART_STOP__INIT;
     Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
@@ -162,7 +163,7 @@ static void send_stop_of(reidd_cluster *cluster, const char *node, Reid__V1__Par
     stop.grace_ms = grace_ms;
     down.kind_case = REID__V1__NODE_DOWN__KIND_PART_STOP;
     down.part_stop = &stop;
-    reidd_cluster_send(cluster, node, &down, NULL); /* not there: with its next hello */
+    return reidd_cluster_send(cluster, node, &down, NULL);
 }
 
 static void send_forget(reidd_cluster *cluster, const char *node, Reid__V1__PartKey *key)
@@ -173,6 +174,13 @@ static void send_forget(reidd_cluster *cluster, const char *node, Reid__V1__Part
     down.kind_case = REID__V1__NODE_DOWN__KIND_PART_FORGET;
     down.part_forget = &forget;
     reidd_cluster_send(cluster, node, &down, NULL);
+}
+
+static void send_stop(crew_part *part)
+{
+    Reid__V1__PartKey key = key_of(part->crew);
+    part->stop_sent = send_stop_of(part->crew->crews->cluster, part->node, &key,
+                                   part->stop_grace_ms) != REID_ERR_EXHAUSTED;
 }
 
 static void stop_part(crew_part *part, int64_t grace_ms)
@@ -188,8 +196,7 @@ static void stop_part(crew_part *part, int64_t grace_ms)
     }
     part->stop_wanted = true;
     part->stop_grace_ms = grace_ms;
-    Reid__V1__PartKey key = key_of(part->crew);
-    send_stop_of(part->crew->crews->cluster, part->node, &key, grace_ms);
+    send_stop(part);
 }
 
 /* ---- the end of a part ---- */
@@ -402,7 +409,18 @@ static void on_node_lost(const char *node, const char *why, void *user)
     }
 }
 
+static void on_room(const char *node, void *user)
+{
+    reidd_crews *crews = user;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        crew_part *part = find_on(crews->items.items[i], node);
+        if (part && part->stop_wanted && !part->stop_sent && part->state != OVER)
+            send_stop(part);
+    }
+}
+
 static const reidd_part_events events = {
+    .on_room = on_room,
     .on_up = on_up,
     .on_hello = on_hello,
     .on_node_lost = on_node_lost,

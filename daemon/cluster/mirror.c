@@ -322,7 +322,6 @@ reid_status reidd_mirror_take(const char *folder, const char *node, reidd_mirror
     REID_AUTOFREE char *name = name_at_head(piece->path, node);
     bool gap = false;
     int fd = open_folder(folder, name);
-    errno = 0;
     int64_t size = fd < 0         ? -1
                    : piece->whole ? replace(fd, reid_path_base(name), piece)
                                   : append(fd, reid_path_base(name), piece, &gap);

@@ -21,8 +21,8 @@ typedef struct reidd_rank_fate {
     /* `end` is what happened; otherwise the processes are only known to be gone since end.wall_ms
      */
     bool known;
-    bool away;  /* on another node; mpirun knows how it ended when that node has not told */
-    bool asked; /* it ended after its node was asked to end it */
+    bool away;        /* on another node; mpirun knows how it ended when that node has not told */
+    bool asked;       /* it ended after its node was asked to end it */
     reidd_oom memory; /* of an end by signal 9 that this shim has not sent */
     reidd_rank_exit end;
 } reidd_rank_fate;
