@@ -1,5 +1,6 @@
 #include "backend/backend.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -189,6 +190,27 @@ double reid_backend_sum_squares(reid_backend *backend, const reid_range *ranges,
 {
     begin(backend);
     return range_count > 0 ? backend->impl->sum_squares(backend, ranges, range_count, data) : 0.0;
+}
+
+double reid_backend_norm(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                         const float *data, double order)
+{
+    REID_ASSERT(order > 0);
+    if (order == 2)
+        return sqrt(reid_backend_sum_squares(backend, ranges, range_count, data));
+    begin(backend);
+    double sum =
+        range_count > 0 ? backend->impl->power_sum(backend, ranges, range_count, data, order) : 0.0;
+    return isinf(order) ? sum : pow(sum, 1 / order);
+}
+
+void reid_backend_clamp(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                        float *data, double limit)
+{
+    REID_ASSERT(limit >= 0);
+    begin(backend);
+    if (range_count > 0)
+        backend->impl->clamp(backend, ranges, range_count, data, (float)limit);
 }
 
 void reid_backend_scale(reid_backend *backend, const reid_range *ranges, size_t range_count,

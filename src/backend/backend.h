@@ -99,6 +99,12 @@ void reid_backend_sgd(reid_backend *backend, const reid_sgd *args, const reid_ra
  * (squares of floats cannot overflow it). Waits. */
 double reid_backend_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
                                 const float *data);
+/* The norm of that order (> 0, INFINITY: the largest absolute value), likewise. */
+double reid_backend_norm(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                         const float *data, double order);
+/* Each number to the nearest in [-limit, limit]; NaN stays NaN. */
+void reid_backend_clamp(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                        float *data, double limit);
 void reid_backend_scale(reid_backend *backend, const reid_range *ranges, size_t range_count,
                         float *data, double factor);
 

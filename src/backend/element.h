@@ -75,6 +75,13 @@ REID_ELEMENT float reid_relu_grad_element(float grad, float y)
     return y <= 0.0f ? 0.0f : grad;
 }
 
+/* As torch.clamp to [-limit, limit]: in this order a NaN stays. */
+REID_ELEMENT float reid_clamp_element(float x, float limit)
+{
+    float value = x > limit ? limit : x;
+    return value < -limit ? -limit : value;
+}
+
 /* Normalisation with the affine map: (x - mean)·(γ/σ) + β; scale = γ/σ. Backward recomputes ReLU
  * masks with it. */
 REID_ELEMENT float reid_norm_element(float x, float mean, float scale, float bias)

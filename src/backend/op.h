@@ -215,6 +215,11 @@ typedef struct reid_backend_impl {
                 size_t range_count, float *value, const float *grad, float *momentum_buffer);
     double (*sum_squares)(reid_backend *backend, const reid_range *ranges, size_t range_count,
                           const float *data);
+    /* Σ|x|^order, or the largest |x| for INFINITY, NaN when one is. */
+    double (*power_sum)(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                        const float *data, double order);
+    void (*clamp)(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
+                  float limit);
     void (*scale)(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
                   float factor);
     /* NULL: images come as floats. */

@@ -12,10 +12,8 @@ typedef struct reid_clip {
     double norm_order; /* NORM_TYPE: 2, another p > 0, or infinity */
 } reid_clip;
 
-/* INVALID for an unknown CLIP_TYPE or a norm order ≤ 0; UNSUPPORTED for what the backend cannot do.
- */
-reid_status reid_clip_read(const reid_config *config, const reid_backend *backend,
-                           reid_clip *ret_clip, reid_error *err);
+/* INVALID for an unknown CLIP_TYPE or a norm order ≤ 0. */
+reid_status reid_clip_read(const reid_config *config, reid_clip *ret_clip, reid_error *err);
 /* What the group's gradients, which are `loss_scale` times too large, have to be multiplied by.
  * With REID_CLIP_VALUE they are clamped in place first. */
 double reid_clip_group(const reid_clip *clip, reid_backend *backend, const reid_solver_group *group,

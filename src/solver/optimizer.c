@@ -168,7 +168,7 @@ reid_status reid_optimizer_new(const reid_config *config, reid_params *params,
     o->main_decay = reid_config_float(config, "SOLVER.WEIGHT_DECAY");
     reid_status status = read_impl(o, config, err);
     if (status == REID_OK)
-        status = reid_clip_read(config, backend, &o->clip, err);
+        status = reid_clip_read(config, &o->clip, err);
     if (status == REID_OK && o->groups.list.count == 0)
         status = reid_fail(err, REID_ERR_INVALID, "the network has no parameter to train");
     if (status == REID_OK)

@@ -57,6 +57,7 @@ static void *store(reid_backend *backend, const void *data, size_t bytes)
 
 #define COUNT 20011
 enum { VALUE, GRAD, FIRST, SECOND, TOP, BUFFERS };
+#define NORMS 4
 
 /* Odd beginnings and ends, a single number, an empty range, more than one launch's worth. */
 #define RANGES 75
@@ -74,7 +75,10 @@ static void make_ranges(reid_range ranges[RANGES])
 typedef struct flat_result {
     float *buffer[BUFFERS];
     double squares, nonfinite;
+    double norms[NORMS], undefined;
 } flat_result;
+
+static const double orders[NORMS] = {1, 2, 3.5, INFINITY};
 
 static void update(reid_backend *backend, float *const b[BUFFERS], const reid_range *ranges)
 {
@@ -91,6 +95,7 @@ static void update(reid_backend *backend, float *const b[BUFFERS], const reid_ra
     reid_backend_sgd(backend, &nesterov, ranges, RANGES, b[VALUE], b[GRAD], b[TOP]);
     reid_backend_sgd(backend, &plain, ranges, RANGES, b[VALUE], b[GRAD], NULL);
     reid_backend_scale(backend, ranges, RANGES, b[GRAD], 1.5);
+    reid_backend_clamp(backend, ranges, RANGES, b[GRAD], 1.75);
 }
 
 static flat_result run_flat(reid_backend *backend)
@@ -109,11 +114,17 @@ static flat_result run_flat(reid_backend *backend)
     r.squares = reid_backend_sum_squares(backend, ranges, RANGES, b[GRAD]);
     expect(r.squares == reid_backend_sum_squares(backend, ranges, RANGES, b[GRAD]),
            "a sum of squares has the same bits twice");
+    for (int i = 0; i < NORMS; i++)
+        r.norms[i] = reid_backend_norm(backend, ranges, RANGES, b[VALUE], orders[i]);
     for (int i = 0; i < BUFFERS; i++)
         reid_backend_copy_out(backend, r.buffer[i], b[i], COUNT * sizeof(float));
     const float infinite = INFINITY;
     reid_backend_copy_in(backend, b[GRAD] + ranges[3].offset + 4999, &infinite, sizeof infinite);
     r.nonfinite = reid_backend_sum_squares(backend, ranges, RANGES, b[GRAD]);
+    const float nan = NAN;
+    reid_backend_copy_in(backend, b[GRAD] + ranges[3].offset + 17, &nan, sizeof nan);
+    reid_backend_clamp(backend, ranges, RANGES, b[GRAD], 2);
+    r.undefined = reid_backend_norm(backend, ranges, RANGES, b[GRAD], INFINITY);
     for (int i = 0; i < BUFFERS; i++)
         reid_backend_release(backend, b[i], COUNT * sizeof(float));
     return r;
@@ -130,6 +141,9 @@ static void check_flat(reid_backend *ref, reid_backend *backend)
         free(got.buffer[i]);
     }
     expect(fabs(want.squares - got.squares) <= 1e-10 * want.squares, "sum of squares");
+    for (int i = 0; i < NORMS; i++)
+        expect(fabs(want.norms[i] - got.norms[i]) <= 1e-6 * want.norms[i], "a norm");
+    expect(isnan(got.undefined) && isnan(want.undefined), "NaN stays, and is larger than all");
     expect(!isfinite(got.nonfinite), "a sum of squares tells of an infinite number");
 }
 
@@ -233,6 +247,40 @@ static void check_batch(reid_backend *backend, const reid_transform *transform, 
     free(got);
 }
 
+/* More than a grid of a GPU has in one direction. */
+#define MANY 4500
+static void check_many_images(reid_backend *backend)
+{
+    const reid_image_rule rule = {
+        .height = 2, .width = 1, .mean = {1, 2, 3}, .inverse_std = {1, 0.5f, 0.25f}};
+    const reid_shape shape = reid_shape_4d(MANY, 3, 2, 1);
+    const reid_layout *layout =
+        backend->impl->activation_layout(backend, REID_ROLE_IMAGES, &shape, REID_F32);
+    size_t count = reid_shape_count(&shape);
+    uint8_t *planes = reid_xcalloc(count, 1);
+    reid_image_choice *choices = reid_xcalloc(MANY, sizeof *choices);
+    float *want = reid_xcalloc(count, sizeof *want), *got = reid_xcalloc(count, sizeof *got);
+    for (size_t i = 0; i < count; i++) {
+        size_t c = i / 2 % 3;
+        planes[i] = (uint8_t)(i % 251);
+        want[i] = ((float)planes[i] - rule.mean[c]) * rule.inverse_std[c];
+    }
+    uint8_t *bytes = store(backend, planes, count);
+    reid_image_choice *drawn = store(backend, choices, MANY * sizeof *choices);
+    void *images = reid_backend_alloc(backend, layout->bytes);
+    REID_ASSERT(images);
+    reid_backend_images(backend, &rule, layout, bytes, drawn, images);
+    reid_backend_to_plain(backend, layout, images, got);
+    expect(near(want, got, count, 1e-6), "many images");
+    reid_backend_release(backend, images, layout->bytes);
+    reid_backend_release(backend, bytes, count);
+    reid_backend_release(backend, drawn, MANY * sizeof *choices);
+    free(planes);
+    free(choices);
+    free(want);
+    free(got);
+}
+
 static void check_images(reid_backend *backend)
 {
     reid_transform transform = {.height = HEIGHT,
@@ -256,6 +304,7 @@ static void check_images(reid_backend *backend)
         }
     transform.pad = 0;
     check_batch(backend, &transform, &rng, planes);
+    check_many_images(backend);
     free(planes);
 }
 

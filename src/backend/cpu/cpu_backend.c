@@ -152,6 +152,8 @@ static const reid_backend_impl cpu_impl = {
     .adam = cpu_adam,
     .sgd = cpu_sgd,
     .sum_squares = cpu_sum_squares,
+    .power_sum = reid_ref_power_sum,
+    .clamp = reid_ref_clamp,
     .scale = cpu_scale,
 };
 

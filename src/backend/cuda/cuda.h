@@ -185,6 +185,10 @@ void cuda_sgd(reid_backend *backend, const reid_sgd *args, const reid_range *ran
               size_t range_count, float *value, const float *grad, float *momentum_buffer);
 double cuda_sum_squares(reid_backend *backend, const reid_range *ranges, size_t range_count,
                         const float *data);
+double cuda_power_sum(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                      const float *data, double order);
+void cuda_clamp(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
+                float limit);
 void cuda_scale(reid_backend *backend, const reid_range *ranges, size_t range_count, float *data,
                 float factor);
 

@@ -5,6 +5,7 @@
 
 #include "backend/cuda/cuda.h"
 #include "backend/cuda/dnn.h"
+#include "backend/cuda/kernels.h"
 #include "base/alloc.h"
 
 reid_status cuda_check(reid_error *err, cudaError_t result, const char *what)
@@ -122,6 +123,11 @@ static reid_status op_new(reid_backend *base, const reid_op_desc *desc, reid_op 
         return cuda_conv_new(backend, desc, ret_op, err);
     if (desc->kind == REID_OP_LINEAR)
         return cuda_linear_new(backend, desc, ret_op, err);
+    if (desc->kind == REID_OP_MAX_POOL && desc->attr.pool.kernel > REID_CUDA_POOL_KERNEL)
+        return reid_fail(err, REID_ERR_UNSUPPORTED,
+                         "a max_pool with windows of %dx%d: on GPUs they have at most %dx%d",
+                         desc->attr.pool.kernel, desc->attr.pool.kernel, REID_CUDA_POOL_KERNEL,
+                         REID_CUDA_POOL_KERNEL);
     reid_op *op = reid_xcalloc(1, sizeof *op);
     op->backend = base;
     op->desc = *desc;
@@ -162,6 +168,8 @@ static const reid_backend_impl cuda_impl = {
     .adam = cuda_adam,
     .sgd = cuda_sgd,
     .sum_squares = cuda_sum_squares,
+    .power_sum = cuda_power_sum,
+    .clamp = cuda_clamp,
     .scale = cuda_scale,
     .images = cuda_images,
 };

@@ -28,11 +28,11 @@ void cuda_sgd(reid_backend *base, const reid_sgd *args, const reid_range *ranges
               "an SGD step");
 }
 
-static cudaError_t sum_squares(cuda_backend *backend, const reid_range *ranges, size_t range_count,
-                               const float *data)
+static cudaError_t power_sum(cuda_backend *backend, const reid_range *ranges, size_t range_count,
+                             const float *data, double order)
 {
     cudaError_t result =
-        reid_cuda_sum_squares(backend->stream, ranges, range_count, data, backend->reduce);
+        reid_cuda_power_sum(backend->stream, ranges, range_count, data, order, backend->reduce);
     if (result == cudaSuccess)
         result = cudaMemcpyAsync(backend->reduce_host, backend->reduce, sizeof(double),
                                  cudaMemcpyDeviceToHost, backend->stream);
@@ -40,19 +40,37 @@ static cudaError_t sum_squares(cuda_backend *backend, const reid_range *ranges, 
 }
 
 /* NaN when the GPU fails, which no caller takes for a norm. */
-double cuda_sum_squares(reid_backend *base, const reid_range *ranges, size_t range_count,
-                        const float *data)
+double cuda_power_sum(reid_backend *base, const reid_range *ranges, size_t range_count,
+                      const float *data, double order)
 {
     cuda_backend *backend = (cuda_backend *)base;
     const size_t most = REID_CUDA_SUM_PARTS / 2;
     double sum = 0.0;
     for (size_t i = 0; i < range_count; i += most) {
         size_t count = range_count - i < most ? range_count - i : most;
-        cudaError_t result = sum_squares(backend, ranges + i, count, data);
-        cuda_note(backend, result, "a sum of squares");
-        sum += result == cudaSuccess ? *backend->reduce_host : NAN;
+        cudaError_t result = power_sum(backend, ranges + i, count, data, order);
+        cuda_note(backend, result, "a norm");
+        double part = result == cudaSuccess ? *backend->reduce_host : NAN;
+        if (!isinf(order))
+            sum += part;
+        else if (part > sum || isnan(part))
+            sum = part;
     }
     return sum;
+}
+
+double cuda_sum_squares(reid_backend *base, const reid_range *ranges, size_t range_count,
+                        const float *data)
+{
+    return cuda_power_sum(base, ranges, range_count, data, 2);
+}
+
+void cuda_clamp(reid_backend *base, const reid_range *ranges, size_t range_count, float *data,
+                float limit)
+{
+    cuda_backend *backend = (cuda_backend *)base;
+    cuda_note(backend, reid_cuda_clamp(backend->stream, ranges, range_count, data, limit),
+              "clipping of gradients");
 }
 
 void cuda_scale(reid_backend *base, const reid_range *ranges, size_t range_count, float *data,

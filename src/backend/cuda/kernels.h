@@ -179,7 +179,7 @@ cudaError_t reid_cuda_triplet_backward(cudaStream_t stream, const reid_cuda_trip
 
 /* ---- input.cu ---- */
 
-/* planes [count,3,H,W], choices [count] → rows of `stride` ≥ 3 numbers; count ≤ 65535 */
+/* planes [count,3,H,W], choices [count] → rows of `stride` ≥ 3 numbers */
 cudaError_t reid_cuda_images(cudaStream_t stream, reid_dtype dtype, const reid_image_rule *rule,
                              const uint8_t *planes, const reid_image_choice *choices, void *out,
                              int count, int stride);
@@ -195,11 +195,13 @@ cudaError_t reid_cuda_sgd(cudaStream_t stream, const reid_sgd_constants *constan
                           const float *grad, float *momentum_buffer);
 cudaError_t reid_cuda_scale(cudaStream_t stream, const reid_range *ranges, size_t range_count,
                             float *data, float factor);
-/* part: REID_CUDA_SUM_PARTS + 1 doubles; part[0] becomes the sum of squares. At most
- * REID_CUDA_SUM_PARTS / 2 ranges. */
+cudaError_t reid_cuda_clamp(cudaStream_t stream, const reid_range *ranges, size_t range_count,
+                            float *data, float limit);
+/* part: REID_CUDA_SUM_PARTS + 1 doubles; part[0] becomes Σ|x|^order, or the largest |x| for
+ * infinity, NaN when one is. At most REID_CUDA_SUM_PARTS / 2 ranges. */
 #define REID_CUDA_SUM_PARTS 2047
-cudaError_t reid_cuda_sum_squares(cudaStream_t stream, const reid_range *ranges, size_t range_count,
-                                  const float *data, double *part);
+cudaError_t reid_cuda_power_sum(cudaStream_t stream, const reid_range *ranges, size_t range_count,
+                                const float *data, double order, double *part);
 
 #ifdef __cplusplus
 }

@@ -119,8 +119,69 @@ struct scale_map {
     }
 };
 
-struct square_map {
+struct clamp_map {
+    float *data;
+    float limit;
+    int zero;
+
+    template <int V> __device__ __forceinline__ void run(size_t at) const
+    {
+        float v[V];
+        reid_load<V>(data + at, v);
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            v[i] = reid_clamp_element(v[i], limit);
+        reid_store<V>(data + at, v);
+    }
+};
+
+/* How |x| of many numbers become one. */
+struct square_rule {
+    double order;
+
+    __device__ __forceinline__ double of(float x) const
+    {
+        return (double)x * x;
+    }
+
+    __device__ __forceinline__ double add(double a, double b) const
+    {
+        return a + b;
+    }
+};
+
+struct power_rule {
+    double order;
+
+    __device__ __forceinline__ double of(float x) const
+    {
+        return pow(fabs((double)x), order);
+    }
+
+    __device__ __forceinline__ double add(double a, double b) const
+    {
+        return a + b;
+    }
+};
+
+struct largest_rule {
+    double order;
+
+    __device__ __forceinline__ double of(float x) const
+    {
+        return fabs((double)x);
+    }
+
+    /* NaN is larger than all. */
+    __device__ __forceinline__ double add(double a, double b) const
+    {
+        return b > a || b != b ? b : a;
+    }
+};
+
+template <class Rule> struct norm_map {
     const float *data;
+    Rule rule;
     double sum;
 
     template <int V> __device__ __forceinline__ void run(size_t at)
@@ -129,32 +190,49 @@ struct square_map {
         reid_load<V>(data + at, v);
 #pragma unroll
         for (int i = 0; i < V; i++)
-            sum += (double)v[i] * v[i];
+            sum = rule.add(sum, rule.of(v[i]));
     }
 };
+
+/* Thread 0 gets all of the block's. `space`: shared, BLOCK / 32 numbers. */
+template <class Rule>
+__device__ __forceinline__ double block_norm(const Rule &rule, double sum, double *space)
+{
+    for (int d = 16; d; d >>= 1)
+        sum = rule.add(sum, __shfl_down_sync(REID_FULL_WARP, sum, d));
+    if (threadIdx.x % 32 == 0)
+        space[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = space[0];
+    for (int i = 1; i < BLOCK / 32; i++)
+        sum = rule.add(sum, space[i]);
+    return sum;
+}
 
 template <class Map> __global__ void reid_update_kernel(range_span span, Map map)
 {
     for_piece(span, map);
 }
 
-__global__ void reid_squares_kernel(range_span span, const float *data, double *part)
+template <class Rule>
+__global__ void reid_norm_kernel(range_span span, const float *data, Rule rule, double *part)
 {
     __shared__ double space[BLOCK / 32];
-    square_map map = {data, 0.0};
+    norm_map<Rule> map = {data, rule, 0.0};
     for_piece(span, map);
-    double sum = reid_block_sum<BLOCK>(map.sum, space);
+    double sum = block_norm(rule, map.sum, space);
     if (threadIdx.x == 0)
         part[blockIdx.x] = sum;
 }
 
-__global__ void reid_sum_kernel(const double *part, int count, double *ret_sum)
+template <class Rule>
+__global__ void reid_norm_total_kernel(const double *part, int count, Rule rule, double *ret_sum)
 {
     __shared__ double space[BLOCK / 32];
     double sum = 0.0;
     for (int i = threadIdx.x; i < count; i += BLOCK)
-        sum += part[i];
-    sum = reid_block_sum<BLOCK>(sum, space);
+        sum = rule.add(sum, part[i]);
+    sum = block_norm(rule, sum, space);
     if (threadIdx.x == 0)
         *ret_sum = sum;
 }
@@ -226,8 +304,16 @@ extern "C" cudaError_t reid_cuda_scale(cudaStream_t stream, const reid_range *ra
     return run_update(stream, ranges, range_count, aligned(data), map);
 }
 
-extern "C" cudaError_t reid_cuda_sum_squares(cudaStream_t stream, const reid_range *ranges,
-                                             size_t range_count, const float *data, double *part)
+extern "C" cudaError_t reid_cuda_clamp(cudaStream_t stream, const reid_range *ranges,
+                                       size_t range_count, float *data, float limit)
+{
+    clamp_map map = {data, limit, 0};
+    return run_update(stream, ranges, range_count, aligned(data), map);
+}
+
+template <class Rule>
+static cudaError_t run_norm(cudaStream_t stream, const reid_range *ranges, size_t range_count,
+                            const float *data, Rule rule, double *part)
 {
     size_t total = 0, at = 0, parts = 0;
     for (size_t i = 0; i < range_count; i++)
@@ -241,11 +327,21 @@ extern "C" cudaError_t reid_cuda_sum_squares(cudaStream_t stream, const reid_ran
     span.wide = aligned(data);
     while (error == cudaSuccess &&
            (blocks = next_span(ranges, range_count, piece, &at, &span)) > 0) {
-        error = REID_LAUNCH(reid_squares_kernel, blocks, BLOCK, 0, stream, span, data,
+        error = REID_LAUNCH(reid_norm_kernel<Rule>, blocks, BLOCK, 0, stream, span, data, rule,
                             part + 1 + parts);
         parts += blocks;
     }
-    return error == cudaSuccess
-               ? REID_LAUNCH(reid_sum_kernel, 1, BLOCK, 0, stream, part + 1, (int)parts, part)
-               : error;
+    return error == cudaSuccess ? REID_LAUNCH(reid_norm_total_kernel<Rule>, 1, BLOCK, 0, stream,
+                                              part + 1, (int)parts, rule, part)
+                                : error;
+}
+
+extern "C" cudaError_t reid_cuda_power_sum(cudaStream_t stream, const reid_range *ranges,
+                                           size_t range_count, const float *data, double order,
+                                           double *part)
+{
+    if (order == 2)
+        return run_norm(stream, ranges, range_count, data, square_rule{order}, part);
+    return isinf(order) ? run_norm(stream, ranges, range_count, data, largest_rule{order}, part)
+                        : run_norm(stream, ranges, range_count, data, power_rule{order}, part);
 }

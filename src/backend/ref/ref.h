@@ -8,6 +8,10 @@
 
 #include "backend/op.h"
 
+double reid_ref_power_sum(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                          const float *data, double order);
+void reid_ref_clamp(reid_backend *backend, const reid_range *ranges, size_t range_count,
+                    float *data, float limit);
 void reid_ref_conv_setup(reid_op *op);
 void reid_ref_norm_setup(reid_op *op);
 void reid_ref_relu_setup(reid_op *op);

@@ -201,6 +201,8 @@ static const reid_backend_impl ref_impl = {
     .adam = ref_adam,
     .sgd = ref_sgd,
     .sum_squares = ref_sum_squares,
+    .power_sum = reid_ref_power_sum,
+    .clamp = reid_ref_clamp,
     .scale = ref_scale,
     .images = ref_images,
 };

@@ -173,6 +173,20 @@ static void layouts_are_channels_last(void **state)
     reid_backend_free(backend);
 }
 
+static void too_large_windows_are_refused(void **state)
+{
+    reid_backend *backend = open_planned("cuda:sm_90");
+    reid_shape in = reid_shape_4d(2, 4, 40, 40), out = reid_shape_4d(2, 4, 24, 24);
+    reid_op_desc d = {.kind = REID_OP_MAX_POOL, .input_count = 1, .attr.pool = {17, 1, 0, false}};
+    reid_error err = {0};
+    reid_op *op = NULL;
+    d.input[0] = backend->impl->activation_layout(backend, REID_ROLE_INNER, &in, REID_F32);
+    d.output = backend->impl->activation_layout(backend, REID_ROLE_INNER, &out, REID_F32);
+    assert_int_equal(backend->impl->op_new(backend, &d, &op, &err), REID_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "windows of 17x17: on GPUs they have at most 16x16"));
+    reid_backend_free(backend);
+}
+
 static void unknown_devices_are_refused(void **state)
 {
     static const char *const names[] = {"cuda:sm_70", "cuda:sm_",        "cuda:x",
@@ -195,6 +209,7 @@ int main(void)
         cmocka_unit_test(f32_uses_tensor_cores_only_when_asked),
         cmocka_unit_test(nothing_can_be_allocated),
         cmocka_unit_test(layouts_are_channels_last),
+        cmocka_unit_test(too_large_windows_are_refused),
         cmocka_unit_test(unknown_devices_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
