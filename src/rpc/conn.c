@@ -240,6 +240,8 @@ static void conn_secured(reid_rpc_wire *wire)
     memcpy(peer->role, wire->secure->peer.role, sizeof peer->role);
     if (strcmp(peer->role, "node") == 0)
         reid_rpc_wire_watch(wire, conn->server->limits.quiet_ms);
+    else if (reid_rpc_listener_count(conn->listener, peer) > conn->server->limits.max_per_user)
+        throw_out(conn, "too many of one user");
 }
 
 static void conn_closed(reid_rpc_wire *wire)
@@ -288,38 +290,19 @@ static nghttp2_session *new_session(reid_rpc_conn *conn)
     return session;
 }
 
-/* Fills in what is known of the peer, and makes what the connection is made of; false when that is
- * not possible. */
-static bool set_up(reid_rpc_conn *conn, int fd, const char *from, nghttp2_session **ret_session,
-                   reid_rpc_secure **ret_secure)
-{
-    reid_rpc_secure *secure = NULL;
-    if (from) {
-        secure = reid_rpc_secure_new(conn->listener->tls, NULL);
-        if (!secure)
-            return false;
-        conn->peer = (reid_rpc_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = true};
-        snprintf(conn->peer.address, sizeof conn->peer.address, "%s", from);
-    } else if (!reid_rpc_peer_read(&conn->peer, fd)) {
-        return false;
-    }
-    *ret_session = new_session(conn);
-    *ret_secure = secure;
-    if (!*ret_session)
-        reid_rpc_secure_free(secure);
-    return *ret_session != NULL;
-}
-
-void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const char *from)
+void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_peer *peer)
 {
     reid_rpc_server *server = listener->server;
     reid_rpc_conn *conn = reid_xcalloc(1, sizeof *conn);
     conn->server = server;
     conn->listener = listener;
-    nghttp2_session *session;
-    reid_rpc_secure *secure;
-    if (!set_up(conn, own_fd, from, &session, &secure)) {
-        reid_log_error("rpc connection refused reason=\"no memory or no credentials\"");
+    conn->peer = *peer;
+    nghttp2_session *session = new_session(conn);
+    reid_rpc_secure *secure = listener->tls ? reid_rpc_secure_new(listener->tls, NULL) : NULL;
+    if (!session || (listener->tls && !secure)) {
+        reid_log_error("rpc connection refused reason=\"no memory\"");
+        nghttp2_session_del(session);
+        reid_rpc_secure_free(secure);
         close(own_fd);
         free(conn);
         return;

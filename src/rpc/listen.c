@@ -208,15 +208,29 @@ static bool is_from(const reid_rpc_conn *conn, const char *from)
     return host_bytes(conn->peer.address) == bytes && memcmp(conn->peer.address, from, bytes) == 0;
 }
 
-/* Why one more connection is too many, or NULL. Of those that have not begun yet the oldest makes
- * way: it is the likeliest not to begin at all. */
-static const char *find_excess(reid_rpc_listener *listener, const char *from)
+static bool is_same_user(const reid_rpc_peer *a, const reid_rpc_peer *b)
+{
+    return a->remote ? strcmp(a->name, b->name) == 0 && strcmp(a->role, b->role) == 0
+                     : a->uid == b->uid;
+}
+
+unsigned reid_rpc_listener_count(const reid_rpc_listener *listener, const reid_rpc_peer *peer)
+{
+    const reid_rpc_server *server = listener->server;
+    unsigned count = 0;
+    for (reid_rpc_node *n = server->conns.next; n != &server->conns; n = n->next) {
+        const reid_rpc_conn *conn = REID_RPC_OWNER(n, reid_rpc_conn, node);
+        count +=
+            conn->listener == listener && !conn->wire.closing && is_same_user(&conn->peer, peer);
+    }
+    return count;
+}
+
+/* Over TCP: whether the address has too many already. Of those that have not begun yet the oldest
+ * makes way: it is the likeliest not to begin at all. */
+static bool is_crowded(reid_rpc_listener *listener, const char *from)
 {
     reid_rpc_server *server = listener->server;
-    if (listener->conn_count >= server->limits.max_connections)
-        return "full";
-    if (!from)
-        return NULL;
     unsigned same = 0;
     reid_rpc_conn *oldest = NULL;
     for (reid_rpc_node *n = server->conns.next; n != &server->conns; n = n->next) {
@@ -228,33 +242,53 @@ static const char *find_excess(reid_rpc_listener *listener, const char *from)
             oldest = conn;
     }
     if (same >= server->limits.max_per_address)
-        return "too many from one address";
+        return true;
     if (oldest && listener->handshakes >= server->limits.max_handshakes)
         reid_rpc_conn_abandon(oldest);
-    return NULL;
+    return false;
+}
+
+/* Why one more connection is too many, or NULL. */
+static const char *find_excess(reid_rpc_listener *listener, const reid_rpc_peer *peer,
+                               unsigned *ret_limit)
+{
+    const reid_rpc_limits *limits = &listener->server->limits;
+    *ret_limit = limits->max_connections;
+    if (listener->conn_count >= limits->max_connections)
+        return "full";
+    if (peer->remote) {
+        *ret_limit = limits->max_per_address;
+        return is_crowded(listener, peer->address) ? "too many of one address" : NULL;
+    }
+    *ret_limit = limits->max_per_user;
+    return limits->max_per_user < limits->max_connections &&
+                   reid_rpc_listener_count(listener, peer) >= limits->max_per_user
+               ? "too many of one user"
+               : NULL;
 }
 
 static void accept_one(reid_rpc_listener *listener, int own_fd, const struct sockaddr *address)
 {
-    reid_rpc_server *server = listener->server;
-    char from[REID_RPC_ENDPOINT_BYTES] = "";
-    if (listener->tls)
-        reid_rpc_endpoint_format(address, from, sizeof from);
-    const char *excess = find_excess(listener, listener->tls ? from : NULL);
+    reid_rpc_peer peer = {.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = listener->tls != NULL};
+    unsigned limit = 0;
+    if (peer.remote)
+        reid_rpc_endpoint_format(address, peer.address, sizeof peer.address);
+    const char *excess = peer.remote || reid_rpc_peer_read(&peer, own_fd)
+                             ? find_excess(listener, &peer, &limit)
+                             : "no credentials";
     if (excess) {
         if (!listener->full_warned)
-            reid_log_warn("rpc connection refused reason=\"%s\" path=%s from=%s limit=%u", excess,
-                          listener->path, from,
-                          strcmp(excess, "full") == 0 ? server->limits.max_connections
-                                                      : server->limits.max_per_address);
+            reid_log_warn("rpc connection refused reason=\"%s\" path=%s uid=%d from=%s limit=%u",
+                          excess, listener->path, (int)peer.uid, peer.remote ? peer.address : "-",
+                          limit);
         listener->full_warned = true;
         close(own_fd);
         return;
     }
     listener->full_warned = false;
-    if (listener->tls)
-        reid_rpc_tcp_tune(own_fd, server->limits.linger_ms);
-    reid_rpc_conn_new(listener, own_fd, listener->tls ? from : NULL);
+    if (peer.remote)
+        reid_rpc_tcp_tune(own_fd, listener->server->limits.linger_ms);
+    reid_rpc_conn_new(listener, own_fd, &peer);
 }
 
 static void accept_ready(uv_poll_t *poll, int status, int events)

@@ -12,6 +12,8 @@
 #include "base/compiler.h"
 #include "rpc/tls_impl.h"
 
+/* A peer may ask for new keys so often, and once more for so many bytes. */
+enum { FREE_NEW_KEYS = 16, NEW_KEYS_BYTES = 1 << 20 };
 enum { KEPT_BYTES = 32 * 1024 }; /* an empty buffer that is larger is given back */
 
 static const unsigned char alpn[] = {2, 'h', '2'};
@@ -22,6 +24,8 @@ static int bio_read(BIO *bio, char *buffer, int size)
 {
     reid_rpc_secure *secure = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    if (secure->flooding)
+        return -1;
     if (secure->in_bytes == 0 || size <= 0) {
         BIO_set_retry_read(bio);
         return -1;
@@ -30,6 +34,7 @@ static int bio_read(BIO *bio, char *buffer, int size)
     memcpy(buffer, secure->in, n);
     secure->in += n;
     secure->in_bytes -= n;
+    secure->taken_bytes += n;
     return (int)n;
 }
 
@@ -156,8 +161,23 @@ static int choose_protocol(SSL *ssl, const unsigned char **ret_chosen, unsigned 
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* New keys are some work, and cost whoever asks for them next to nothing. */
+static void count_new_keys(int writing, int version, int type, const void *message, size_t size,
+                           SSL *ssl, void *user)
+{
+    reid_rpc_secure *secure = SSL_get_app_data(ssl);
+    if (writing || type != SSL3_RT_HANDSHAKE || size == 0 ||
+        *(const uint8_t *)message != SSL3_MT_KEY_UPDATE)
+        return;
+    if (++secure->new_keys <= FREE_NEW_KEYS + secure->taken_bytes / NEW_KEYS_BYTES)
+        return;
+    say(secure, "it asks for new keys too often");
+    secure->flooding = true;
+}
+
 void reid_rpc_secure_configure(SSL_CTX *context)
 {
+    SSL_CTX_set_msg_callback(context, count_new_keys);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verify);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
 }

@@ -25,6 +25,9 @@ typedef struct reid_rpc_secure {
     char *host; /* that the server must be; NULL: we are the server */
     bool established;
     bool refused;      /* one side did not want the other; not set when the peer just went away */
+    bool flooding;     /* nothing more is taken from the peer */
+    unsigned new_keys; /* that the peer has asked for */
+    uint64_t taken_bytes;
     const uint8_t *in; /* from the socket, not yet taken */
     size_t in_bytes;
     uint8_t *out; /* for the socket: from out_sent to out_bytes */

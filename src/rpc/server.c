@@ -16,6 +16,7 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     reid_rpc_limits l = limits ? *limits : (reid_rpc_limits){0};
 #define OTHERWISE(field, value) l.field = l.field ? l.field : (value)
     OTHERWISE(max_connections, 256);
+    OTHERWISE(max_per_user, l.max_connections);
     OTHERWISE(max_per_address, 64);
     OTHERWISE(max_handshakes, 64);
     OTHERWISE(max_streams, 128);

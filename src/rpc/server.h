@@ -80,6 +80,8 @@ typedef struct reid_rpc_method {
 /* Zero in any field means the default in brackets. */
 typedef struct reid_rpc_limits {
     uint32_t max_connections;    /* at each socket; further ones are closed at once [256] */
+    uint32_t max_per_user;       /* of them of one uid, or over TCP of one name; nodes are not
+                                  * counted [max_connections] */
     uint32_t max_per_address;    /* of them over TCP from one address [64] */
     uint32_t max_handshakes;     /* of them over TCP that have not begun HTTP/2 yet; a further one
                                   * ends the oldest of these [64] */

@@ -119,8 +119,10 @@ void reid_rpc_listener_free(reid_rpc_listener *listener);
 
 /* conn.c */
 bool reid_rpc_bucket_take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate);
-/* `from` is the address of a TCP peer, otherwise NULL. */
-void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const char *from);
+/* `peer` as far as it is known before TLS. */
+void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_peer *peer);
+/* How many connections a user has at this listener: of his uid, or over TCP of his name. */
+unsigned reid_rpc_listener_count(const reid_rpc_listener *listener, const reid_rpc_peer *peer);
 void reid_rpc_conn_drain(reid_rpc_conn *conn);   /* GOAWAY; closes when its calls are gone */
 void reid_rpc_conn_abandon(reid_rpc_conn *conn); /* closes at once; its calls are lost */
 nghttp2_session_callbacks *reid_rpc_conn_callbacks(void);
