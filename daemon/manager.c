@@ -353,6 +353,7 @@ static reid_status load(reidd_manager *manager, reid_error *err)
     remove_orphans(manager);
     for (size_t i = 0; i < manager->active.count; i++) {
         reidd_active *active = manager->active.items[i];
+        REID_TRY(reidd_active_restore_config(active, err));
         REID_TRY(reidd_active_load_journal(active, err));
         if (reidd_state_is_started(active->job.state)) {
             reidd_active_adopt(active);
@@ -576,6 +577,9 @@ reid_status reidd_manager_config(reidd_manager *manager, const char *id, char **
     size_t size = 0;
     REID_AUTOFREE char *folder = reidd_manager_job_dir(manager, id);
     REID_AUTOFREE char *path = reid_path_join(folder, "config.yaml");
+    if (!reid_path_exists(path) &&
+        reidd_store_config_load(manager->store, id, ret_yaml, NULL) == REID_OK)
+        return REID_OK;
     return reid_file_read(path, CONFIG_LIMIT_BYTES, ret_yaml, &size, err);
 }
 

@@ -187,6 +187,10 @@ void reidd_active_drop_words(reidd_active *active); /* those who asked are told 
 reid_status reidd_active_load_journal(reidd_active *active, reid_error *err);
 
 /* submit.c */
+#define REIDD_CONFIG_READ_BYTES ((size_t)64 << 20)
+/* Writes the job's configuration file again, from the store, when it is not there: the database was
+ * brought here from another node. */
+reid_status reidd_active_restore_config(const reidd_active *active, reid_error *err);
 void reidd_manager_start_checks(reidd_manager *manager);
 void reidd_manager_cancel_submissions(reidd_manager *manager);
 

@@ -187,6 +187,14 @@ static reid_status check_fork(reidd_manager *manager, const reidd_submit_request
 
 /* ---- the trainer's check, and after it ---- */
 
+static reid_status store_config(const reidd_submission *submission, reid_error *err)
+{
+    REID_AUTOFREE char *yaml = NULL;
+    size_t size = 0;
+    REID_TRY(reid_file_read(submission->config_path, REIDD_CONFIG_READ_BYTES, &yaml, &size, err));
+    return reidd_store_config_add(submission->manager->store, submission->job.id, yaml, err);
+}
+
 static reid_status store(reidd_submission *submission, reid_error *err)
 {
     reidd_store *db = submission->manager->store;
@@ -194,6 +202,8 @@ static reid_status store(reidd_submission *submission, reid_error *err)
     reid_status status = reidd_store_begin(db, true, err);
     if (status == REID_OK)
         status = reidd_store_job_add(db, job, err);
+    if (status == REID_OK)
+        status = store_config(submission, err);
     if (status == REID_OK)
         status = reidd_store_event_add(db, job->id, 0, job->submitted_ms, "state", "PENDING", err);
     if (status == REID_OK && job->fork_from) {
@@ -299,6 +309,22 @@ static reid_status write_config(reidd_submission *submission, const char *yaml, 
     REID_TRY(reid_fsync_dir(jobs, err));
     REID_TRY(reid_file_write_atomic(submission->config_path, yaml, strlen(yaml), err));
     return submission->other ? let_in(submission, err) : REID_OK;
+}
+
+reid_status reidd_active_restore_config(const reidd_active *active, reid_error *err)
+{
+    reidd_manager *manager = active->manager;
+    const reidd_job *job = &active->job;
+    uid_t lowest_uid = (uid_t)manager->limits->values[REIDD_LIMIT_LOWEST_UID];
+    REID_AUTOFREE char *folder = reidd_manager_job_dir(manager, job->id);
+    REID_AUTOFREE char *path = reid_path_join(folder, "config.yaml");
+    REID_AUTOFREE char *yaml = NULL;
+    reidd_submission like = {.manager = manager, .folder = folder, .config_path = path};
+    if (reid_path_exists(path) ||
+        reidd_store_config_load(manager->store, job->id, &yaml, NULL) != REID_OK)
+        return REID_OK; /* the start will say what is missing */
+    REID_TRY(reidd_run_as_find((uid_t)job->uid, lowest_uid, NULL, &like.other, &like.account, err));
+    return write_config(&like, yaml, err);
 }
 
 static reidd_submission *submission_new(reidd_manager *manager, const reidd_submit_request *request,

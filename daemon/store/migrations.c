@@ -57,6 +57,7 @@ static const char *const migrations[] = {
     " name TEXT PRIMARY KEY, slots INTEGER NOT NULL, gpu_type TEXT NOT NULL,"
     " drained INTEGER NOT NULL, reason TEXT NOT NULL, who TEXT NOT NULL,"
     " wall_ms INTEGER NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE configs(job INTEGER PRIMARY KEY REFERENCES jobs(key), yaml TEXT NOT NULL);",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

@@ -1,4 +1,38 @@
+/* Nodes, and the configurations of jobs. */
+#include <stdlib.h>
+
+#include "base/alloc.h"
 #include "daemon/store/private.h"
+
+reid_status reidd_store_config_add(reidd_store *store, const char *id, const char *yaml,
+                                   reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_CONFIG_ADD, &s, err));
+    sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, yaml, -1, SQLITE_STATIC);
+    return reidd_store_run(store, s, "add a configuration to", err);
+}
+
+reid_status reidd_store_config_load(reidd_store *store, const char *id, char **ret_yaml,
+                                    reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_CONFIG_LOAD, &s, err));
+    sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC);
+    int rc = sqlite3_step(s);
+    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    char *yaml = text ? reid_xstrdup(text) : NULL;
+    reid_status status = reidd_store_done(store, s, rc, "read", err);
+    if (status == REID_OK && !yaml)
+        status = reid_fail(err, REID_ERR_NOT_FOUND, "there is no configuration of job %s", id);
+    if (status != REID_OK) {
+        free(yaml);
+        return status;
+    }
+    *ret_yaml = yaml;
+    return REID_OK;
+}
 
 reid_status reidd_store_node_save(reidd_store *store, const reidd_store_node *node, reid_error *err)
 {

@@ -65,6 +65,8 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
         " VALUES (?1,?2,?3,?4,?5,?6,?7) ON CONFLICT(name) DO UPDATE SET slots=excluded.slots,"
         " gpu_type=excluded.gpu_type, drained=excluded.drained, reason=excluded.reason,"
         " who=excluded.who, wall_ms=excluded.wall_ms",
+    [REIDD_SQL_CONFIG_ADD] = "INSERT INTO configs(job, yaml) VALUES (" JOB_KEY ",?2)",
+    [REIDD_SQL_CONFIG_LOAD] = "SELECT yaml FROM configs WHERE job = " JOB_KEY,
     [REIDD_SQL_NODE_LIST] =
         "SELECT name, slots, gpu_type, drained, reason, who, wall_ms FROM nodes ORDER BY name",
 };

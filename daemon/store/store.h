@@ -59,6 +59,14 @@ reid_status reidd_store_job_list(reidd_store *store, unsigned states, int64_t li
 /* The largest id ever given, "" when there is none. */
 reid_status reidd_store_job_last_id(reidd_store *store, char ret_id[16], reid_error *err);
 
+/* The configuration of a job, kept beside its file so that this database alone is enough to go on
+ * with the queue elsewhere. */
+reid_status reidd_store_config_add(reidd_store *store, const char *id, const char *yaml,
+                                   reid_error *err);
+/* Caller frees. NOT_FOUND when there is none, as with jobs of earlier versions. */
+reid_status reidd_store_config_load(reidd_store *store, const char *id, char **ret_yaml,
+                                    reid_error *err);
+
 /* ---- attempts and events ---- */
 
 /* `ticket` is the secret that the attempt's ranks show. An attempt that is there gets a new one. */
@@ -116,7 +124,8 @@ reid_status reidd_store_latest_each(reidd_store *store, const char *job_id,
 
 /* ---- nodes ---- */
 
-/* What is remembered of a node. Texts are never NULL; those that `each` is given are its own only. */
+/* What is remembered of a node. Texts are never NULL; those that `each` is given are its own only.
+ */
 typedef struct reidd_store_node {
     const char *name;
     int slots;

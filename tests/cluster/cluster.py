@@ -157,6 +157,18 @@ class Cluster:
         for name in names:
             self.wait_state(name, 'UP', seconds)
 
+    def submit(self, script, *options, name=None, **more):
+        """A job of the scripted trainer (tests/unit/daemon/fake); its id and folder."""
+        self.jobs = getattr(self, 'jobs', 0) + 1
+        out = self.folder / f'out{self.jobs}'
+        out.mkdir()
+        (out / 'script').write_text(script)
+        config = self.folder / f'job{self.jobs}.yml'
+        config.write_text(f'OUTPUT_DIR: {out}\n')
+        done = self.ctl(name or self.head, 'submit', *options, config, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), out
+
     def job(self, job, name=None):
         done = self.ctl(name or self.head, 'describe', job, '-o', 'json')
         assert done.returncode == 0, done.stderr

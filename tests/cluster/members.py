@@ -101,6 +101,12 @@ class Members(cluster.Case):
             self.assertEqual((done.returncode, done.stdout), (code, ''), done.stderr)
             self.assertIn(sentence, done.stderr)
 
+    def test_a_member_has_no_jobs(self):
+        done = self.cluster.ctl('node2', 'ps')
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertIn('node node2 has no jobs of its own, they are with the head node1: reidctl -H tcp://10.77.0.1:7411',
+                      done.stderr)
+
     def test_roles_over_tcp(self):
         done = self.cluster.remote('node3', 'viewer', 'nodes', '-o', 'json')
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -112,6 +118,43 @@ class Members(cluster.Case):
         self.assertEqual(self.cluster.nodes()['node2']['drained_by'], 'admin')
         self.cluster.remote('node3', 'admin', 'nodes', 'resume', 'node2')
         self.cluster.wait_up('node2')
+
+
+class Moved(unittest.TestCase):
+    def test_store_of_the_head_on_another_node(self):
+        """The head is gone for good; its database goes on at node2, with what ran and what waited."""
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE)
+        with cluster.Cluster(3, '--slots', '1') as c:
+            done, _ = c.submit('rows 5\nexit 0\n', '--name', 'done')
+            c.wait_job(done, ('SUCCEEDED',))
+            for name in ('node2', 'node3'):
+                self.assertEqual(c.ctl('node1', 'nodes', 'drain', name, '--reason', 'kept').returncode, 0)
+            lost, out = c.submit('link\nmark started\nin-attempt 1\nwait never\nin-attempt 0\nexit 0\n', '--name', 'lost',
+                                 '--max-restarts', '3')
+            wait_for((out / 'started').exists, 20, 'the job runs')
+            waiting, _ = c.submit('exit 0\n', '--name', 'waiting')
+            self.assertEqual(c.job(waiting)['state'], 'PENDING')
+            c.hosts.crash('node1')
+            c.daemons['node1'].wait(20)
+            for name in ('node2', 'node3'):
+                c.stop(name)
+            for file in c.state('node2').glob('reidd.db*'):
+                file.unlink()
+            for file in c.state('node1').glob('reidd.db*'):
+                if not file.name.endswith('-shm'):
+                    shutil.copy(file, c.state('node2'))
+            c.write_file(head='node2')
+            c.start('node2')
+            c.start('node3')
+            c.wait_state('node3', 'DRAINED')
+            self.assertEqual(c.nodes()['node1']['state'], 'DOWN')
+            self.assertEqual(c.job(done)['state'], 'SUCCEEDED')
+            self.assertEqual(c.ctl('node2', 'nodes', 'resume', 'node2').returncode, 0)
+            found = c.wait_job(lost, ('SUCCEEDED',), 60)
+            self.assertEqual(found['attempt'], 2)
+            c.wait_job(waiting, ('SUCCEEDED',), 30)
+            rows = c.ctl('node2', 'metrics', done).stdout.splitlines()
+            self.assertEqual(len(rows), 5)
 
 
 class Strangers(unittest.TestCase):

@@ -405,52 +405,38 @@ static void run_sql(const char *path, const char *sql)
     sqlite3_close(db);
 }
 
-#define DROP_RESTARTS                                                                              \
-    "ALTER TABLE jobs DROP COLUMN restarts_allowed; ALTER TABLE jobs DROP COLUMN restarts_done;"   \
-    "ALTER TABLE jobs DROP COLUMN restart_backoff_ms; ALTER TABLE jobs DROP COLUMN "               \
-    "restart_at_ms; ALTER TABLE jobs DROP COLUMN restart_origin;"
-
-/* A file of the second version, with a job in it. */
-static void test_file_before_restarts(void **state)
-{
-    fixture *f = *state;
-    reid_error err = {0};
-    reidd_job back = {0};
-    add(f, "00000001", "x");
-    reidd_store_close(f->store);
-    run_sql(f->path, DROP_RESTARTS "PRAGMA user_version=2");
-    reid_assert_ok(reidd_store_open(f->path, &f->store, &err), &err);
-    reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
-    assert_string_equal(back.fork_from, "/data/before");
-    assert_int_equal(back.restart.allowed, 0);
-    assert_int_equal(back.restart.done, 0);
-    assert_int_equal(back.restart.at_ms, 0);
-    reidd_job_fini(&back);
-}
-
-/* A file of the first version, with a job in it. */
-static void test_older_file_is_brought_up_to_date(void **state)
+/* What can change is stored: a paused job that is resumed goes on after a restart, too. */
+static void test_saved_job(void **state)
 {
     fixture *f = *state;
     reid_error err = {0};
     reidd_job job = make_job("00000001", "x"), back = {0};
     reid_assert_ok(reidd_store_job_add(f->store, &job, &err), &err);
-    reidd_store_close(f->store);
-    run_sql(f->path,
-            DROP_RESTARTS "ALTER TABLE jobs DROP COLUMN fork_from; ALTER TABLE jobs DROP COLUMN "
-                          "fork_iter; PRAGMA user_version=1");
-    reid_assert_ok(reidd_store_open(f->path, &f->store, &err), &err);
-    reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
-    assert_string_equal(back.name, "x");
-    assert_null(back.fork_from);
-    assert_int_equal(back.fork_iter, 0);
-    reidd_job_fini(&back);
-    job.resume = false; /* a paused job that is resumed goes on after a restart, too */
+    job.resume = false;
     reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
     reid_assert_ok(reidd_store_job_load(f->store, "00000001", &back, &err), &err);
     assert_false(back.resume);
     reidd_job_fini(&back);
     reidd_job_fini(&job);
+}
+
+static void test_configurations(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    char *yaml = NULL;
+    add(f, "00000001", "x");
+    add(f, "00000002", "y");
+    reid_assert_ok(reidd_store_config_add(f->store, "00000001", "OUTPUT_DIR: /out\n", &err), &err);
+    assert_int_equal(reidd_store_config_add(f->store, "00000001", "", NULL), REID_ERR_EXISTS);
+    reid_assert_ok(reidd_store_config_load(f->store, "00000001", &yaml, &err), &err);
+    assert_string_equal(yaml, "OUTPUT_DIR: /out\n");
+    free(yaml);
+    yaml = NULL;
+    assert_int_equal(reidd_store_config_load(f->store, "00000002", &yaml, &err),
+                     REID_ERR_NOT_FOUND);
+    assert_string_equal(err.text, "there is no configuration of job 00000002");
+    assert_null(yaml);
 }
 
 typedef struct event_list {
@@ -629,8 +615,8 @@ int main(void)
         CASE(test_latest),
         CASE(test_rollback),
         CASE(test_reopen_after_kill),
-        CASE(test_file_before_restarts),
-        CASE(test_older_file_is_brought_up_to_date),
+        CASE(test_saved_job),
+        CASE(test_configurations),
         CASE(test_events_from_a_cursor),
         CASE(test_newer_file_is_refused),
         CASE(test_foreign_files_are_refused),
