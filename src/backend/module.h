@@ -31,6 +31,9 @@ typedef struct reid_module {
  * visible ones, before it is opened. */
 typedef reid_status reid_cuda_pci_address_fn(int index, char ret_address[32], reid_error *err);
 
+/* Symbol "reid_cuda_gpu_count": how many GPUs are visible; none is opened. */
+typedef int reid_cuda_gpu_count_fn(void);
+
 #define REID_MODULE_ENTRY "reid_module_entry"
 typedef const reid_module *reid_module_entry_fn(void);
 

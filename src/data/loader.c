@@ -540,13 +540,16 @@ static reid_status allocate_bytes(reid_loader *loader, reid_error *err)
         if (!batch->planes || !batch->choices)
             return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for batches of %d images",
                              loader->capacity);
+        memset(batch->planes, 0, n * loader->pipeline.image_bytes);
+        for (size_t k = 0; k < n; k++)
+            batch->choices[k] = reid_transform_identity(&loader->pipeline.transform);
     }
     return REID_OK;
 }
 
 reid_status reid_loader_give_bytes(reid_loader *loader, reid_error *err)
 {
-    REID_ASSERT(loader->training && !loader->held && !loader->bytes);
+    REID_ASSERT(!loader->held && !loader->bytes);
     pthread_mutex_lock(&loader->lock);
     halt(loader);
     reid_status status = allocate_bytes(loader, err);

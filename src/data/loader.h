@@ -30,7 +30,7 @@ typedef struct reid_batch {
     int capacity; /* N */
     float *images;   /* [N,3,H,W], (x - PIXEL_MEAN) / PIXEL_STD, x in 0…255; zeros beyond count;
                         64-byte aligned; NULL when the loader gives bytes */
-    uint8_t *planes; /* [N,3,H,W] before augmentation, or NULL */
+    uint8_t *planes; /* [N,3,H,W] before augmentation, or NULL; of any image beyond count */
     reid_transform_choice *choices; /* [N] what would have been done to them, or NULL */
     int32_t *targets;               /* [N] pid (training: label); -1 beyond count */
     int32_t *camids;                /* [N] */
@@ -50,7 +50,7 @@ reid_status reid_train_loader_new(const reid_config *config, const reid_dataset 
                                   reid_loader **ret_loader, reid_error *err);
 
 /* From the next batch on, u8 planes and the random choices instead of finished images: for devices
- * that augment by themselves. Training loaders, before their first batch. */
+ * that augment by themselves. Before the first batch. */
 reid_status reid_loader_give_bytes(reid_loader *loader, reid_error *err);
 /* What happens to the images; constant but for the probabilities. */
 const reid_transform *reid_loader_transform(const reid_loader *loader);

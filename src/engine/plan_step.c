@@ -4,14 +4,13 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "nn/plan_bytes.h"
+#include "engine/upload.h"
 
 typedef struct plan_step {
     reid_step base;
     reid_plan_step_parts parts;
     const reid_batch *batch;
-    void *space; /* on the device, for images that come as bytes */
-    reid_image_choice *choices;
+    reid_upload *upload;
 } plan_step;
 
 static reid_status plan_next(reid_step *base, reid_step_batch *ret_batch, reid_error *err)
@@ -27,68 +26,11 @@ static reid_status plan_next(reid_step *base, reid_step_batch *ret_batch, reid_e
     return REID_OK;
 }
 
-static reid_image_rule rule_of(const reid_transform *transform)
-{
-    reid_image_rule rule = {
-        .height = transform->height,
-        .width = transform->width,
-        .pad = transform->pad,
-        .pad_mode = (reid_image_pad)transform->pad_mode,
-    };
-    for (int c = 0; c < REID_IMAGE_CHANNELS; c++) {
-        rule.mean[c] = transform->mean[c];
-        rule.inverse_std[c] = 1.0f / transform->std[c];
-        rule.erase_value[c] = transform->erase_value[c];
-    }
-    return rule;
-}
-
-_Static_assert((int)REID_IMAGE_PAD_CONSTANT == (int)REID_PAD_CONSTANT &&
-                   (int)REID_IMAGE_PAD_EDGE == (int)REID_PAD_EDGE &&
-                   (int)REID_IMAGE_PAD_REFLECT == (int)REID_PAD_REFLECT &&
-                   (int)REID_IMAGE_PAD_SYMMETRIC == (int)REID_PAD_SYMMETRIC,
-               "the loader's and the backend's ways of padding");
-
-static reid_status make_space(plan_step *step, reid_error *err)
-{
-    size_t bytes = reid_plan_bytes_space(step->parts.plan, step->parts.images);
-    if (!step->choices)
-        step->choices = reid_xcalloc((size_t)step->batch->capacity, sizeof *step->choices);
-    step->space = reid_backend_alloc(step->parts.backend, bytes);
-    if (step->space)
-        return REID_OK;
-    REID_TRY(reid_backend_status(step->parts.backend, err));
-    return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for a batch of images (%zu bytes)", bytes);
-}
-
-static reid_status upload_bytes(plan_step *step, reid_error *err)
-{
-    const reid_batch *batch = step->batch;
-    if (!step->space)
-        REID_TRY(make_space(step, err));
-    for (int i = 0; i < batch->capacity; i++) {
-        const reid_transform_choice *c = &batch->choices[i];
-        step->choices[i] = (reid_image_choice){
-            c->crop_y, c->crop_x, c->flip, c->erase_y, c->erase_x, c->erase_height, c->erase_width};
-    }
-    reid_image_rule rule = rule_of(reid_loader_transform(step->parts.loader));
-    return reid_plan_upload_bytes(step->parts.plan, step->parts.images, &rule, batch->planes,
-                                  step->choices, step->space, err);
-}
-
-static reid_status upload_images(plan_step *step, reid_error *err)
-{
-    const reid_batch *batch = step->batch;
-    return batch->planes ? upload_bytes(step, err)
-                         : reid_plan_upload(step->parts.plan, step->parts.images, batch->images,
-                                            (size_t)batch->capacity * step->parts.image_bytes, err);
-}
-
 static reid_status plan_forward(reid_step *base, reid_error *err)
 {
     plan_step *step = (plan_step *)base;
     const reid_batch *batch = step->batch;
-    REID_TRY(upload_images(step, err));
+    REID_TRY(reid_upload_images(step->upload, step->parts.loader, batch, err));
     REID_TRY(reid_plan_upload(step->parts.plan, step->parts.labels, batch->targets,
                               (size_t)batch->capacity * sizeof *batch->targets, err));
     return reid_plan_forward(step->parts.plan, err);
@@ -176,10 +118,7 @@ static double plan_waited_s(const reid_step *base)
 static void plan_free(reid_step *base)
 {
     plan_step *step = (plan_step *)base;
-    if (step->space)
-        reid_backend_release(step->parts.backend, step->space,
-                             reid_plan_bytes_space(step->parts.plan, step->parts.images));
-    free(step->choices);
+    reid_upload_free(step->upload);
     free(step);
 }
 
@@ -201,5 +140,6 @@ reid_step *reid_plan_step_new(const reid_plan_step_parts *parts)
     plan_step *step = reid_xcalloc(1, sizeof *step);
     step->base.impl = &PLAN_STEP;
     step->parts = *parts;
+    step->upload = reid_upload_new(parts->backend, parts->plan, parts->images);
     return &step->base;
 }

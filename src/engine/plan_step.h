@@ -17,7 +17,6 @@ typedef struct reid_plan_step_parts {
     reid_plan *plan;     /* a training plan */
     reid_value images;   /* inputs of its graph */
     reid_value labels;
-    size_t image_bytes;    /* of one image: 3·H·W floats */
     reid_backend *backend; /* of the plan; needed when the loader gives bytes */
     reid_reducer *reducer; /* over the gradients of the plan's parameters */
     reid_optimizer *optimizer;

@@ -3,7 +3,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/module.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "checkpoint/checkpoint.h"
 #include "train/device.h"
 #include "train/fork.h"
@@ -37,12 +39,35 @@ static reid_status check_ranks(const reid_train_options *options, reid_error *er
     return reid_comm_mpi_new(NULL, &comm, err); /* says what this build lacks */
 }
 
-static reid_status check_backend(const reid_config *config, reid_error *err)
+/* Ranks on other nodes have GPUs of their own, of which this one knows nothing. */
+static void compare_with_gpus(int world)
 {
+    const reid_module *module = NULL;
+    union { /* POSIX promises this conversion, ISO C does not */
+        void *object;
+        reid_cuda_gpu_count_fn *function;
+    } count = {NULL};
+    if (reid_module_load("cuda", &module, NULL) == REID_OK)
+        count.object = module->symbol("reid_cuda_gpu_count");
+    int gpus = count.object ? count.function() : 0;
+    if (gpus < world)
+        reid_log_warn("each of the %d rank%s needs a GPU, and this node has %d: the others must be "
+                      "on other nodes",
+                      world, world == 1 ? "" : "s", gpus);
+}
+
+/* GPUs are not opened: jobs may be running there, and this node need have none. */
+static reid_status check_backend(const reid_train_options *options, const reid_config *config,
+                                 reid_error *err)
+{
+    const char *name = reid_config_string(config, "MODEL.BACKEND");
+    bool cuda = strcmp(name, "cuda") == 0;
     reid_backend *backend = NULL;
     reid_dtype compute;
     REID_TRY(reid_session_check_compression(config, err));
-    REID_TRY(reid_backend_open(reid_config_string(config, "MODEL.BACKEND"), 1, &backend, err));
+    REID_TRY(reid_backend_open(cuda ? "cuda:sm_90" : name, 1, &backend, err));
+    if (cuda)
+        compare_with_gpus(options->world);
     reid_status status = reid_session_compute(config, backend, &compute, err);
     reid_backend_free(backend);
     return status;
@@ -104,7 +129,7 @@ reid_status reid_session_check(const reid_train_options *options, reid_error *er
     if (status == REID_OK)
         status = check_data(options, config, err);
     if (status == REID_OK)
-        status = check_backend(config, err);
+        status = check_backend(options, config, err);
     if (status == REID_OK)
         status = check_output(config, err);
     if (status == REID_OK)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "data/loader.h"
+#include "engine/upload.h"
 #include "evaluation/report.h"
 #include "nn/plan.h"
 
@@ -28,6 +29,7 @@ struct reid_evaluator {
     reid_params *params;
     reid_plan_options plan_options;
     reid_plan *plan; /* made by the first evaluation */
+    reid_upload *upload;
     int batch;
     size_t dim;
     REID_VEC(test_set) sets;
@@ -80,6 +82,7 @@ void reid_evaluator_free(reid_evaluator *evaluator)
         reid_dataset_free(set->gallery);
     }
     reid_vec_fini(&evaluator->sets);
+    reid_upload_free(evaluator->upload);
     reid_plan_free(evaluator->plan);
     free(evaluator->reports);
     free(evaluator);
@@ -91,11 +94,16 @@ static reid_status prepare(reid_evaluator *evaluator, test_set *set, reid_error 
         REID_TRY(reid_plan_new(evaluator->model->eval, evaluator->backend, evaluator->params,
                                &evaluator->plan_options, &evaluator->plan, err));
         evaluator->dim = (size_t)evaluator->model->feature_dim;
+        evaluator->upload =
+            reid_upload_new(evaluator->backend, evaluator->plan, evaluator->model->eval_images);
     }
     if (set->loader != NULL)
         return reid_loader_rewind(set->loader, err);
-    return reid_test_loader_new(evaluator->config, set->query, set->gallery, evaluator->comm->rank,
-                                evaluator->comm->size, evaluator->batch, &set->loader, err);
+    REID_TRY(reid_test_loader_new(evaluator->config, set->query, set->gallery,
+                                  evaluator->comm->rank, evaluator->comm->size, evaluator->batch,
+                                  &set->loader, err));
+    return reid_upload_wants_bytes(evaluator->backend) ? reid_loader_give_bytes(set->loader, err)
+                                                       : REID_OK;
 }
 
 /* Running statistics of rank 0 to all: what is evaluated is what is saved. */
@@ -127,8 +135,6 @@ static reid_status extract(reid_evaluator *evaluator, test_set *set, float **ret
     if (features == NULL)
         return reid_fail(err, REID_ERR_EXHAUSTED, "no memory for the features of %zu images",
                          end - begin);
-    reid_shape images = reid_graph_shape(evaluator->model->eval, evaluator->model->eval_images);
-    size_t image_bytes = reid_shape_count(&images) * sizeof(float);
     reid_status status = REID_OK;
     double reported = reid_clock_seconds();
     for (;;) {
@@ -136,8 +142,7 @@ static reid_status extract(reid_evaluator *evaluator, test_set *set, float **ret
         status = reid_loader_next(set->loader, &batch, err);
         if (status != REID_OK || batch == NULL)
             break;
-        status = reid_plan_upload(evaluator->plan, evaluator->model->eval_images, batch->images,
-                                  image_bytes, err);
+        status = reid_upload_images(evaluator->upload, set->loader, batch, err);
         if (status == REID_OK)
             status = reid_plan_forward(evaluator->plan, err);
         if (status == REID_OK)

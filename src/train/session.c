@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "engine/plan_step.h"
+#include "engine/upload.h"
 #include "train/convolution.h"
 #include "train/device.h"
 #include "train/fork.h"
@@ -355,15 +356,13 @@ static reid_status make_trainer(reid_session *session, reid_state_reader *reader
     REID_TRY(reid_train_loader_new(config, session->dataset, session->comm->rank,
                                    session->comm->size, session->seed, first_batch,
                                    &session->loader, err));
-    if (reid_backend_takes_bytes(session->backend) && !reid_backend_is_host(session->backend))
+    if (reid_upload_wants_bytes(session->backend))
         REID_TRY(reid_loader_give_bytes(session->loader, err));
     const reid_plan_step_parts parts = {
         .loader = session->loader,
         .plan = session->plan,
         .images = session->model->train_images,
         .labels = session->model->train_labels,
-        .image_bytes = sizeof(float) * 3 * (size_t)session->model->train_height *
-                       (size_t)session->model->train_width,
         .backend = session->backend,
         .reducer = session->reducer,
         .optimizer = session->optimizer,

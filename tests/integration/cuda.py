@@ -275,6 +275,16 @@ class Use(Cuda):
         self.emulator['REID_EMU_DEVICES'] = '1'
         self.check_fault('few', r'rank 1 is number 2 of 2 ranks on this node, and each needs a GPU of its own: there is no GPU 1: 1 is visible')
 
+    def test_a_check_opens_no_gpu(self):
+        self.emulator['REID_EMU_FAULT'] = 'cudaSetDevice:1:fail'
+        for devices, words in [(2, ''), (1, 'each of the 2 ranks needs a GPU, and this node has 1')]:
+            self.emulator['REID_EMU_DEVICES'] = str(devices)
+            done = subprocess.run(self.command('x', flags=['--check-only', '--world', '2']), env=self.environment(), capture_output=True,
+                                  text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn(words, done.stderr)
+            self.assertEqual('needs a GPU' in done.stderr, bool(words))
+
     def test_two_ranks_on_one_gpu(self):
         self.emulator['CUDA_VISIBLE_DEVICES'] = '0'
         self.check_fault('shared', r'ranks 0 and 1 both have GPU \S+ of \S+: each rank needs a GPU of its own')

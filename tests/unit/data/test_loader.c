@@ -319,6 +319,42 @@ static void test_bytes_are_the_same_images(void **state)
     }
 }
 
+/* The images of a test set, too, whose last batch is not full, and again from its beginning. */
+static void test_bytes_of_a_test_set(void **state)
+{
+    fixture *f = *state;
+    reid_loader *loaders[2];
+    reid_error err = {0};
+    for (int i = 0; i < 2; i++)
+        reid_assert_ok(
+            reid_test_loader_new(f->config, f->query, f->gallery, 0, 1, 5, &loaders[i], &err),
+            &err);
+    reid_assert_ok(reid_loader_give_bytes(loaders[1], &err), &err);
+    for (int turn = 0; turn < 2; turn++) {
+        bool partial = false;
+        for (;;) {
+            const reid_batch *x, *y;
+            reid_assert_ok(reid_loader_next(loaders[0], &x, &err), &err);
+            reid_assert_ok(reid_loader_next(loaders[1], &y, &err), &err);
+            assert_int_equal(x == NULL, y == NULL);
+            if (!x)
+                break;
+            assert_int_equal(x->count, y->count);
+            assert_true(reid_hash64(x->images, (size_t)x->count * FLOATS * sizeof(float), 0) ==
+                        hash_made(loaders[1], y));
+            for (int i = x->count; i < x->capacity;
+                 i++) /* nothing that a device would stumble on */
+                assert_int_equal(y->choices[i].crop_y, reid_loader_transform(loaders[1])->pad);
+            partial |= x->count < x->capacity;
+        }
+        assert_true(partial);
+        for (int i = 0; i < 2; i++)
+            reid_assert_ok(reid_loader_rewind(loaders[i], &err), &err);
+    }
+    for (int i = 0; i < 2; i++)
+        reid_loader_free(loaders[i]);
+}
+
 /* Set after any number of batches, with the prefetched ones done, half done or not begun: those
  * before are of a loader that was left alone, those from then on of one made with the new values.
  */
@@ -442,6 +478,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rewind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytes_are_the_same_images, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bytes_of_a_test_set, setup, teardown),
         cmocka_unit_test_setup_teardown(test_augmentation_changes_at_the_next_batch, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_more_ranks_than_images, setup, teardown),

@@ -78,7 +78,6 @@ static void open_job(job *j, const char *folder, int64_t first_batch)
         .plan = j->plan,
         .images = images,
         .labels = labels,
-        .image_bytes = 3 * HEIGHT * WIDTH * sizeof(float),
         .backend = j->backend,
         .reducer = j->reducer,
         .optimizer = j->optimizer,
