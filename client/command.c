@@ -36,6 +36,12 @@ static const reidctl_option options[] = {
     FLAG("eval-only", 0, "evaluate MODEL.WEIGHTS, do not train", eval_only),
     INT("max-restarts", 0, 0, "N", "when it fails, start it again from its last checkpoint, N times (default 0)", max_restarts),
     REAL("restart-backoff", "S", "seconds before the first restart, then doubled up to 60 (default 1)", restart_backoff),
+    INT("priority", 0, -1000, "N", "jobs of larger N go first and may pause others; above 0 for admins only (default 0)", priority),
+    TEXT("after", 0, "JOB[:ok|:any]", "not before JOB has succeeded (any: has ended); several with commas", after),
+    TEXT("max-time", 0, "TIME", "90s, 30m, 8h, 2d: then it is saved and stopped; lets it go before longer ones", max_time),
+    TEXT("gpu-type", 0, "NAME", "on GPUs with NAME in their name, such as H100", gpu_type),
+    FLAG("hold", 0, "not before it is released", hold),
+    FLAG("no-preempt", 0, "never pause it for a job of higher priority", no_preempt),
     FLAG("dry-run", 0, "print the resolved configuration and submit nothing", dry_run),
     INT("rank", 'r', -1, "R", "of one rank only; -1 is the launcher", rank),
     INT("tail", 0, 1, "N", "begin with the last N lines of each log", tail),
@@ -83,7 +89,7 @@ static const reidctl_command commands[] = {
      "CONFIG is a fast-reid configuration; - reads standard input. KEY=VALUE may stand for KEY VALUE. Relative\n"
      "OUTPUT_DIR, DATASETS.ROOT and MODEL.WEIGHTS begin in the current folder. Prints the job's id.\n"
      "A restart follows any failure but exit status 2 (a wrong configuration); cancel ends the restarts, too.",
-     "follow,ranks,num-gpus,name,config-file,resume,eval-only,max-restarts,restart-backoff,dry-run,reconnect", text_json, reidctl_cmd_submit},
+     "follow,ranks,num-gpus,name,config-file,resume,eval-only,max-restarts,restart-backoff,priority,after,max-time,gpu-type,hold,no-preempt,dry-run,reconnect", text_json, reidctl_cmd_submit},
     {"ps", "ls", "", REIDCTL_WORDS_NONE, 0, 0, "list the jobs that have not ended, newest first",
      NULL, "all,quiet,no-headers,limit", table_json, reidctl_cmd_ps},
     {"describe", "inspect", "JOB", REIDCTL_WORDS_JOBS, 1, 1, "everything about one job",
@@ -142,7 +148,8 @@ static const reidctl_command commands[] = {
      "It begins where JOB was before iteration --at-iter (default: JOB's last checkpoint) and goes on with JOB's\n"
      "configuration, changed by KEY VALUE. KEY is a key of the configuration, not a knob. OUTPUT_DIR is a new one\n"
      "beside JOB's unless given. Prints the new job's id.",
-     "follow,ranks,name,at-iter,max-restarts,restart-backoff,dry-run,reconnect", text_json, reidctl_cmd_fork},
+     "follow,ranks,name,at-iter,max-restarts,restart-backoff,priority,after,max-time,gpu-type,hold,no-preempt,dry-run,reconnect", text_json,
+     reidctl_cmd_fork},
     {"events", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "what has happened to a job: states, control words, hooks", NULL,
      "follow,no-headers,reconnect", table_json, reidctl_cmd_events},
     {"audit", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "who changed what, when and why: the journal of a job",
@@ -150,6 +157,15 @@ static const reidctl_command commands[] = {
      "journal was tampered with.", "verify,no-headers", table_json, reidctl_cmd_audit},
     {"cancel", NULL, "JOB ...", REIDCTL_WORDS_LIVE_JOBS, 1, -1, "end jobs; they save a checkpoint first",
      NULL, "grace,reason", NULL, reidctl_cmd_cancel},
+    {"hold", NULL, "JOB ...", REIDCTL_WORDS_LIVE_JOBS, 1, -1, "keep jobs in the queue from starting until release",
+     "Those behind them go on. A job that runs is paused instead (pause).", "reason", NULL, reidctl_cmd_hold},
+    {"release", NULL, "JOB ...", REIDCTL_WORDS_LIVE_JOBS, 1, -1, "let held jobs start when it is their turn", NULL, "reason", NULL,
+     reidctl_cmd_release},
+    {"requeue", NULL, "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "put jobs back into the queue at their old place",
+     "One that runs saves its state first. One that has failed, was cancelled or stopped early goes on from its last\n"
+     "checkpoint, if it has one.", "reason", NULL, reidctl_cmd_requeue},
+    {"priority", NULL, "JOB N", REIDCTL_WORDS_LIVE_JOBS, 2, 2, "change the priority of a job",
+     "From -1000 to 1000; the larger, the sooner. Above 0 for admins only.", "reason", NULL, reidctl_cmd_priority},
     {"wait", NULL, "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "wait for the end of jobs",
      "The exit status is the job's; of several, the first that is not 0.", "timeout,reconnect", NULL,
      reidctl_cmd_wait},

@@ -31,8 +31,9 @@ typedef struct reidctl_command reidctl_command;
 /* Values of all options; each command uses those of its row. Zero: not given. */
 typedef struct reidctl_args {
     bool help, version;
-    bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify, asynchronous;
-    int64_t ranks, tail, limit, attempt, at_iter, every, steps, max_restarts;
+    bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify, asynchronous, hold,
+        no_preempt;
+    int64_t ranks, tail, limit, attempt, at_iter, every, steps, max_restarts, priority;
     int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
     double interval;                  /* REIDCTL_INTERVAL_SECONDS unless given */
@@ -42,6 +43,7 @@ typedef struct reidctl_args {
     const char *exec, *builtin, *points, *scalars, *when, *on_error, *on_late, *on_lost;
     const char *tls_dir, *role, *hosts, *out; /* of tcp:// addresses; of ca */
     int64_t days;
+    const char *after, *max_time, *gpu_type; /* of the queue */
     const char *output; /* one of the command's formats, never NULL when it has any */
 } reidctl_args;
 
@@ -150,6 +152,7 @@ int reidctl_cmd_evaluate(reidctl *ctl);
 int reidctl_cmd_events(reidctl *ctl);
 int reidctl_cmd_fork(reidctl *ctl);
 int reidctl_cmd_help(reidctl *ctl);
+int reidctl_cmd_hold(reidctl *ctl);
 int reidctl_cmd_hook_add(reidctl *ctl);
 int reidctl_cmd_hook_disable(reidctl *ctl);
 int reidctl_cmd_hook_enable(reidctl *ctl);
@@ -160,8 +163,11 @@ int reidctl_cmd_logs(reidctl *ctl);
 int reidctl_cmd_metrics(reidctl *ctl);
 int reidctl_cmd_nodes(reidctl *ctl);
 int reidctl_cmd_pause(reidctl *ctl);
+int reidctl_cmd_priority(reidctl *ctl);
 int reidctl_cmd_profile(reidctl *ctl);
 int reidctl_cmd_ps(reidctl *ctl);
+int reidctl_cmd_release(reidctl *ctl);
+int reidctl_cmd_requeue(reidctl *ctl);
 int reidctl_cmd_resume(reidctl *ctl);
 int reidctl_cmd_set(reidctl *ctl);
 int reidctl_cmd_skip_step(reidctl *ctl);

@@ -220,7 +220,8 @@ reid_status reidctl_parse(int argc, char **argv, reidctl *ctl, reid_error *err)
     while (line.at < argc) {
         char *word = argv[line.at++];
         bool is_value = ctl->command != NULL && is_value_next(ctl);
-        if (only_words || is_value || word[0] != '-' || word[1] == '\0')
+        bool number = word[0] == '-' && word[1] >= '0' && word[1] <= '9'; /* no option */
+        if (only_words || is_value || number || word[0] != '-' || word[1] == '\0')
             REID_TRY(take_word(ctl, word, err));
         else if (strcmp(word, "--") == 0)
             only_words = true;

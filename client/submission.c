@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/file.h"
+#include "duration.h"
 #include "follow.h"
 #include "out/json.h"
 
@@ -84,6 +86,31 @@ static reid_status take_restarts(const reidctl *ctl, Reid__V1__SubmitRequest *re
     return REID_OK;
 }
 
+/* "JOB,JOB:any": the words are in ctl->args.after, which is cut into them. */
+static void take_after(const reidctl *ctl, Reid__V1__SubmitRequest *request, char **own_copy)
+{
+    char *rest = NULL;
+    if (ctl->args.after == NULL)
+        return;
+    *own_copy = reid_xstrdup(ctl->args.after);
+    request->after = reid_xcalloc(strlen(*own_copy) + 1, sizeof(char *));
+    for (char *word = strtok_r(*own_copy, ",", &rest); word != NULL;
+         word = strtok_r(NULL, ",", &rest))
+        request->after[request->n_after++] = word;
+}
+
+static reid_status take_wishes(const reidctl *ctl, Reid__V1__SubmitRequest *request,
+                               reid_error *err)
+{
+    request->priority = (int32_t)ctl->args.priority;
+    request->gpu_type = (char *)(ctl->args.gpu_type != NULL ? ctl->args.gpu_type : "");
+    request->hold = ctl->args.hold;
+    request->no_preempt = ctl->args.no_preempt;
+    if (ctl->args.max_time == NULL)
+        return REID_OK;
+    return reidctl_duration_parse(ctl->args.max_time, &request->max_time_seconds, err);
+}
+
 int reidctl_submission_send(reidctl *ctl, const reid_config *config,
                             Reid__V1__SubmitRequest *request)
 {
@@ -92,7 +119,10 @@ int reidctl_submission_send(reidctl *ctl, const reid_config *config,
     int code = REIDCTL_OK;
     char *yaml = reid_config_dump(config);
     request->config_yaml = yaml;
-    if (take_restarts(ctl, request, &err) != REID_OK) {
+    char *after = NULL;
+    take_after(ctl, request, &after);
+    if (take_restarts(ctl, request, &err) != REID_OK ||
+        take_wishes(ctl, request, &err) != REID_OK) {
         reidctl_report(&err);
         code = REIDCTL_USAGE;
     } else if (ctl->args.dry_run) {
@@ -105,6 +135,8 @@ int reidctl_submission_send(reidctl *ctl, const reid_config *config,
             code = reidctl_follow(ctl, job->id);
     }
     reid__v1__job__free_unpacked(job, NULL);
+    free((void *)request->after);
+    free(after);
     free(yaml);
     return code;
 }

@@ -200,6 +200,8 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
         .trainer = daemon->trainer,
         .link_address = daemon->link_address,
         .hook_dir = options->hook_dir,
+        .limit_grace_ms = (uint64_t)options->limit_grace_ms,
+        .share_half_life_ms = options->share_hours * 3600000,
         .grace_ms = options->grace_ms,
         .check_timeout_ms = (uint64_t)options->check_timeout_ms,
         .start_timeout_ms = (uint64_t)options->start_timeout_ms,

@@ -356,13 +356,17 @@ static reid_status save_end(reidd_manager *manager, const reidd_job *job, const 
         status = reidd_store_job_save(manager->store, job, err);
     if (status == REID_OK)
         status = reidd_store_attempt_end(manager->store, job->id, job->attempt, end, err);
-    bool again = job->state == REIDD_PENDING;
+    bool again = job->state == REIDD_PENDING, failed = again && job->failure.sentence;
     REID_AUTOFREE char *detail =
-        again ? reidd_restart_event(job) : reid_xstrdup(reidd_state_name(job->state));
+        failed ? reidd_restart_event(job)
+               : reid_xstrdup(again ? "its state is saved" : reidd_state_name(job->state));
     if (status == REID_OK)
         status = reidd_store_event_add(manager->store, job->id, job->attempt,
                                        again ? reid_clock_wall_ms() : end->ended_ms,
-                                       again ? "restart" : "state", detail, err);
+                                       failed  ? "restart"
+                                       : again ? "requeue"
+                                               : "state",
+                                       detail, err);
     if (status == REID_OK)
         status = reidd_store_commit(manager->store, err);
     reidd_store_rollback(manager->store);
@@ -380,6 +384,7 @@ static void read_outcome(const reidd_active *active, reidd_outcome *ret_outcome)
 static void keep(reidd_active *active, reidd_job *own_job)
 {
     reidd_manager *manager = active->manager;
+    reidd_active_count_usage(active);
     reidd_job_fini(&active->job);
     active->job = *own_job;
     reidd_active_drop_words(active);
@@ -388,15 +393,19 @@ static void keep(reidd_active *active, reidd_job *own_job)
     if (active->job.state == REIDD_PAUSED)
         reid_log_info("job paused id=%s iteration=%lld", active->job.id,
                       (long long)active->job.progress.iteration);
-    else
+    else if (active->job.restart.at_ms != 0)
         reidd_active_await_restart(active);
+    else
+        reid_log_info("job back in the queue id=%s iteration=%lld", active->job.id,
+                      (long long)active->job.progress.iteration);
+    active->attempt_base = active->job.attempt;
     reidd_active_describe(active);
     reidd_hub_publish(manager->hub, active->job.id, REIDD_CHANGED_JOB | REIDD_CHANGED_ROWS);
     reidd_manager_schedule(manager);
 }
 
 /* The job as it is after this attempt, on the disk. */
-static reid_status save_outcome(const reidd_active *active, reidd_job *job, reid_error *err)
+static reid_status save_outcome(reidd_active *active, reidd_job *job, reid_error *err)
 {
     const reidd_exit_report *report = &active->outcome.report;
     reidd_end end = {.exit_code = report->exit_code,
@@ -421,6 +430,7 @@ static reid_status save_outcome(const reidd_active *active, reidd_job *job, reid
         REID_TRY(reidd_active_plan_restart(active, job, &end, err));
     else
         REID_TRY(reidd_job_end(job, &end, err));
+    REID_TRY(reidd_active_settle(active, job, &end, err));
     if (job->state == REIDD_SUCCEEDED && active->stopped_by && !job->cancel.wanted) {
         free(job->cancel.reason); /* of the stop, which is a wish of the same kind */
         job->cancel.reason = reid_xstrdup(active->stopped_by);
@@ -454,6 +464,7 @@ static void finish(reidd_active *active)
     char id[16];
     memcpy(id, job.id, sizeof id);
     reidd_job_fini(&job);
+    reidd_active_count_usage(active);
     reidd_active_remove(active);
     reidd_hub_publish(manager->hub, id, REIDD_CHANGED_JOB | REIDD_CHANGED_ROWS | REIDD_CHANGED_END);
     reidd_manager_schedule(manager);

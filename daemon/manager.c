@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/manager_private.h"
-#include "daemon/sched/sched.h"
 
 #define CONFIG_LIMIT_BYTES (4u << 20)
 #define ACTIVE_STATES                                                                              \
@@ -20,10 +19,7 @@
 
 reidd_active *reidd_active_find(const reidd_manager *manager, const char *id)
 {
-    for (size_t i = 0; i < manager->active.count; i++)
-        if (strcmp(manager->active.items[i]->job.id, id) == 0)
-            return manager->active.items[i];
-    return NULL;
+    return reidd_index_find(&manager->index, id);
 }
 
 reidd_active *reidd_active_add(reidd_manager *manager, reidd_job *own_job)
@@ -35,7 +31,9 @@ reidd_active *reidd_active_add(reidd_manager *manager, reidd_job *own_job)
     active->timer.data = active;
     uv_timer_init(manager->loop, &active->timer);
     manager->handles++;
+    active->after = active->job.wishes.after ? reid_xstrdup(active->job.wishes.after) : NULL;
     reid_vec_push(&manager->active, active);
+    reidd_index_add(&manager->index, active);
     return active;
 }
 
@@ -47,6 +45,8 @@ void reidd_manager_handle_closed(reidd_manager *manager)
         free(manager->rows.items[i].bytes);
     reid_vec_fini(&manager->rows);
     reid_vec_fini(&manager->active);
+    reidd_index_fini(&manager->index);
+    reidd_shares_fini(&manager->shares);
     reid_vec_fini(&manager->submissions);
     free(manager->state_dir);
     free(manager->shim);
@@ -66,6 +66,7 @@ static void on_active_closed(uv_handle_t *handle)
     reid_record_file_free(active->spool);
     reidd_job_fini(&active->job);
     free(active->detail);
+    free(active->after);
     free(active->ticket);
     free(active->gpus);
     free(active->reported);
@@ -86,6 +87,7 @@ void reidd_active_remove(reidd_active *active)
     reidd_attempt_close(active->attempt);
     active->attempt = NULL;
     reidd_active_close_crew(active);
+    reidd_index_remove(&manager->index, active->job.id);
     for (size_t i = 0; i < manager->active.count; i++) {
         if (manager->active.items[i] != active)
             continue;
@@ -134,6 +136,11 @@ static char *describe_started(const reidd_active *active)
                               reason && *reason ? ": " : "", reason ? reason : "");
     if (active->ending)
         return reid_xstrdup("the ranks have ended; storing what they left");
+    if (job->limit_reached)
+        return reid_xasprintf("saving and stopping: %s", reason ? reason : "its time is over");
+    if (job->yields)
+        return reid_xasprintf("%s: %s", active->word_note ? active->word_note : "pausing",
+                              job->yields);
     if (active->stall)
         return reid_xasprintf("%s, but stalled: %s", reidd_phase_name(job->phase), active->stall);
     if (active->word_note)
@@ -184,124 +191,6 @@ static char *describe_ended(const reidd_job *job)
     default:
         return reid_xstrdup(job->failure.sentence ? job->failure.sentence : "");
     }
-}
-
-/* ---- the queue ---- */
-
-typedef REID_VEC(reidd_sched_job) sched_list;
-
-/* A job that waits for its restart holds back nobody. */
-static bool is_queued(const reidd_job *job)
-{
-    return job->state == REIDD_PENDING && job->restart.at_ms == 0;
-}
-
-static void collect(const reidd_manager *manager, sched_list *running, sched_list *queue)
-{
-    for (size_t i = 0; i < manager->active.count; i++) {
-        const reidd_job *job = &manager->active.items[i]->job;
-        const reidd_sched_job item = {.id = job->id, .ranks = job->ranks};
-        if (is_queued(job))
-            reid_vec_push(queue, item);
-        else if (reidd_state_is_started(job->state))
-            reid_vec_push(running, item);
-    }
-}
-
-static void refuse(reidd_active *active)
-{
-    reidd_manager *manager = active->manager;
-    reidd_job job;
-    reid_error err = {0};
-    REID_AUTOFREE char *sentence = reid_xasprintf(
-        "the job needs %d slots, and this node now has %d", active->job.ranks, manager->slots);
-    reidd_job_copy(&job, &active->job);
-    reid_status status = reidd_job_refuse(&job, sentence, reid_clock_wall_ms(), &err);
-    if (status == REID_OK)
-        status = reidd_active_save(manager, &job, "state", "FAILED", &err);
-    reidd_job_fini(&job);
-    reidd_manager_note_store(manager, status, &err);
-    if (status != REID_OK) {
-        reidd_manager_schedule_later(manager, REIDD_RETRY_MS);
-        return;
-    }
-    reid_log_warn("job refused id=%s %s", active->job.id, sentence);
-    char id[16];
-    memcpy(id, active->job.id, sizeof id);
-    reidd_active_remove(active);
-    reidd_hub_publish(manager->hub, id, REIDD_CHANGED_JOB | REIDD_CHANGED_END);
-}
-
-/* Why the others wait; told when it has changed. */
-static void describe_queue(reidd_manager *manager)
-{
-    sched_list running = {0}, queue = {0};
-    collect(manager, &running, &queue);
-    size_t position = 0;
-    for (size_t i = 0; i < manager->active.count; i++) {
-        reidd_active *active = manager->active.items[i];
-        if (active->job.state != REIDD_PENDING) {
-            active->queue_position = 0;
-            continue;
-        }
-        bool queued = is_queued(&active->job);
-        char *reason = !queued ? reidd_restart_detail(&active->job, reid_clock_wall_ms())
-                       : manager->store_fails
-                           ? reid_xstrdup("waits for the state folder to become writable")
-                           : reidd_sched_reason(manager->slots, running.items, running.count,
-                                                queue.items, position);
-        position += queued;
-        int place = queued ? (int)position : 0;
-        bool same = active->detail && strcmp(active->detail, reason) == 0 &&
-                    active->queue_position == place;
-        free(active->detail);
-        active->detail = reason;
-        active->queue_position = place;
-        if (!same) {
-            active->changed = true;
-            reidd_manager_plan_flush(manager);
-        }
-    }
-    reid_vec_fini(&running);
-    reid_vec_fini(&queue);
-}
-
-void reidd_manager_schedule(reidd_manager *manager)
-{
-    if (manager->closing)
-        return;
-    sched_list running = {0}, queue = {0};
-    collect(manager, &running, &queue);
-    reidd_sched_verdict *verdicts = reid_xcalloc(queue.count + 1, sizeof *verdicts);
-    reidd_active **waiting = reid_xcalloc(queue.count + 1, sizeof(reidd_active *));
-    size_t count = 0;
-    for (size_t i = 0; i < manager->active.count; i++)
-        if (is_queued(&manager->active.items[i]->job))
-            waiting[count++] = manager->active.items[i];
-    reidd_sched_plan(manager->slots, running.items, running.count, queue.items, queue.count,
-                     verdicts);
-    for (size_t i = 0; i < count; i++) {
-        if (verdicts[i] == REIDD_SCHED_START)
-            reidd_active_start(waiting[i]);
-        else if (verdicts[i] == REIDD_SCHED_REFUSE)
-            refuse(waiting[i]);
-    }
-    free(verdicts);
-    free(waiting);
-    reid_vec_fini(&running);
-    reid_vec_fini(&queue);
-    describe_queue(manager);
-}
-
-static void on_schedule_timer(uv_timer_t *timer)
-{
-    reidd_manager_schedule(timer->data);
-}
-
-void reidd_manager_schedule_later(reidd_manager *manager, uint64_t delay_ms)
-{
-    if (!manager->closing && !uv_is_active((uv_handle_t *)&manager->schedule_timer))
-        uv_timer_start(&manager->schedule_timer, on_schedule_timer, delay_ms, 0);
 }
 
 /* ---- start and end of the manager ---- */
@@ -393,13 +282,18 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     memcpy(manager->phase_timeout_ms, options->phase_timeout_ms, sizeof manager->phase_timeout_ms);
     manager->decode_row = options->decode_row;
     manager->flush_timer.data = manager->schedule_timer.data = manager->check_timer.data = manager;
+    manager->limit_timer.data = manager;
+    manager->limit_grace_ms = options->limit_grace_ms ? options->limit_grace_ms : 120000;
     uv_timer_init(loop, &manager->flush_timer);
     uv_timer_init(loop, &manager->schedule_timer);
     uv_timer_init(loop, &manager->check_timer);
-    manager->handles = 3;
+    uv_timer_init(loop, &manager->limit_timer);
+    manager->handles = 4;
     if (manager->cluster && reidd_cluster_is_head(manager->cluster))
         manager->crews = reidd_crews_new(loop, manager->cluster);
-    reid_status status = load(manager, err);
+    reid_status status = reidd_manager_load_shares(manager, options->share_half_life_ms, err);
+    if (status == REID_OK)
+        status = load(manager, err);
     if (status != REID_OK) {
         reidd_manager_close(manager);
         return status;
@@ -429,6 +323,7 @@ void reidd_manager_close(reidd_manager *manager)
     uv_close((uv_handle_t *)&manager->flush_timer, on_timer_closed);
     uv_close((uv_handle_t *)&manager->schedule_timer, on_timer_closed);
     uv_close((uv_handle_t *)&manager->check_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&manager->limit_timer, on_timer_closed);
 }
 
 /* ---- looking ---- */
@@ -505,14 +400,17 @@ reid_status reidd_manager_find(reidd_manager *manager, const char *key, char ret
 static reidd_job_view make_view(const reidd_manager *manager, const reidd_job *stored)
 {
     reidd_job_view view = {0};
-    const reidd_active *active = reidd_active_find(manager, stored->id);
+    reidd_active *active = reidd_active_find(manager, stored->id);
     reidd_job_copy(&view.job, active ? &active->job : stored);
-    if (active && active->job.state == REIDD_PENDING && !is_queued(&active->job))
-        view.detail = reidd_restart_detail(&active->job, reid_clock_wall_ms());
+    if (active && active->job.state == REIDD_PENDING)
+        view.detail = reidd_active_wait_detail(active);
     else
         view.detail =
             active ? reid_xstrdup(active->detail ? active->detail : "") : describe_ended(&view.job);
     view.queue_position = active && view.job.state == REIDD_PENDING ? active->queue_position : 0;
+    view.start_by_ms = view.queue_position > 0 ? active->start_by_ms : 0;
+    if (active)
+        view.job.ran_ms += reidd_active_ran_ms(active);
     return view;
 }
 

@@ -62,6 +62,8 @@ typedef struct reidd_manager_options {
     uint64_t check_timeout_ms, start_timeout_ms;
     uint64_t stall_notice_ms;                    /* 0: 30 s (stall.h) */
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none (deadline.h) */
+    uint64_t limit_grace_ms;    /* for saving when a job's time is over; 0: 120 s */
+    int64_t share_half_life_ms; /* of the users' usage; 0: no fair share (sched/order.h) */
     reidd_row_decoder *decode_row;
     const reidd_limits *limits; /* borrowed, outlive the manager */
 } reidd_manager_options;
@@ -99,6 +101,12 @@ typedef struct reidd_submit_request {
     int64_t fork_iter;        /* before this iteration; 0: its last checkpoint */
     int max_restarts;         /* 0: none */
     double restart_backoff_s; /* at most 60; 0: 1 s */
+    int priority;             /* at most REIDD_PRIORITY_MAX, also below 0 */
+    double max_time_s;        /* 0: no limit */
+    char *const *after;       /* "JOB", "JOB:ok", "JOB:any" (sched/after.h) */
+    size_t after_count;
+    const char *gpu_type; /* "": any */
+    bool hold, no_preempt;
     const char *user;
     uint32_t uid;
     bool by_admin; /* the limits of one user do not count */
@@ -124,8 +132,9 @@ void reidd_submission_cancel(reidd_submission *submission);
 
 typedef struct reidd_job_view {
     reidd_job job;
-    char *detail;       /* a sentence for people */
-    int queue_position; /* from 1, while PENDING */
+    char *detail;        /* a sentence for people */
+    int queue_position;  /* from 1, while PENDING */
+    int64_t start_by_ms; /* PENDING: when it starts at the latest; 0: not known */
 } reidd_job_view;
 void reidd_job_view_fini(reidd_job_view *view);
 

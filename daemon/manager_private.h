@@ -1,5 +1,6 @@
-/* What the files of the manager share: manager.c (jobs, queue, views), lifecycle.c (start,
- * adoption, end), restart.c, ingest.c (what ranks say), submit.c, words.c, hooks.c. */
+/* What the files of the manager share: manager.c (jobs, views), queue.c (who
+ * starts), verbs.c, yield.c, lifecycle.c (start, adoption, end), restart.c, ingest.c (what ranks
+ * say), submit.c, words.c, hooks.c. */
 #ifndef REIDD_MANAGER_PRIVATE_H
 #define REIDD_MANAGER_PRIVATE_H
 
@@ -8,8 +9,10 @@
 #include "daemon/exec/attempt.h"
 #include "daemon/exec/check.h"
 #include "daemon/hooks.h"
+#include "daemon/index.h"
 #include "daemon/manager.h"
 #include "daemon/ranks.h"
+#include "daemon/sched/order.h"
 
 #define REIDD_FLUSH_MS 100      /* rows and progress are stored and told at most this often */
 #define REIDD_RETRY_MS 1000     /* after a failed write */
@@ -30,6 +33,15 @@ typedef struct reidd_active {
     reidd_job job;
     char *detail;
     int queue_position;
+    char *after;     /* what is left of job.wishes.after */
+    char before[16]; /* who is before it in the queue */
+    reidd_sched_verdict_kind waits;
+    int64_t start_by_ms; /* when it starts at the latest; 0: not known */
+    bool queue_changed;  /* what it waits for, since listeners were told */
+    uint64_t run_since;  /* of the loop's clock: this attempt; 0: not asked yet */
+    uint64_t limit_at;   /* of the loop's clock: its time is over, and it is cut off then */
+    uint64_t ask_at;     /* when to ask again for a pause or stop; 0: not at all */
+    bool asked, never_pauses;
 
     reidd_attempt *attempt; /* STARTING, RUNNING */
     reidd_crew *crew;       /* its ranks on other nodes; NULL: none */
@@ -88,10 +100,14 @@ struct reidd_manager {
     reidd_row_decoder *decode_row;
     const reidd_limits *limits;
 
-    REID_VEC(reidd_active *) active; /* in order of submission */
+    REID_VEC(reidd_active *) active; /* in order of submission, or of the latest requeue */
+    reidd_index index;               /* of them */
+    reidd_shares shares;
+    bool scheduling;
     char last_id[16];
     REID_VEC(reidd_waiting_row) rows; /* in order of arrival */
-    uv_timer_t flush_timer, schedule_timer, check_timer;
+    uv_timer_t flush_timer, schedule_timer, check_timer, limit_timer;
+    uint64_t limit_grace_ms;
     bool flush_planned, store_fails, closing;
     int handles; /* open ones, of the manager and its jobs; the last one frees the manager */
 
@@ -110,15 +126,44 @@ void reidd_active_remove(reidd_active *active);
  * stored. */
 reid_status reidd_active_save(reidd_manager *manager, const reidd_job *job, const char *kind,
                               const char *detail, reid_error *err);
-/* Starts what can start, refuses what never can, and tells the others why they wait. */
-void reidd_manager_schedule(reidd_manager *manager);
-void reidd_manager_schedule_later(reidd_manager *manager, uint64_t delay_ms);
 /* Says what the job does now; the hub is told with the next flush. */
 void reidd_active_describe(reidd_active *active);
 /* The store has failed or works again: logged once. */
 void reidd_manager_note_store(reidd_manager *manager, reid_status status, const reid_error *err);
 char *reidd_manager_job_dir(const reidd_manager *manager, const char *id);
 void reidd_manager_handle_closed(reidd_manager *manager);
+
+/* queue.c */
+/* Starts what can start, refuses what never can, and finds out why the others wait. */
+void reidd_manager_schedule(reidd_manager *manager);
+void reidd_manager_schedule_later(reidd_manager *manager, uint64_t delay_ms);
+/* Why a PENDING job waits. Caller frees. */
+char *reidd_active_wait_detail(const reidd_active *active);
+/* How long this attempt has had its slots; 0 when it has none. */
+int64_t reidd_active_ran_ms(reidd_active *active);
+/* What is left of its time, at least 1; 0: no limit. */
+int64_t reidd_active_left_ms(reidd_active *active);
+reid_status reidd_manager_load_shares(reidd_manager *manager, int64_t half_life_ms,
+                                      reid_error *err);
+
+/* verbs.c */
+/* Stores `own_job`, a changed copy, with a line of the diary, and lets it take the place of the
+ * active's job. On failure nothing is changed, and the copy is freed. */
+reid_status reidd_active_replace(reidd_active *active, reidd_job *own_job, const char *kind,
+                                 const char *detail, reid_error *err);
+
+/* yield.c */
+/* Its ranks are asked to pause; then it goes back into the queue. PRECONDITION: it cannot. */
+reid_status reidd_active_yield(reidd_active *active, const char *why, reid_error *err);
+void reidd_active_preempt(reidd_active *active, const char *for_id);
+/* `job`, a copy of the active's after the end of an attempt: the time that it has run, and back
+ * into the queue when it has paused for that. */
+reid_status reidd_active_settle(reidd_active *active, reidd_job *job, const reidd_end *end,
+                                reid_error *err);
+/* The attempt is over, and stored: its usage counts for its user. Before the state changes. */
+void reidd_active_count_usage(reidd_active *active);
+/* Ends jobs whose time is over, and asks again where ranks have not agreed on a pause. */
+void reidd_manager_watch_limits(reidd_manager *manager);
 
 /* lifecycle.c */
 void reidd_active_start(reidd_active *active); /* PENDING → STARTING, if it can be stored */
@@ -147,6 +192,8 @@ int reidd_active_ranks_here(const reidd_active *active);
 void reidd_active_note_sick(const reidd_active *active, reidd_job *job, const reidd_end *end);
 
 /* restart.c */
+/* Whether there is a checkpoint of the job's last attempt or a later one. */
+bool reidd_job_has_saved(const reidd_job *job);
 /* Whether the attempt that has ended like this is followed by another one. */
 bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end);
 /* STARTING, RUNNING → PENDING in `job`, a copy of the active's. */
@@ -185,6 +232,15 @@ void reidd_active_drop_hooks(reidd_active *active);
 /* words.c */
 void reidd_active_drop_words(reidd_active *active); /* those who asked are told */
 reid_status reidd_active_load_journal(reidd_active *active, reid_error *err);
+
+/* wishes.c: what a request asks of the scheduler */
+reid_status reidd_wishes_check(const reidd_manager *manager, const reidd_submit_request *request,
+                               int ranks, reid_error *err);
+/* The jobs that it waits for, by their ids; NULL: none. Caller frees. */
+reid_status reidd_wishes_after(reidd_manager *manager, const reidd_submit_request *request,
+                               char **ret_after, reid_error *err);
+void reidd_wishes_fill(const reidd_submit_request *request, char *own_after,
+                       reidd_wishes *ret_wishes);
 
 /* submit.c */
 #define REIDD_CONFIG_READ_BYTES ((size_t)64 << 20)

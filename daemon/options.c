@@ -58,6 +58,13 @@ static const option_row rows[] = {
      FIELD(admins)},
     {"--grace", "SECONDS", "between asking ranks to stop and killing them (default 20)", SECONDS,
      FIELD(grace_ms), 0, 86400},
+    {"--limit-grace", "SECONDS",
+     "for saving when a job's --max-time is over, before it is asked to stop (default 120)",
+     SECONDS, FIELD(limit_grace_ms), 0.1, 86400},
+    {"--fair-share", "HOURS",
+     "users who used less go first; usage counts half after HOURS (default 24 with --cluster; "
+     "else 0: first in, first out)",
+     NUMBER, FIELD(share_hours), 0, 87600},
     {"--start-timeout", "SECONDS", "for all ranks of a job to report (default 300)", SECONDS,
      FIELD(start_timeout_ms), 1, 86400},
     {"--loading-timeout", "SECONDS",
@@ -265,6 +272,8 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
 {
     *ret_options = (reidd_options){
         .grace_ms = 20000,
+        .limit_grace_ms = 120000,
+        .share_hours = -1,
         .start_timeout_ms = 300000,
         .stall_notice_ms = 30000,
         .loading_timeout_ms = 3600000,
@@ -282,6 +291,8 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
     if (ret_options->slots && ret_options->gpus && strcmp(ret_options->gpus, "none") != 0)
         return reid_fail(err, REID_ERR_INVALID,
                          "--slots and --gpus do not go together: each GPU is one slot");
+    if (ret_options->share_hours < 0)
+        ret_options->share_hours = ret_options->cluster ? 24 : 0;
     if (ret_options->node && !ret_options->cluster)
         return reid_fail(err, REID_ERR_INVALID, "--node names a row of the --cluster file");
     return resolve(ret_options, err);

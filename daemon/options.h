@@ -30,6 +30,8 @@ typedef struct reidd_options {
     bool log_json;
     char *operators, *admins; /* groups that have these roles; NULL: none */
     reidd_limits limits;
+    int64_t share_hours; /* half-life of the users' usage; 0: no fair share; -1: not said */
+    int64_t limit_grace_ms;
     bool help, version;
 } reidd_options;
 

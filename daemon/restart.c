@@ -14,7 +14,7 @@
 #define LAST_CHECKPOINT "last_checkpoint"
 
 /* OUTPUT_DIR may still have checkpoints of former runs, which are nothing to go on from. */
-static bool has_saved(const reidd_job *job)
+bool reidd_job_has_saved(const reidd_job *job)
 {
     REID_AUTOFREE char *path = reid_path_join(job->output_dir, LAST_CHECKPOINT);
     struct stat info;
@@ -32,7 +32,7 @@ bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end)
 reid_status reidd_active_plan_restart(const reidd_active *active, reidd_job *job,
                                       const reidd_end *end, reid_error *err)
 {
-    bool from_checkpoint = active->job.resume || has_saved(&active->job);
+    bool from_checkpoint = active->job.resume || reidd_job_has_saved(&active->job);
     return reidd_job_restart(job, end, from_checkpoint, reid_clock_wall_ms(), err);
 }
 

@@ -151,9 +151,7 @@ static reid_status check_numbers(const reidd_manager *manager, const reidd_submi
     if (*request->name)
         REID_TRY(reidd_job_name_check(request->name, err));
     REID_TRY(check_restarts(request, err));
-    if (ranks > manager->slots)
-        return reid_fail(err, REID_ERR_PRECONDITION, "the job needs %d slots, this node has %d",
-                         ranks, manager->slots);
+    REID_TRY(reidd_wishes_check(manager, request, ranks, err));
     return check_room(manager, request, err);
 }
 
@@ -376,12 +374,17 @@ reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_requ
     REID_TRY(check_numbers(manager, request, ranks, err));
     char *fork_from = NULL;
     REID_TRY(check_config(request->config_yaml, ranks, &output_dir, err));
-    reid_status forked = check_fork(manager, request, output_dir, &fork_from, err);
-    if (forked != REID_OK) {
+    char *own_after = NULL;
+    reid_status fits = check_fork(manager, request, output_dir, &fork_from, err);
+    if (fits == REID_OK)
+        fits = reidd_wishes_after(manager, request, &own_after, err);
+    if (fits != REID_OK) {
         free(output_dir);
-        return forked;
+        free(fork_from);
+        return fits;
     }
     reidd_submission *submission = submission_new(manager, request, ranks, output_dir);
+    reidd_wishes_fill(request, own_after, &submission->job.wishes);
     submission->job.fork_from = fork_from;
     submission->job.fork_iter = fork_from ? request->fork_iter : 0;
     submission->other = other;

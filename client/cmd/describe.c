@@ -141,6 +141,26 @@ static void print_events(reidctl *ctl, const Reid__V1__Job *job)
         reid_str_fini(&lines[i]);
 }
 
+static void print_wishes(const Reid__V1__Job *job)
+{
+    if (job->priority != 0)
+        printf(KEY "%d\n", "Priority", (int)job->priority);
+    if (*job->after != '\0')
+        print_line("After", "", job->after);
+    if (job->max_time_seconds > 0)
+        print_age("Time limit", job->max_time_seconds, "");
+    if (job->max_time_seconds > 0 && job->ran_seconds > 0)
+        print_age("Time used", job->ran_seconds, "");
+    if (*job->gpu_type != '\0')
+        print_line("GPU type", "", job->gpu_type);
+    if (*job->placement != '\0')
+        print_line("Nodes", "", job->placement);
+    if (job->no_preempt)
+        puts("Preemption    never");
+    else if (job->preemptions > 0)
+        printf(KEY "%d times\n", "Preempted", job->preemptions);
+}
+
 static void print_job(reidctl *ctl, const Reid__V1__Job *job)
 {
     print_line("Id", "", job->id);
@@ -154,6 +174,7 @@ static void print_job(reidctl *ctl, const Reid__V1__Job *job)
         printf(KEY "%d of %d\n", "Restarts", job->restarts, job->max_restarts);
     if (job->queue_position > 0)
         printf(KEY "%d\n", "In queue", job->queue_position);
+    print_wishes(job);
     print_time("Submitted", job->submitted_ms);
     print_time("Started", job->started_ms);
     print_time("Ended", job->ended_ms);

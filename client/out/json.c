@@ -69,6 +69,24 @@ static void add_failure(reid_json_writer *w, const Reid__V1__Failure *f)
     reid_json_end_object(w);
 }
 
+/* What was asked of the scheduler, and what has come of it. */
+static void add_queue(reid_json_writer *w, const Reid__V1__Job *job)
+{
+    add_int(w, "priority", job->priority);
+    add_text(w, "after", job->after);
+    reid_json_key(w, "max_time_seconds");
+    reid_json_double(w, job->max_time_seconds);
+    add_text(w, "gpu_type", job->gpu_type);
+    reid_json_key(w, "held");
+    reid_json_bool(w, job->held);
+    reid_json_key(w, "no_preempt");
+    reid_json_bool(w, job->no_preempt);
+    add_text(w, "placement", job->placement);
+    reid_json_key(w, "ran_seconds");
+    reid_json_double(w, job->ran_seconds);
+    add_int(w, "preemptions", job->preemptions);
+}
+
 reid_json_writer reidctl_json_begin(reid_str *out)
 {
     reid_json_writer w = reid_json_begin(out);
@@ -101,6 +119,8 @@ void reidctl_json_job_with_hooks(reid_json_writer *w, const Reid__V1__Job *job,
     add_int(w, "restarts", job->restarts);
     add_int(w, "max_restarts", job->max_restarts);
     add_int(w, "queue_position", job->queue_position);
+    add_time(w, "start_by_ms", job->start_by_ms);
+    add_queue(w, job);
     add_text(w, "detail", job->detail);
     add_text(w, "output_dir", job->output_dir);
     add_progress(w, job->progress);

@@ -75,6 +75,16 @@ Reid__V1__Job *reidd_convert_job(const reidd_job_view *view)
     message->restarts = job->restart.done;
     message->max_restarts = job->restart.allowed;
     message->restart_backoff_seconds = (double)job->restart.backoff_ms / 1000.0;
+    message->priority = job->wishes.priority;
+    message->after = reidd_convert_text(job->wishes.after);
+    message->max_time_seconds = (double)job->wishes.max_time_ms / 1000.0;
+    message->gpu_type = reidd_convert_text(job->wishes.gpu_type);
+    message->held = job->wishes.held;
+    message->no_preempt = job->wishes.no_preempt;
+    message->placement = reidd_convert_text(job->placement);
+    message->ran_seconds = (double)job->ran_ms / 1000.0;
+    message->preemptions = job->preemptions;
+    message->start_by_ms = view->start_by_ms;
     return message;
 }
 

@@ -91,6 +91,13 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
         .fork_iter = in->fork ? in->fork->at_iter : 0,
         .max_restarts = in->max_restarts,
         .restart_backoff_s = in->restart_backoff_seconds,
+        .priority = in->priority,
+        .max_time_s = in->max_time_seconds,
+        .after = in->after,
+        .after_count = in->n_after,
+        .gpu_type = in->gpu_type,
+        .hold = in->hold,
+        .no_preempt = in->no_preempt,
         .user = caller.name,
         .uid = caller.has_uid ? caller.uid : geteuid(),
         .by_admin = caller.role == REIDD_ROLE_ADMIN,
@@ -100,6 +107,7 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     waiting->call = call;
     reid_error err = {0};
     if (check_account(&caller, &err) != REID_OK ||
+        reidd_api_check_priority(&caller, in->priority, &err) != REID_OK ||
         reidd_manager_submit(api->manager, &request, on_submitted, waiting, &waiting->submission,
                              &err) != REID_OK) {
         free(waiting);
@@ -216,6 +224,12 @@ static void cancel(reid_rpc_call *call, const ProtobufCMessage *message, void *s
 #define MESSAGES(in, out)                                                                          \
     .input = &reid__v1__##in##__descriptor, .output = &reid__v1__##out##__descriptor
 
+#define QUEUE_VERB(name, request, function)                                                        \
+    {                                                                                              \
+        .path = PATH name, MESSAGES(request, job), .kind = REID_RPC_UNARY,                         \
+        .role = REIDD_ROLE_OPERATOR, .max_request_bytes = 4096, .on_message = function             \
+    }
+
 static const reid_rpc_method methods[] = {
     {.path = PATH "Submit",
      MESSAGES(submit_request, job),
@@ -242,6 +256,10 @@ static const reid_rpc_method methods[] = {
      .role = REIDD_ROLE_OPERATOR,
      .max_request_bytes = 4096,
      .on_message = cancel},
+    QUEUE_VERB("Hold", job_request, reidd_api_hold),
+    QUEUE_VERB("Release", job_request, reidd_api_release),
+    QUEUE_VERB("Requeue", job_request, reidd_api_requeue),
+    QUEUE_VERB("SetPriority", priority_request, reidd_api_set_priority),
     {.path = PATH "Watch",
      MESSAGES(watch_job_request, job),
      .kind = REID_RPC_SERVER_STREAM,

@@ -26,9 +26,9 @@ static const unsigned legal[] = {
     [REIDD_RUNNING] = TO(REIDD_PENDING) | TO(REIDD_SUCCEEDED) | TO(REIDD_FAILED) |
                       TO(REIDD_CANCELLED) | TO(REIDD_PAUSED),
     [REIDD_PAUSED] = TO(REIDD_PENDING) | TO(REIDD_CANCELLED),
-    [REIDD_SUCCEEDED] = 0,
-    [REIDD_FAILED] = 0,
-    [REIDD_CANCELLED] = 0,
+    [REIDD_SUCCEEDED] = TO(REIDD_PENDING),
+    [REIDD_FAILED] = TO(REIDD_PENDING),
+    [REIDD_CANCELLED] = TO(REIDD_PENDING),
 };
 
 const char *reidd_state_name(reidd_state state)
@@ -259,7 +259,7 @@ bool reidd_job_may_restart(const reidd_job *job, const reidd_end *end)
     bool well = end->exit_code == 0 && end->signal == 0;
     bool usage = end->exit_code == REIDD_EXIT_USAGE && end->signal == 0;
     return reidd_state_is_started(job->state) && !well && !usage && !job->cancel.wanted &&
-           job->restart.done < job->restart.allowed;
+           !job->limit_reached && job->restart.done < job->restart.allowed;
 }
 
 int64_t reidd_job_backoff_ms(const reidd_job *job)
@@ -289,10 +289,44 @@ reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_ch
     return REID_OK;
 }
 
+reid_status reidd_job_again(reidd_job *job, bool from_checkpoint, reid_error *err)
+{
+    if (!reidd_state_is_final(job->state))
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and has not ended", job->id,
+                         reidd_state_name(job->state));
+    if (job->state == REIDD_SUCCEEDED && job->progress.iteration >= job->progress.max_iteration)
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s has finished; nothing is left to do",
+                         job->id);
+    REID_TRY(move(job, REIDD_PENDING, err));
+    forget_failure(job);
+    replace_text(&job->cancel.reason, NULL);
+    job->cancel = (reidd_cancel){0};
+    job->restart.done = 0;
+    job->restart.at_ms = 0;
+    if (!from_checkpoint && job->attempt > 0)
+        job->restart.origin = job->attempt + 1;
+    job->resume = from_checkpoint;
+    job->limit_reached = false;
+    job->ran_ms = job->started_ms = job->ended_ms = 0;
+    job->exit_code = 0;
+    job->progress.eta_s = -1;
+    job->progress.images_per_s = 0;
+    return REID_OK;
+}
+
+/* The end of a job that was stopped because its time was over is no success. */
+static reidd_state state_after(const reidd_job *job, bool well)
+{
+    bool cut_off = job->limit_reached && job->progress.iteration < job->progress.max_iteration;
+    if (well)
+        return cut_off ? REIDD_CANCELLED : REIDD_SUCCEEDED;
+    return job->cancel.wanted ? REIDD_CANCELLED : REIDD_FAILED;
+}
+
 reid_status reidd_job_end(reidd_job *job, const reidd_end *end, reid_error *err)
 {
     bool well = end->exit_code == 0 && end->signal == 0;
-    reidd_state to = well ? REIDD_SUCCEEDED : job->cancel.wanted ? REIDD_CANCELLED : REIDD_FAILED;
+    reidd_state to = state_after(job, well);
     if (!reidd_state_is_started(job->state))
         return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and has nothing to end", job->id,
                          reidd_state_name(job->state));

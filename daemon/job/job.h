@@ -1,13 +1,14 @@
 /* A job and its states. Pure: no clock, no files, no loop.
  *
  *     PENDING ──start──▶ STARTING ──up──▶ RUNNING ──end──▶ SUCCEEDED | FAILED | CANCELLED
- *        │  ◀──requeue──     │                               (final: nothing changes any more)
+ *        │  ◀──requeue──     │                               (final: nothing changes by itself)
  *        ├──cancel──▶ CANCELLED
  *        └──refuse──▶ FAILED                STARTING ──end──▶ SUCCEEDED | FAILED | CANCELLED
  *
  *     STARTING, RUNNING ──pause──▶ PAUSED ──resume──▶ PENDING   (one job, one more attempt)
  *                                    └──cancel──▶ CANCELLED
  *     STARTING, RUNNING ──restart──▶ PENDING   (it has failed, and restarts are left)
+ *     FAILED, CANCELLED, SUCCEEDED (stopped early) ──again──▶ PENDING   (somebody wants it)
  *
  * Every function that changes a state refuses (PRECONDITION, one sentence, nothing changed) what
  * the picture does not show. Cancelling a started job is a wish: it is kept in `cancel`, and the
@@ -176,7 +177,11 @@ int64_t reidd_job_backoff_ms(const reidd_job *job);
  * PRECONDITION also when it may not be restarted. */
 reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_checkpoint,
                               int64_t now_ms, reid_error *err);
-/* STARTING, RUNNING → SUCCEEDED, FAILED, CANCELLED. */
+/* FAILED, CANCELLED, SUCCEEDED with iterations left → PENDING, with its restarts and its time as at
+ * first. `from_checkpoint`: the next attempt goes on from one, otherwise it begins anew. */
+reid_status reidd_job_again(reidd_job *job, bool from_checkpoint, reid_error *err);
+/* STARTING, RUNNING → SUCCEEDED, FAILED, CANCELLED. A job that was stopped because its time was
+ * over is CANCELLED, however well it has ended, unless it had finished. */
 reid_status reidd_job_end(reidd_job *job, const reidd_end *end, reid_error *err);
 
 /* ---- names and ids ---- */
@@ -192,5 +197,7 @@ char *reidd_job_name_from(const char *output_dir);
  * the largest id given so far ("" for none); the new one is larger, even when the clock went back.
  */
 void reidd_job_id_next(char ret_id[16], const char *last, int64_t now_ms);
+/* The number that an id stands for: of two jobs, the one submitted first has the smaller one. */
+int64_t reidd_job_id_number(const char *id);
 
 #endif

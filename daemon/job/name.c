@@ -54,15 +54,21 @@ static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
 #define EPOCH_MS INT64_C(1735689600000) /* 2025-01-01T00:00:00Z */
 #define ID_MASK ((INT64_C(1) << (5 * REIDD_ID_LENGTH)) - 1)
 
+int64_t reidd_job_id_number(const char *id)
+{
+    int64_t number = 0;
+    for (; *id; id++) {
+        const char *digit = strchr(digits, *id);
+        number = number << 5 | (digit ? digit - digits : 0);
+    }
+    return number;
+}
+
 void reidd_job_id_next(char ret_id[16], const char *last, int64_t now_ms)
 {
     int64_t number = now_ms > EPOCH_MS ? (now_ms - EPOCH_MS) & ID_MASK : 0;
     if (strlen(last) == REIDD_ID_LENGTH) {
-        int64_t before = 0;
-        for (int i = 0; i < REIDD_ID_LENGTH; i++) {
-            const char *digit = strchr(digits, last[i]);
-            before = before << 5 | (digit ? digit - digits : 0);
-        }
+        int64_t before = reidd_job_id_number(last);
         if (number <= before)
             number = before + 1;
     }

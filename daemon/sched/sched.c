@@ -1,60 +1,187 @@
 #include "daemon/sched/sched.h"
 
-#include <stdbool.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "base/str.h"
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "daemon/sched/profile.h"
 
-static int used_slots(const reidd_sched_job *running, size_t count)
+typedef struct run {
+    reidd_sched_plan *plan;
+    reidd_profile profile;
+    size_t blocked; /* jobs that cannot start, so far */
+    int unused;     /* slots, whoever they are kept for */
+    bool over;      /* nobody behind can start */
+} run;
+
+int reidd_sched_capacity(const reidd_nodes *nodes, const char *gpu_type)
 {
-    int used = 0;
-    for (size_t i = 0; i < count; i++)
-        used += running[i].ranks;
-    return used;
+    int64_t plain = 0, with_gpus = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const reidd_node *node = &nodes->items[i];
+        if (node->slots == 0)
+            return INT_MAX;
+        if (gpu_type && *gpu_type && (!node->gpu_type || !strcasestr(node->gpu_type, gpu_type)))
+            continue;
+        if (node->gpu_type)
+            with_gpus += node->slots;
+        else
+            plain += node->slots;
+    }
+    return (int)REID_MIN(REID_MAX(plain, with_gpus), INT_MAX);
 }
 
-void reidd_sched_plan(int slots, const reidd_sched_job *running, size_t running_count,
-                      const reidd_sched_job *queue, size_t queue_count,
-                      reidd_sched_verdict *ret_verdicts)
+static void start(run *r, size_t index)
 {
-    int used = used_slots(running, running_count);
-    bool held = false;
-    for (size_t i = 0; i < queue_count; i++) {
-        if (queue[i].ranks > slots) {
-            ret_verdicts[i] = REIDD_SCHED_REFUSE;
-        } else if (!held && used + queue[i].ranks <= slots) {
-            ret_verdicts[i] = REIDD_SCHED_START;
-            used += queue[i].ranks;
-        } else {
-            ret_verdicts[i] = REIDD_SCHED_WAIT;
-            held = true;
+    r->plan->verdicts[index] = (reidd_sched_verdict){
+        .kind = REIDD_SCHED_START,
+        .placement = reidd_profile_placement(&r->profile),
+    };
+    reidd_profile_keep(&r->profile, &r->plan->queue[index], 0);
+    r->unused -= r->plan->queue[index].ranks;
+}
+
+/* ---- preemption ---- */
+
+static bool may_preempt(const run *r, size_t victim, const reidd_sched_job *job)
+{
+    const reidd_sched_job *running = &r->plan->running[victim];
+    return running->priority < job->priority && !running->no_preempt && !running->leaving &&
+           r->plan->preempted_for[victim] == REIDD_SCHED_NOBODY;
+}
+
+static int64_t end_of(const reidd_sched_job *running)
+{
+    return running->time_ms > 0 ? running->time_ms : REIDD_SCHED_NEVER;
+}
+
+/* The next one to be paused: the lowest priority, the latest start. Running is in order of start.
+ */
+static size_t next_victim(const run *r, const reidd_sched_job *job)
+{
+    size_t best = REIDD_SCHED_NOBODY;
+    for (size_t i = 0; i < r->plan->running_count; i++)
+        if (may_preempt(r, i, job) &&
+            (best == REIDD_SCHED_NOBODY ||
+             r->plan->running[i].priority <= r->plan->running[best].priority))
+            best = i;
+    return best;
+}
+
+/* Those that are not needed stay: the ones of the highest priority first. */
+static void spare(run *r, size_t index, const reidd_sched_job *job)
+{
+    for (size_t round = 0; round < r->plan->running_count; round++) {
+        size_t spared = REIDD_SCHED_NOBODY;
+        for (size_t i = 0; i < r->plan->running_count; i++) {
+            if (r->plan->preempted_for[i] != index)
+                continue;
+            if (spared != REIDD_SCHED_NOBODY &&
+                r->plan->running[i].priority <= r->plan->running[spared].priority)
+                continue;
+            reidd_profile_end(&r->profile, (int)i, end_of(&r->plan->running[i]));
+            if (reidd_profile_fits(&r->profile, job, REIDD_SCHED_SOON_MS))
+                spared = i;
+            reidd_profile_end(&r->profile, (int)i, REIDD_SCHED_SOON_MS);
         }
+        if (spared == REIDD_SCHED_NOBODY)
+            return;
+        reidd_profile_end(&r->profile, (int)spared, end_of(&r->plan->running[spared]));
+        r->plan->preempted_for[spared] = REIDD_SCHED_NOBODY;
     }
 }
 
-char *reidd_sched_reason(int slots, const reidd_sched_job *running, size_t running_count,
-                         const reidd_sched_job *queue, size_t index)
+static bool preempt(run *r, size_t index)
 {
-    enum { NAMED = 3 };
-    reid_str text = REID_STR_INIT;
-    int ranks = queue[index].ranks;
-    if (index > 0) {
-        reid_str_addf(&text, "waits for its turn: job %s is before it in the queue",
-                      queue[index - 1].id);
-        return reid_str_take(&text);
+    const reidd_sched_job *job = &r->plan->queue[index];
+    bool fits = false;
+    for (;;) {
+        size_t victim = next_victim(r, job);
+        if (victim == REIDD_SCHED_NOBODY)
+            break;
+        r->plan->preempted_for[victim] = index;
+        reidd_profile_end(&r->profile, (int)victim, REIDD_SCHED_SOON_MS);
+        fits = reidd_profile_fits(&r->profile, job, REIDD_SCHED_SOON_MS);
+        if (fits)
+            break;
     }
-    reid_str_addf(&text, "waits for %d slot%s", ranks, ranks == 1 ? "" : "s");
-    if (running_count == 0)
-        return reid_str_take(&text);
-    reid_str_add(&text, running_count == 1 ? ": job " : ": jobs ");
-    for (size_t i = 0; i < running_count && i < NAMED; i++)
-        reid_str_addf(&text, "%s%s",
-                      i == 0                   ? ""
-                      : i + 1 == running_count ? " and "
-                                               : ", ",
-                      running[i].id);
-    if (running_count > NAMED)
-        reid_str_addf(&text, " and %zu more", running_count - NAMED);
-    reid_str_addf(&text, " %s (%d of %d slots are used)", running_count == 1 ? "runs" : "run",
-                  used_slots(running, running_count), slots);
-    return reid_str_take(&text);
+    if (fits) {
+        spare(r, index, job);
+        return true;
+    }
+    for (size_t i = 0; i < r->plan->running_count; i++) {
+        if (r->plan->preempted_for[i] != index)
+            continue;
+        r->plan->preempted_for[i] = REIDD_SCHED_NOBODY;
+        reidd_profile_end(&r->profile, (int)i, end_of(&r->plan->running[i]));
+    }
+    return false;
+}
+
+static bool anybody_lower(const run *r, const reidd_sched_job *job)
+{
+    return next_victim(r, job) != REIDD_SCHED_NOBODY;
+}
+
+/* ---- one job after the other ---- */
+
+static void block(run *r, size_t index)
+{
+    const reidd_sched_job *job = &r->plan->queue[index];
+    reidd_sched_verdict *verdict = &r->plan->verdicts[index];
+    int64_t at = reidd_profile_earliest(&r->profile, job);
+    bool paused = at <= REIDD_SCHED_SOON_MS;
+    if (!paused && preempt(r, index)) {
+        at = reidd_profile_earliest(&r->profile, job);
+        paused = true;
+    }
+    if (at == REIDD_SCHED_NEVER)
+        reidd_profile_close(&r->profile, job);
+    else
+        reidd_profile_keep(&r->profile, job, at);
+    if (paused)
+        verdict->kind = REIDD_SCHED_WAIT_PAUSED;
+    else if (r->blocked == 0)
+        verdict->kind = REIDD_SCHED_WAIT_SLOTS;
+    verdict->start_in_ms = at == REIDD_SCHED_NEVER || paused ? -1 : at;
+    r->blocked++;
+}
+
+static void decide(run *r, size_t index)
+{
+    const reidd_sched_job *job = &r->plan->queue[index];
+    reidd_sched_verdict *verdict = &r->plan->verdicts[index];
+    *verdict = (reidd_sched_verdict){
+        .kind = job->ranks <= r->unused ? REIDD_SCHED_WAIT_KEPT : REIDD_SCHED_WAIT_TURN,
+        .start_in_ms = -1,
+    };
+    if (job->ranks > reidd_sched_capacity(r->plan->nodes, job->gpu_type)) {
+        verdict->kind = REIDD_SCHED_REFUSE;
+        return;
+    }
+    r->over =
+        r->over || r->blocked >= REIDD_SCHED_LOOKAHEAD ||
+        (r->blocked > 0 && reidd_profile_free_now(&r->profile) == 0 && !anybody_lower(r, job));
+    if (r->over)
+        return;
+    if (!reidd_profile_choose(&r->profile, job))
+        verdict->kind = REIDD_SCHED_WAIT_NODES;
+    else if (reidd_profile_fits(&r->profile, job, 0))
+        start(r, index);
+    else
+        block(r, index);
+}
+
+void reidd_sched_run(reidd_sched_plan *plan)
+{
+    run r = {.plan = plan};
+    for (size_t i = 0; i < plan->running_count; i++)
+        plan->preempted_for[i] = REIDD_SCHED_NOBODY;
+    reidd_profile_init(&r.profile, plan->nodes, plan->running, plan->running_count);
+    r.unused = reidd_profile_free_now(&r.profile);
+    for (size_t i = 0; i < plan->queue_count; i++)
+        decide(&r, i);
+    reidd_profile_fini(&r.profile);
 }

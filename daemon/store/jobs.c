@@ -294,6 +294,21 @@ reid_status reidd_store_attempt_end(reidd_store *store, const char *job_id, int 
     return reidd_store_run(store, s, "end an attempt in", err);
 }
 
+reid_status reidd_store_usage_each(reidd_store *store, int64_t since_ms,
+                                   void (*each)(const char *user, int slots, int64_t started_ms,
+                                                int64_t ended_ms, void *arg),
+                                   void *arg, reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_USAGE, &s, err));
+    sqlite3_bind_int64(s, 1, since_ms);
+    int rc;
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW)
+        each((const char *)sqlite3_column_text(s, 0), sqlite3_column_int(s, 1),
+             sqlite3_column_int64(s, 2), sqlite3_column_int64(s, 3), arg);
+    return reidd_store_done(store, s, rc, "read", err);
+}
+
 reid_status reidd_store_event_add(reidd_store *store, const char *job_id, int attempt,
                                   int64_t wall_ms, const char *kind, const char *detail,
                                   reid_error *err)

@@ -43,6 +43,8 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
         "SELECT ticket FROM attempts WHERE job = " JOB_KEY " AND attempt = ?2",
     [REIDD_SQL_ATTEMPT_END] = "UPDATE attempts SET exit_code=?3, signal=?4, rank=?5, sentence=?6,"
                               " ended_ms=?7 WHERE job = " JOB_KEY " AND attempt = ?2",
+    [REIDD_SQL_USAGE] = "SELECT j.user, j.ranks, a.started_ms, a.ended_ms FROM attempts a"
+                        " JOIN jobs j ON j.key = a.job WHERE a.ended_ms > ?1 ORDER BY a.ended_ms",
     [REIDD_SQL_EVENT_ADD] = "INSERT INTO events(job, attempt, wall_ms, kind, detail) VALUES"
                             " (" JOB_KEY ",?2,?3,?4,?5)",
     [REIDD_SQL_EVENT_LIST] = "SELECT attempt, wall_ms, kind, detail FROM events"

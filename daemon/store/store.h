@@ -77,6 +77,12 @@ reid_status reidd_store_attempt_ticket(reidd_store *store, const char *job_id, i
                                        char **ret_ticket, reid_error *err);
 reid_status reidd_store_attempt_end(reidd_store *store, const char *job_id, int attempt,
                                     const reidd_end *end, reid_error *err);
+/* Attempts that ended after this time, in that order. The user's name is valid during the call
+ * only. */
+reid_status reidd_store_usage_each(reidd_store *store, int64_t since_ms,
+                                   void (*each)(const char *user, int slots, int64_t started_ms,
+                                                int64_t ended_ms, void *arg),
+                                   void *arg, reid_error *err);
 /* The job's diary: `kind` is a word such as "state" or "cancel". */
 reid_status reidd_store_event_add(reidd_store *store, const char *job_id, int attempt,
                                   int64_t wall_ms, const char *kind, const char *detail,

@@ -33,6 +33,9 @@ static void a_whole_job(void **state)
     job.failure = &failure;
     job.restarts = 1;
     job.max_restarts = 3;
+    job.priority = -2;
+    job.max_time_seconds = 90.5;
+    job.held = true;
     scalar.name = key;
     scalar.value = 0.1;
     job.latest = &latest;
@@ -46,6 +49,9 @@ static void a_whole_job(void **state)
         "\"FAILED\", \"phase\": \"\", \"ranks\": 2, \"attempt\": 0, \"submitted_ms\": "
         "1764000000123, \"started_ms\": null, \"ended_ms\": null, \"last_progress_ms\": null, "
         "\"exit_code\": 137, \"restarts\": 1, \"max_restarts\": 3, \"queue_position\": 0, "
+        "\"start_by_ms\": null, \"priority\": -2, \"after\": \"\", \"max_time_seconds\": 90.5, "
+        "\"gpu_type\": \"\", \"held\": true, \"no_preempt\": false, \"placement\": \"\", "
+        "\"ran_seconds\": 0.0, \"preemptions\": 0, "
         "\"detail\": \"\", \"output_dir\": \"\", "
         "\"progress\": {\"iteration\": 7, \"max_iteration\": 100, \"epoch\": 0, \"max_epoch\": 0, "
         "\"eta_seconds\": null, \"images_per_second\": 12.5}, \"failure\": {\"sentence\": \"rank 1 "

@@ -30,9 +30,9 @@ static void test_legal_transitions(void **state)
         /* PENDING */ {false, true, false, false, true, true, false},
         /* STARTING */ {true, false, true, true, true, true, true},
         /* RUNNING */ {true, false, false, true, true, true, true},
-        /* SUCCEEDED */ {false, false, false, false, false, false},
-        /* FAILED */ {false, false, false, false, false, false},
-        /* CANCELLED */ {false, false, false, false, false, false},
+        /* SUCCEEDED */ {true, false, false, false, false, false},
+        /* FAILED */ {true, false, false, false, false, false},
+        /* CANCELLED */ {true, false, false, false, false, false},
         /* PAUSED */ {true, false, false, false, false, true, false},
     };
     for (size_t from = 0; from < ALL; from++)

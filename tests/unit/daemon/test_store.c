@@ -95,6 +95,7 @@ static void test_job_comes_back_whole(void **state)
     reid_error err = {0};
     reidd_job job = make_job("0abc0001", "bot"), back = {0};
     reid_assert_ok(reidd_store_job_add(f->store, &job, &err), &err);
+    job.resume = false; /* as of a job that was resumed, and begins anew */
     job.state = REIDD_FAILED;
     job.phase = REIDD_TRAINING;
     job.attempt = 3;
@@ -126,7 +127,7 @@ static void test_job_comes_back_whole(void **state)
     assert_int_equal(back.uid, 1000);
     assert_string_equal(back.output_dir, "/data/out");
     assert_int_equal(back.ranks, 2);
-    assert_true(back.resume);
+    assert_false(back.resume);
     assert_false(back.eval_only);
     assert_string_equal(back.fork_from, "/data/before");
     assert_int_equal(back.fork_iter, 40);
