@@ -189,6 +189,9 @@ static const reidctl_command commands[] = {
      "NAME is the node's name in the cluster file, or the user's. The folder made (ca.pem, cert.pem, key.pem) is what\n"
      "reidd and reidctl take as --tls-dir. Nothing is overwritten.",
      "role,hosts,days,out", NULL, reidctl_cmd_ca_issue},
+    {"ca revoke", NULL, "DIR NAME|SERIAL", REIDCTL_WORDS_NONE, 2, 2, "let a lost or stolen certificate count no more",
+     "All that were issued to NAME, or the one with SERIAL (ca show). Nodes need the crl.pem that this makes in their\n"
+     "folders. Connections that stand are not ended by it.", "", NULL, reidctl_cmd_ca_revoke},
     {"ca show", NULL, "DIR|FILE", REIDCTL_WORDS_NONE, 1, 1, "what is in a folder's certificates, and until when they are valid",
      "The exit status is 1 when one of them is not valid today.", "no-headers", table_json, reidctl_cmd_ca_show},
     {"version", NULL, "", REIDCTL_WORDS_NONE, 0, 0, "versions of reidctl and reidd", NULL, "", table_json,

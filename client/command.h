@@ -142,6 +142,7 @@ void reidctl_print_help(const reidctl_command *command);
 int reidctl_cmd_audit(reidctl *ctl);
 int reidctl_cmd_ca_init(reidctl *ctl);
 int reidctl_cmd_ca_issue(reidctl *ctl);
+int reidctl_cmd_ca_revoke(reidctl *ctl);
 int reidctl_cmd_ca_show(reidctl *ctl);
 int reidctl_cmd_cancel(reidctl *ctl);
 int reidctl_cmd_checkpoint(reidctl *ctl);

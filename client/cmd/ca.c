@@ -1,4 +1,4 @@
-/* ca init, issue, show */
+/* ca init, issue, revoke, show */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +68,20 @@ int reidctl_cmd_ca_issue(reidctl *ctl)
     free(text);
     free(out);
     return status == REID_OK ? REIDCTL_OK : reidctl_report(&err);
+}
+
+int reidctl_cmd_ca_revoke(reidctl *ctl)
+{
+    reid_error err = {0};
+    unsigned count = 0;
+    const char *dir = ctl->words[0];
+    if (reid_rpc_ca_revoke(dir, ctl->words[1], &count, &err) != REID_OK)
+        return reidctl_report(&err);
+    fprintf(stderr,
+            "reidctl: %u newly revoked; copy %s/crl.pem to the folders of all nodes, it counts "
+            "there without a restart\n",
+            count, dir);
+    return REIDCTL_OK;
 }
 
 /* ---- show ---- */

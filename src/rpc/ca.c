@@ -17,20 +17,16 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "rpc/ca_impl.h"
 #include "rpc/tls_impl.h"
 
 enum { SERIAL_BYTES = 16, EARLY_S = 300, DAY_S = 86400, MAX_DAYS = 36500, MAX_HOSTS = 100 };
 
-typedef struct authority {
-    X509 *certificate;
-    EVP_PKEY *key;
-} authority;
-
-static void authority_fini(authority *ca)
+void reid_rpc_authority_fini(reid_rpc_authority *ca)
 {
     X509_free(ca->certificate);
     EVP_PKEY_free(ca->key);
-    *ca = (authority){0};
+    *ca = (reid_rpc_authority){0};
 }
 
 static reid_status library_failed(reid_error *err, const char *what)
@@ -85,16 +81,11 @@ static reid_status write_key(const char *dir, const char *name, EVP_PKEY *key, r
     return status;
 }
 
-static int no_password(char *buffer, int size, int writing, void *user)
-{
-    return -1;
-}
-
-static reid_status open_authority(const char *dir, authority *ret_ca, reid_error *err)
+reid_status reid_rpc_authority_open(const char *dir, reid_rpc_authority *ret_ca, reid_error *err)
 {
     REID_AUTOFREE char *certificate_path = reid_path_join(dir, "ca.pem");
     REID_AUTOFREE char *key_path = reid_path_join(dir, "ca-key.pem");
-    authority ca = {0};
+    reid_rpc_authority ca = {0};
     BIO *certificate = BIO_new_file(certificate_path, "re");
     BIO *key = certificate ? BIO_new_file(key_path, "re") : NULL;
     reid_status status = REID_OK;
@@ -102,8 +93,8 @@ static reid_status open_authority(const char *dir, authority *ret_ca, reid_error
         status = reid_fail_errno(err, errno, "cannot open the authority's file '%s'",
                                  certificate ? key_path : certificate_path);
     } else {
-        ca.certificate = PEM_read_bio_X509(certificate, NULL, no_password, NULL);
-        ca.key = PEM_read_bio_PrivateKey(key, NULL, no_password, NULL);
+        ca.certificate = PEM_read_bio_X509(certificate, NULL, reid_rpc_no_password, NULL);
+        ca.key = PEM_read_bio_PrivateKey(key, NULL, reid_rpc_no_password, NULL);
         if (!ca.certificate || !ca.key || X509_check_private_key(ca.certificate, ca.key) != 1)
             status = reid_fail(err, REID_ERR_INVALID,
                                "'%s' and '%s' are not an authority's certificate and its key",
@@ -115,7 +106,7 @@ static reid_status open_authority(const char *dir, authority *ret_ca, reid_error
     if (status == REID_OK)
         *ret_ca = ca;
     else
-        authority_fini(&ca);
+        reid_rpc_authority_fini(&ca);
     return status;
 }
 
@@ -204,10 +195,11 @@ static bool add_uses(X509 *certificate, X509 *issuer, const reid_rpc_ca_request 
 }
 
 /* `issuer` NULL: signed by itself. */
-static reid_status make(const authority *issuer, const char *name, int days,
-                        const reid_rpc_ca_request *request, authority *ret_made, reid_error *err)
+static reid_status make(const reid_rpc_authority *issuer, const char *name, int days,
+                        const reid_rpc_ca_request *request, reid_rpc_authority *ret_made,
+                        reid_error *err)
 {
-    authority made = {.certificate = X509_new(), .key = EVP_EC_gen("P-256")};
+    reid_rpc_authority made = {.certificate = X509_new(), .key = EVP_EC_gen("P-256")};
     X509 *certificate = made.certificate;
     X509 *by = issuer ? issuer->certificate : certificate;
     bool good = certificate && made.key && X509_set_version(certificate, X509_VERSION_3) == 1 &&
@@ -219,7 +211,7 @@ static reid_status make(const authority *issuer, const char *name, int days,
                 X509_set_pubkey(certificate, made.key) == 1 && add_uses(certificate, by, request) &&
                 X509_sign(certificate, issuer ? issuer->key : made.key, EVP_sha256()) > 0;
     if (!good) {
-        authority_fini(&made);
+        reid_rpc_authority_fini(&made);
         return library_failed(err, "make a certificate");
     }
     *ret_made = made;
@@ -292,12 +284,12 @@ reid_status reid_rpc_ca_init(const char *dir, const char *name, int days, reid_e
     REID_TRY(reid_make_dirs(dir, 0700, err));
     REID_TRY(refuse_existing(dir, "ca.pem", err));
     REID_TRY(refuse_existing(dir, "ca-key.pem", err));
-    authority made;
+    reid_rpc_authority made;
     REID_TRY(make(NULL, name, days, NULL, &made, err));
     reid_status status = write_key(dir, "ca-key.pem", made.key, err);
     if (status == REID_OK)
         status = write_certificate(dir, "ca.pem", made.certificate, err);
-    authority_fini(&made);
+    reid_rpc_authority_fini(&made);
     return status == REID_OK ? reid_fsync_dir(dir, err) : status;
 }
 
@@ -334,7 +326,7 @@ static reid_status copy_authority(const char *out, X509 *certificate, reid_error
     if (!reid_path_exists(path))
         return write_certificate(out, "ca.pem", certificate, err);
     BIO *file = BIO_new_file(path, "re");
-    X509 *there = file ? PEM_read_bio_X509(file, NULL, no_password, NULL) : NULL;
+    X509 *there = file ? PEM_read_bio_X509(file, NULL, reid_rpc_no_password, NULL) : NULL;
     bool same = there && X509_cmp(there, certificate) == 0;
     X509_free(there);
     BIO_free(file);
@@ -348,8 +340,8 @@ reid_status reid_rpc_ca_issue(const char *dir, const reid_rpc_ca_request *reques
                               reid_error *err)
 {
     REID_TRY(check_request(request, err));
-    authority ca, made = {0};
-    REID_TRY(open_authority(dir, &ca, err));
+    reid_rpc_authority ca, made = {0};
+    REID_TRY(reid_rpc_authority_open(dir, &ca, err));
     reid_status status = reid_make_dirs(out, 0700, err);
     if (status == REID_OK)
         status = refuse_existing(out, "cert.pem", err);
@@ -369,7 +361,7 @@ reid_status reid_rpc_ca_issue(const char *dir, const reid_rpc_ca_request *reques
         status = write_certificate(out, "cert.pem", made.certificate, err);
     if (status == REID_OK)
         status = reid_fsync_dir(out, err);
-    authority_fini(&made);
-    authority_fini(&ca);
+    reid_rpc_authority_fini(&made);
+    reid_rpc_authority_fini(&ca);
     return status;
 }

@@ -3,6 +3,7 @@
  * The folder:  ca.pem      the authority's certificate; goes to every node and user
  *              ca-key.pem  its key (0600); stays here
  *              issued.txt  one line per certificate: serial, last day, role, name
+ *              crl.pem     certificates that were revoked, when there are any
  *
  * Keys are EC P-256, signatures ECDSA with SHA-256, serials 126 random bits. Thread-safe.
  */
@@ -34,6 +35,12 @@ typedef struct reid_rpc_ca_request {
  * (made when missing, 0700). EXISTS when one of cert.pem and key.pem is there. */
 reid_status reid_rpc_ca_issue(const char *dir, const reid_rpc_ca_request *request, const char *out,
                               reid_error *err);
+
+/* Adds certificates to the folder's list of revoked ones, crl.pem, which nodes then need in their
+ * folders: those with this serial, or all that were issued to this name. *ret_count (may be NULL)
+ * tells how many are new in the list. NOT_FOUND: none was issued. */
+reid_status reid_rpc_ca_revoke(const char *dir, const char *name_or_serial, unsigned *ret_count,
+                               reid_error *err);
 
 /* What a certificate says. */
 typedef struct reid_rpc_certificate {

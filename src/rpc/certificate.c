@@ -11,11 +11,7 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "rpc/ca.h"
-
-static int no_password(char *buffer, int size, int writing, void *user)
-{
-    return -1;
-}
+#include "rpc/tls_impl.h"
 
 static void add_string(reid_str *out, const ASN1_STRING *string)
 {
@@ -88,7 +84,7 @@ reid_status reid_rpc_certificate_read(const char *path, reid_rpc_certificate *re
         ERR_clear_error();
         return reid_fail_errno(err, errno, "cannot open '%s'", path);
     }
-    X509 *x = PEM_read_bio_X509(file, NULL, no_password, NULL);
+    X509 *x = PEM_read_bio_X509(file, NULL, reid_rpc_no_password, NULL);
     BIO_free(file);
     ERR_clear_error();
     if (!x)

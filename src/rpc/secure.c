@@ -118,6 +118,9 @@ static void say_refusal(reid_rpc_secure *secure, int error)
         snprintf(text, sizeof text, "its certificate is not one for a %s",
                  secure->host ? "server" : "client");
         break;
+    case X509_V_ERR_CERT_REVOKED:
+        snprintf(text, sizeof text, "its certificate was revoked");
+        break;
     default:
         snprintf(text, sizeof text, "its certificate was refused: %s",
                  X509_verify_cert_error_string(error));
@@ -219,7 +222,9 @@ reid_rpc_secure *reid_rpc_secure_new(reid_rpc_tls *tls, const char *host)
     secure->tls = reid_rpc_tls_ref(tls);
     secure->host = host ? reid_xstrdup(host) : NULL;
     secure->peer = (reid_rpc_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = true};
-    secure->ssl = SSL_new(tls->context);
+    SSL_CTX *context = reid_rpc_tls_context(tls);
+    secure->ssl = SSL_new(context);
+    SSL_CTX_free(context);
     if (secure->ssl)
         SSL_set_app_data(secure->ssl, secure);
     if (!secure->ssl || !set_up(secure)) {

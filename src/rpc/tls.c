@@ -13,12 +13,15 @@
 #include <openssl/x509v3.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/compiler.h"
-#include "base/str.h"
+#include "base/file.h"
+#include "base/log.h"
 #include "rpc/secure.h"
 #include "rpc/tls_impl.h"
 
-enum { MAX_CHAIN = 2 }; /* authorities between a certificate and ca.pem */
+#define LOOK_NS 1000000000LL /* the files are not looked at more often */
+enum { MAX_CHAIN = 2 };      /* authorities between a certificate and ca.pem */
 
 /* ---- names and roles ---- */
 
@@ -76,8 +79,7 @@ reid_status reid_rpc_tls_read_subject(const X509 *certificate, reid_rpc_peer *re
 
 /* ---- files ---- */
 
-/* A newer OpenSSL would ask at the terminal. */
-static int no_password(char *buffer, int size, int writing, void *user)
+int reid_rpc_no_password(char *buffer, int size, int writing, void *user)
 {
     return -1;
 }
@@ -119,7 +121,8 @@ static reid_status load_authority(SSL_CTX *context, const char *dir, reid_error 
     X509_STORE *store = SSL_CTX_get_cert_store(context);
     reid_status status = REID_OK;
     unsigned count = 0;
-    for (X509 *ca; (ca = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL; count++) {
+    for (X509 *ca; (ca = PEM_read_bio_X509(bio, NULL, reid_rpc_no_password, NULL)) != NULL;
+         count++) {
         if (status == REID_OK && X509_check_ca(ca) == 0)
             status = reid_fail(err, REID_ERR_INVALID,
                                "'%s' holds a certificate that is not an authority's", path);
@@ -143,12 +146,12 @@ static reid_status load_certificate(SSL_CTX *context, const char *dir, reid_erro
     BIO *bio;
     REID_TRY(open_file(dir, "cert.pem", &path, &bio, err));
     reid_status status = REID_OK;
-    X509 *own = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+    X509 *own = PEM_read_bio_X509(bio, NULL, reid_rpc_no_password, NULL);
     if (!own || SSL_CTX_use_certificate(context, own) != 1)
         status = reid_fail(err, REID_ERR_INVALID, "'%s' holds no certificate in PEM form", path);
     X509_free(own);
-    for (X509 *more;
-         status == REID_OK && (more = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL;)
+    for (X509 *more; status == REID_OK &&
+                     (more = PEM_read_bio_X509(bio, NULL, reid_rpc_no_password, NULL)) != NULL;)
         SSL_CTX_add0_chain_cert(context, more);
     BIO_free(bio);
     free(path);
@@ -161,7 +164,7 @@ static reid_status load_key(SSL_CTX *context, const char *dir, reid_error *err)
     BIO *bio;
     REID_TRY(open_file(dir, "key.pem", &path, &bio, err));
     reid_status status = REID_OK;
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, reid_rpc_no_password, NULL);
     if (!key)
         status = reid_fail(err, REID_ERR_INVALID,
                            "'%s' holds no private key in PEM form without a password", path);
@@ -173,18 +176,41 @@ static reid_status load_key(SSL_CTX *context, const char *dir, reid_error *err)
     return status;
 }
 
-/* What every peer would find wrong is better said now. */
-static reid_status check_own(reid_rpc_tls *tls, const char *dir, reid_error *err)
+/* No file: nothing was revoked. */
+static reid_status load_revoked(SSL_CTX *context, const char *dir, reid_error *err)
 {
-    X509 *own = SSL_CTX_get0_certificate(tls->context);
+    REID_AUTOFREE char *there = reid_xasprintf("%s/crl.pem", dir);
+    if (access(there, F_OK) != 0 && errno == ENOENT)
+        return REID_OK;
+    char *path;
+    BIO *bio;
+    REID_TRY(open_file(dir, "crl.pem", &path, &bio, err));
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    X509_CRL *list = PEM_read_bio_X509_CRL(bio, NULL, reid_rpc_no_password, NULL);
+    reid_status status = REID_OK;
+    if (!list || X509_STORE_add_crl(store, list) != 1 ||
+        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) != 1)
+        status = reid_fail(err, REID_ERR_INVALID,
+                           "'%s' holds no list of revoked certificates in PEM form", path);
+    X509_CRL_free(list);
+    BIO_free(bio);
+    free(path);
+    return status;
+}
+
+/* What every peer would find wrong is better said now. */
+static reid_status check_own(SSL_CTX *context, const char *dir, reid_rpc_peer *ret_self,
+                             reid_error *err)
+{
+    X509 *own = SSL_CTX_get0_certificate(context);
     reid_error why = {0};
-    if (reid_rpc_tls_read_subject(own, &tls->self, &why) != REID_OK)
+    if (reid_rpc_tls_read_subject(own, ret_self, &why) != REID_OK)
         return reid_fail(err, REID_ERR_INVALID, "cannot use '%s/cert.pem': %s", dir, why.text);
     STACK_OF(X509) *chain = NULL;
-    SSL_CTX_get0_chain_certs(tls->context, &chain);
+    SSL_CTX_get0_chain_certs(context, &chain);
     X509_STORE_CTX *check = X509_STORE_CTX_new();
     bool good =
-        check && X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(tls->context), own, chain) == 1;
+        check && X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context), own, chain) == 1;
     if (good)
         X509_STORE_CTX_set_purpose(check, X509_PURPOSE_SSL_CLIENT);
     good = good && X509_verify_cert(check) == 1;
@@ -196,7 +222,7 @@ static reid_status check_own(reid_rpc_tls *tls, const char *dir, reid_error *err
     return good ? REID_OK : REID_ERR_INVALID;
 }
 
-/* ---- life ---- */
+/* ---- contexts ---- */
 
 static bool configure(SSL_CTX *context)
 {
@@ -205,33 +231,113 @@ static bool configure(SSL_CTX *context)
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify_depth(context, MAX_CHAIN);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_default_passwd_cb(context, no_password);
+    SSL_CTX_set_default_passwd_cb(context, reid_rpc_no_password);
+    reid_rpc_secure_configure(context);
     return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1;
 }
+
+static reid_status load(const char *dir, SSL_CTX **ret_context, reid_rpc_peer *ret_self,
+                        reid_error *err)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_method());
+    reid_status status = context && configure(context)
+                             ? load_authority(context, dir, err)
+                             : reid_fail(err, REID_ERR_EXHAUSTED, "cannot set up TLS");
+    if (status == REID_OK)
+        status = load_certificate(context, dir, err);
+    if (status == REID_OK)
+        status = load_key(context, dir, err);
+    if (status == REID_OK)
+        status = load_revoked(context, dir, err);
+    if (status == REID_OK)
+        status = check_own(context, dir, ret_self, err);
+    ERR_clear_error();
+    if (status == REID_OK)
+        *ret_context = context;
+    else
+        SSL_CTX_free(context);
+    return status;
+}
+
+/* What the files are at the moment; a missing one is all zero. */
+static void look_at_files(const char *dir, reid_rpc_tls_mark marks[REID_RPC_TLS_FILES])
+{
+    static const char *const names[REID_RPC_TLS_FILES] = {"ca.pem", "cert.pem", "key.pem",
+                                                          "crl.pem"};
+    for (size_t i = 0; i < REID_RPC_TLS_FILES; i++) {
+        REID_AUTOFREE char *path = reid_xasprintf("%s/%s", dir, names[i]);
+        struct stat st;
+        memset(&marks[i], 0, sizeof marks[i]); /* compared as bytes */
+        if (stat(path, &st) != 0)
+            continue;
+        marks[i].device = st.st_dev;
+        marks[i].inode = st.st_ino;
+        marks[i].size = st.st_size;
+        marks[i].changed = st.st_ctim;
+    }
+}
+
+static void warn_of_folder(const reid_rpc_tls *tls, const char *why)
+{
+    reid_log_warn("rpc certificates not renewed folder=%s reason=\"%s\"", tls->dir, why);
+}
+
+/* With the lock held. Files that are being replaced one by one do not fit each other for a moment;
+ * they are tried again when one more of them has changed. */
+static void refresh(reid_rpc_tls *tls)
+{
+    reid_rpc_tls_mark marks[REID_RPC_TLS_FILES];
+    int64_t now_ns = reid_clock_mono_ns();
+    if (now_ns - tls->looked_ns < LOOK_NS)
+        return;
+    tls->looked_ns = now_ns;
+    look_at_files(tls->dir, marks);
+    if (memcmp(marks, tls->marks, sizeof marks) == 0)
+        return;
+    memcpy(tls->marks, marks, sizeof marks);
+    reid_rpc_peer self = {0};
+    reid_error err = {0};
+    SSL_CTX *context;
+    if (load(tls->dir, &context, &self, &err) != REID_OK) {
+        warn_of_folder(tls, err.text);
+        return;
+    }
+    if (strcmp(self.name, tls->self.name) != 0 || strcmp(self.role, tls->self.role) != 0) {
+        warn_of_folder(tls, "cert.pem has another name or role than before");
+        SSL_CTX_free(context);
+        return;
+    }
+    SSL_CTX_free(tls->context);
+    tls->context = context;
+    reid_log_info("rpc certificates renewed folder=%s name=%s", tls->dir, tls->self.name);
+}
+
+SSL_CTX *reid_rpc_tls_context(reid_rpc_tls *tls)
+{
+    pthread_mutex_lock(&tls->lock);
+    refresh(tls);
+    SSL_CTX *context = tls->context;
+    SSL_CTX_up_ref(context);
+    pthread_mutex_unlock(&tls->lock);
+    return context;
+}
+
+/* ---- life ---- */
 
 reid_status reid_rpc_tls_new(const char *dir, reid_rpc_tls **ret_tls, reid_error *err)
 {
     reid_rpc_tls *tls = reid_xcalloc(1, sizeof *tls);
     atomic_init(&tls->references, 1);
+    pthread_mutex_init(&tls->lock, NULL);
+    tls->dir = reid_path_absolute(dir);
     tls->self.uid = (uid_t)-1;
     tls->self.gid = (gid_t)-1;
-    tls->context = SSL_CTX_new(TLS_method());
     tls->method = reid_rpc_secure_method();
-    reid_status status = REID_OK;
-    if (!tls->context || !tls->method || !configure(tls->context))
-        status = reid_fail(err, REID_ERR_EXHAUSTED, "cannot set up TLS");
-    else
-        reid_rpc_secure_configure(tls->context);
-    if (status == REID_OK)
-        status = load_authority(tls->context, dir, err);
-    if (status == REID_OK)
-        status = load_certificate(tls->context, dir, err);
-    if (status == REID_OK)
-        status = load_key(tls->context, dir, err);
-    if (status == REID_OK)
-        status = check_own(tls, dir, err);
-    ERR_clear_error();
+    tls->looked_ns = reid_clock_mono_ns();
+    look_at_files(tls->dir, tls->marks);
+    reid_status status = tls->method ? load(dir, &tls->context, &tls->self, err)
+                                     : reid_fail(err, REID_ERR_EXHAUSTED, "cannot set up TLS");
     if (status != REID_OK) {
         reid_rpc_tls_free(tls);
         return status;
@@ -253,6 +359,8 @@ void reid_rpc_tls_free(reid_rpc_tls *tls)
         return;
     SSL_CTX_free(tls->context);
     BIO_meth_free(tls->method);
+    pthread_mutex_destroy(&tls->lock);
+    free(tls->dir);
     free(tls);
 }
 

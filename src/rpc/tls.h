@@ -1,13 +1,19 @@
 /* Who this process is over TCP, and whom it believes: certificate, key and authority of mutual TLS.
  *
  * Life: reid_rpc_tls_new reads the folder's files → listeners, channels and clients are given it
- * and keep a reference of their own → reid_rpc_tls_free. One identity serves any number of them.
- * Loop's thread; the blocking client's thread.
+ * and keep a reference of their own → reid_rpc_tls_free. One identity serves any number of them,
+ * in any threads.
+ *
+ * The files are looked at again when a connection is made, at most once a second: renewed
+ * certificates and a new list of revoked ones count from then on, without a restart. Files that
+ * cannot be used any more are told in the log, and the old ones go on to count. Connections that
+ * stand are not touched.
  *
  * The folder (made by `reidctl ca`), all PEM:
  *     ca.pem    certificates of the authority
  *     cert.pem  own certificate: CN = name of the node or user, OU = role
  *     key.pem   its key; may be read by its owner only, or the folder is refused
+ *     crl.pem   certificates that the authority has revoked; may be missing
  *
  * On the wire: TLS 1.3, ALPN h2, certificates from both sides, no session tickets, no early data. A
  * peer is believed when the authority signed its certificate, it is valid today, it may be used for

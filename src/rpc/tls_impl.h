@@ -2,19 +2,43 @@
 #ifndef REID_RPC_TLS_IMPL_H
 #define REID_RPC_TLS_IMPL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include <openssl/ssl.h>
 
 #include "rpc/peer.h"
 #include "rpc/tls.h"
 
+enum { REID_RPC_TLS_FILES = 4 };
+
+/* What a file was when it was read. */
+typedef struct reid_rpc_tls_mark {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+} reid_rpc_tls_mark;
+
 struct reid_rpc_tls {
     atomic_uint references;
-    SSL_CTX *context; /* for both sides of a connection */
     BIO_METHOD *method;
-    reid_rpc_peer self; /* name and role */
+    char *dir;
+    reid_rpc_peer self;   /* name and role; they never change */
+    pthread_mutex_t lock; /* for what follows */
+    SSL_CTX *context;     /* for both sides of a connection */
+    reid_rpc_tls_mark marks[REID_RPC_TLS_FILES];
+    int64_t looked_ns;
 };
+
+/* The context as the files are now; free with SSL_CTX_free. */
+SSL_CTX *reid_rpc_tls_context(reid_rpc_tls *tls);
+
+/* For reading PEM: the library would ask at the terminal otherwise. */
+int reid_rpc_no_password(char *buffer, int size, int writing, void *user);
 
 /* Name and role out of a certificate. INVALID with a phrase ("its certificate has no name"). */
 reid_status reid_rpc_tls_read_subject(const X509 *certificate, reid_rpc_peer *ret_peer,

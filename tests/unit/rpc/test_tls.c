@@ -411,6 +411,116 @@ static void clients_without_what_it_takes(void **state)
     free(late);
 }
 
+/* ---- files that change ---- */
+
+typedef struct visit {
+    fixture *f;
+    reid_rpc_tls *tls;
+    reid_status expected;
+    char serial[64]; /* of the server's certificate */
+} visit;
+
+static bool ends_so(void *context)
+{
+    visit *v = context;
+    return try(v->f, echo_server_address(v->f->server), v->tls) == v->expected;
+}
+
+static void revoked_users_stay_out(void **state)
+{
+    fixture *f = *state;
+    unsigned count;
+    reid_rpc_tls *bob_tls;
+    char *bob = rawtls_issue(f->folder, "bob", "viewer", NULL, 0, 5);
+    reid_assert_ok(reid_rpc_tls_new(bob, &bob_tls, &f->err), &f->err);
+    assert_int_equal(reid_rpc_ca_revoke(f->folder, "carol", &count, NULL), REID_ERR_NOT_FOUND);
+    reid_assert_ok(reid_rpc_ca_revoke(f->folder, "alice", &count, &f->err), &f->err);
+    assert_int_equal(count, 1);
+    assert_int_equal(try(f, echo_server_address(f->server), f->alice_tls), REID_OK);
+    copy_file(f->folder, f->node, "crl.pem");
+    visit v = {f, f->alice_tls, REID_ERR_PERMISSION, ""};
+    assert_true(reid_test_wait(ends_so, &v, 60));
+    expect_end(f, ": it says that our certificate was revoked");
+    assert_int_equal(try(f, echo_server_address(f->server), bob_tls), REID_OK);
+
+    reid_rpc_certificate c; /* by serial, and the list keeps what it had */
+    char path[300];
+    snprintf(path, sizeof path, "%s/cert.pem", bob);
+    reid_assert_ok(reid_rpc_certificate_read(path, &c, &f->err), &f->err);
+    reid_assert_ok(reid_rpc_ca_revoke(f->folder, c.serial, &count, &f->err), &f->err);
+    assert_int_equal(count, 1);
+    reid_assert_ok(reid_rpc_ca_revoke(f->folder, "bob", &count, &f->err), &f->err);
+    assert_int_equal(count, 0);
+    reid_rpc_certificate_fini(&c);
+    copy_file(f->folder, f->node, "crl.pem");
+    v.tls = bob_tls;
+    assert_true(reid_test_wait(ends_so, &v, 60));
+    assert_int_equal(try(f, echo_server_address(f->server), f->alice_tls), REID_ERR_PERMISSION);
+    copy_file(f->folder, bob, "crl.pem");
+    expect_refused_folder(f, bob, REID_ERR_INVALID, "certificate revoked");
+    reid_rpc_tls_free(bob_tls);
+    free(bob);
+}
+
+static void read_serial(visit *v)
+{
+    uint16_t port = rawtls_port(echo_server_address(v->f->server));
+    rawtls *raw = rawtls_new(rawtls_connect(port), v->f->alice, false, "\x02h2");
+    assert_true(rawtls_handshake(raw, false));
+    BIGNUM *number =
+        ASN1_INTEGER_to_BN(X509_get0_serialNumber(SSL_get0_peer_certificate(raw->ssl)), NULL);
+    char *hex = BN_bn2hex(number);
+    snprintf(v->serial, sizeof v->serial, "%s", hex);
+    OPENSSL_free(hex);
+    BN_free(number);
+    rawtls_free(raw);
+}
+
+static bool has_new_serial(void *context)
+{
+    visit *v = context;
+    char before[sizeof v->serial];
+    memcpy(before, v->serial, sizeof before);
+    read_serial(v);
+    return strcmp(v->serial, before) != 0;
+}
+
+static void renewed_certificates_count(void **state)
+{
+    fixture *f = *state;
+    visit v = {.f = f};
+    read_serial(&v);
+    char *renewed = reid_path_join(f->folder, "renewed");
+    const char *hosts[] = {"127.0.0.1"};
+    const reid_rpc_ca_request request = {
+        .name = "node1", .role = "node", .hosts = hosts, .host_count = 1, .days = 3};
+    reid_assert_ok(reid_rpc_ca_issue(f->folder, &request, renewed, &f->err), &f->err);
+    copy_file(renewed, f->node, "cert.pem"); /* does not fit the key for a moment */
+    assert_int_equal(try(f, echo_server_address(f->server), f->alice_tls), REID_OK);
+    copy_file(renewed, f->node, "key.pem");
+    assert_true(reid_test_wait(has_new_serial, &v, 60));
+    free(renewed);
+}
+
+static void broken_files_do_not_count(void **state)
+{
+    fixture *f = *state;
+    visit v = {f, f->alice_tls, REID_OK, ""};
+    read_serial(&v);
+    free(reid_test_write_text(f->node, "ca.pem", "no certificate\n"));
+    usleep(1200000); /* now they are looked at again */
+    assert_true(ends_so(&v));
+    copy_file(f->alice, f->node, "cert.pem"); /* another name */
+    copy_file(f->alice, f->node, "key.pem");
+    copy_file(f->folder, f->node, "ca.pem");
+    usleep(1200000);
+    assert_true(ends_so(&v));
+    char before[sizeof v.serial];
+    memcpy(before, v.serial, sizeof before);
+    read_serial(&v);
+    assert_string_equal(v.serial, before);
+}
+
 /* ---- bytes ---- */
 
 static void say(fixture *f, reid_rpc_client *client, size_t size)
@@ -479,6 +589,9 @@ int main(void)
         TEST(a_users_certificate_does_not_serve),
         TEST(users_of_another_authority),
         TEST(clients_without_what_it_takes),
+        TEST(revoked_users_stay_out),
+        TEST(renewed_certificates_count),
+        TEST(broken_files_do_not_count),
         TEST(messages_of_many_sizes),
         TEST(bytes_in_small_pieces),
     };
