@@ -326,7 +326,7 @@ static int32_t submit(reid_rpc_stream *stream, const char *path)
     char timeout[16];
     nghttp2_nv pairs[8] = {
         pair(":method", "POST", FIXED),
-        pair(":scheme", "http", FIXED),
+        pair(":scheme", stream->channel->tls ? "https" : "http", FIXED),
         pair(":path", path, 0),
         pair(":authority", "localhost", FIXED),
         pair("te", "trailers", FIXED),
