@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/protocol.h"
 #include "base/str.h"
 #include "daemon/access/identity.h"
 #include "daemon/access/run_as.h"
@@ -214,6 +215,23 @@ void reidd_active_stop(reidd_active *active, int64_t grace_ms)
 
 /* ---- adoption ---- */
 
+/* A supervisor of another release. It is let go on: what it does not understand, it cannot do, and
+ * whoever looks for the reason finds it in the job's events. */
+static void check_shim(const reidd_active *active, const char *folder)
+{
+    const reidd_job *job = &active->job;
+    reidd_shim_info info = {0};
+    reid_error err = {0};
+    int agreed = 0;
+    REID_AUTOFREE char *who = reid_xasprintf("the supervisor of job %s", job->id);
+    if (reidd_shim_info_read(folder, &info, NULL) != REID_OK ||
+        reid_protocol_agree(who, info.protocol, &agreed, &err) == REID_OK)
+        return;
+    reid_log_warn("job adopted id=%s, but %s", job->id, err.text);
+    reidd_store_event_add(active->manager->store, job->id, job->attempt, reid_clock_wall_ms(),
+                          "upgrade", err.text, NULL);
+}
+
 void reidd_active_adopt(reidd_active *active)
 {
     reidd_manager *manager = active->manager;
@@ -242,6 +260,7 @@ void reidd_active_adopt(reidd_active *active)
     }
     reid_log_info("job adopted id=%s attempt=%d state=%s rows=%lld", job->id, job->attempt,
                   reidd_state_name(job->state), (long long)active->stored_seq);
+    check_shim(active, folder);
     if (job->cancel.wanted) /* the daemon may have ended before it could tell the shim */
         reidd_active_stop(active, job->cancel.grace_ms);
     if (job->state == REIDD_STARTING)

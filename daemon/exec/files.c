@@ -146,6 +146,7 @@ reid_status reidd_shim_info_write(const char *folder, const reidd_shim_info *inf
     reid_json_object(&w);
     add_int(&w, "pid", info->pid);
     add_int(&w, "start_time", (int64_t)info->start_time);
+    add_int(&w, "protocol", info->protocol);
     add_int(&w, "mpirun_pid", info->launcher_pid);
     add_string(&w, "shm_dir", info->shm_dir);
     return finish(&w, reidd_attempt_path(folder, "shim.json"), err);
@@ -166,6 +167,7 @@ reid_status reidd_shim_info_read(const char *folder, reidd_shim_info *ret_info, 
             reid_fail(err, REID_ERR_CORRUPT, "'%s/shim.json' names another user's process", folder);
     ret_info->pid = pid;
     ret_info->start_time = (uint64_t)get_int(root, "start_time", 0);
+    ret_info->protocol = (int)get_int(root, "protocol", 0);
     ret_info->launcher_pid = (pid_t)get_int(root, "mpirun_pid", 0);
     get_string(root, "shm_dir", ret_info->shm_dir, sizeof ret_info->shm_dir);
     reid_json_free(root);

@@ -32,6 +32,7 @@ bool reidd_attempt_is_locked(const char *folder);
 typedef struct reidd_shim_info {
     pid_t pid;
     uint64_t start_time;
+    int protocol;       /* that the shim speaks; 0: it does not tell */
     pid_t launcher_pid; /* mpirun, or the only rank; 0 while it has not been started */
     char shm_dir[128];  /* folder under /dev/shm for shared memory segments; "" for none */
 } reidd_shim_info;

@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/protocol.h"
 #include "base/str.h"
 #include "daemon/exec/process.h"
 #include "daemon/shim/away.h"
@@ -462,6 +463,7 @@ static reid_status prepare(supervisor *s, reid_error *err)
     REID_TRY(prepare_folders(s, err));
     REID_TRY(reidd_exit_report_reserve(s->folder, err));
     s->info.pid = getpid();
+    s->info.protocol = REID_PROTOCOL;
     if (reidd_process_read(s->info.pid, &self))
         s->info.start_time = self.start_time;
     return reidd_shim_info_write(s->folder, &s->info, err);

@@ -79,6 +79,7 @@ static void test_small_files(void **state)
 {
     reidd_shim_info info = {.pid = 12,
                             .start_time = 3456789012,
+                            .protocol = 2,
                             .launcher_pid = 13,
                             .shm_dir = "/dev/shm/x"},
                     info_back = {0};
@@ -87,8 +88,12 @@ static void test_small_files(void **state)
     reid_assert_ok(reidd_shim_info_read(folder, &info_back, &err), &err);
     assert_int_equal(info_back.pid, 12);
     assert_int_equal(info_back.start_time, 3456789012);
+    assert_int_equal(info_back.protocol, 2);
     assert_int_equal(info_back.launcher_pid, 13);
     assert_string_equal(info_back.shm_dir, "/dev/shm/x");
+    free(reid_test_write_text(folder, "shim.json", "{\"pid\":7}")); /* of an older release */
+    reid_assert_ok(reidd_shim_info_read(folder, &info_back, &err), &err);
+    assert_int_equal(info_back.protocol, 0);
     assert_int_equal(reidd_grace_read(folder, 77), 77);
     reid_assert_ok(reidd_grace_write(folder, 1500, &err), &err);
     assert_int_equal(reidd_grace_read(folder, 77), 1500);

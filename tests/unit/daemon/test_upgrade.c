@@ -14,7 +14,9 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/protocol.h"
 #include "base/str.h"
+#include "daemon/exec/files.h"
 #include "daemon/store/private.h"
 #include "harness/harness.h"
 #include "support/reidd.h"
@@ -173,11 +175,46 @@ static void test_jobs_of_an_older_daemon_are_taken_over(void **state)
     }
 }
 
+/* A supervisor that speaks nothing we know is let go on, and the job's events say so. */
+static void test_foreign_supervisor_is_noted(void **state)
+{
+    test_reidd *t = *state;
+    test_reidd_start(t);
+    char *id = test_submit(t, "x", 1, "link\nmark up\nwait go\nrows 2\nlast-row\n");
+    test_wait_mark(t, 1, "up");
+    test_reidd_kill(t);
+    char *folder = reid_xasprintf("%s/jobs/%s/attempt-1", t->state_dir, id);
+    reidd_shim_info info = {0};
+    reid_error err = {0};
+    reid_assert_ok(reidd_shim_info_read(folder, &info, &err), &err);
+    assert_int_equal(info.protocol, REID_PROTOCOL);
+    info.protocol = -3;
+    reid_assert_ok(reidd_shim_info_write(folder, &info, &err), &err);
+    test_reidd_start(t);
+    test_give_mark(t, 1, "go");
+    test_expect_state(t, id, STATE(SUCCEEDED));
+    check_rows(t, id, 2);
+    char *path = reid_path_join(t->state_dir, "reidd.db");
+    sqlite3 *db = NULL;
+    reid_str found = REID_STR_INIT;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "SELECT detail FROM events WHERE kind = 'upgrade'", add_word,
+                                  &found, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    assert_non_null(strstr(reid_str_text(&found), "tells the protocol -3"));
+    reid_str_fini(&found);
+    free(path);
+    free(folder);
+    free(id);
+}
+
 int main(void)
 {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, test_reidd_set_up, test_reidd_tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_jobs_of_an_older_daemon_are_taken_over,
-                                        test_reidd_set_up, test_reidd_tear_down),
+        CASE(test_jobs_of_an_older_daemon_are_taken_over),
+        CASE(test_foreign_supervisor_is_noted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
