@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "base/compiler.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
 #include "daemon/cluster/cluster.h"
@@ -24,6 +26,7 @@
 #include "daemon/exec/programs.h"
 #include "version.h"
 
+#define LOCK_WAIT_MS 5000
 #define STOP_GRACE_MS 200  /* for open calls */
 #define STOP_LIMIT_MS 1500 /* then connections are cut */
 
@@ -64,6 +67,32 @@ static void write_pid(int fd)
         reid_log_warn("daemon cannot write its process id: %s", strerror(errno));
 }
 
+static bool owner_is_alive(int fd)
+{
+    char owner[32] = "";
+    ssize_t n = pread(fd, owner, sizeof owner - 1, 0);
+    int64_t pid = 0;
+    owner[strspn(owner, n > 0 ? "0123456789" : "")] = '\0';
+    return reid_parse_int64(owner, &pid) != REID_OK || pid <= 0 || kill((pid_t)pid, 0) == 0 ||
+           errno != ESRCH;
+}
+
+/* A reidd that was killed while it started a process may still have its lock for a moment: until
+ * that process has come to its program. errno is flock's. */
+static bool take_lock(int fd)
+{
+    int64_t until_ns = reid_clock_mono_ns() + LOCK_WAIT_MS * 1000000LL;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int number = errno;
+        if (number != EWOULDBLOCK || owner_is_alive(fd) || reid_clock_mono_ns() > until_ns) {
+            errno = number;
+            return false;
+        }
+        poll(NULL, 0, 20);
+    }
+    return true;
+}
+
 static reid_status lock_state(reidd_daemon *daemon, reid_error *err)
 {
     const char *folder = daemon->options->state_dir;
@@ -72,7 +101,7 @@ static reid_status lock_state(reidd_daemon *daemon, reid_error *err)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return reid_fail_errno(err, errno, "cannot open '%s'", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    if (take_lock(fd)) {
         write_pid(fd);
         daemon->lock_fd = fd;
         return REID_OK;

@@ -172,6 +172,7 @@ void reidd_active_start(reidd_active *active)
     if (status == REID_OK)
         status = launch(active, &err);
     if (status == REID_OK) {
+        reidd_active_note_checkpoint(active);
         reid_log_info("job started id=%s attempt=%d ranks=%d%s%s", job.id, job.attempt, job.ranks,
                       active->gpus ? " gpus=" : "", active->gpus ? active->gpus : "");
         uv_timer_start(&active->timer, on_start_deadline, manager->start_timeout_ms, 0);

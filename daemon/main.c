@@ -1,10 +1,13 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/join/join.h"
 #include "daemon/options.h"
+#include "daemon/store/care.h"
 #include "version.h"
 
 static int print_help(void)
@@ -13,6 +16,26 @@ static int print_help(void)
     fputs(help, stdout);
     free(help);
     return 0;
+}
+
+/* Without a daemon: --check-store, --backup-store. */
+static int care(const reidd_options *options)
+{
+    char *path = reid_path_join(options->state_dir, "reidd.db"), *text = NULL;
+    reid_error err = {0};
+    reid_status status = REID_OK;
+    umask(077); /* a copy holds the secrets of ranks */
+    if (options->check_store)
+        status = reidd_store_check(path, &text, &err);
+    if (status == REID_OK && text)
+        printf("'%s' is sound: %s\n", path, text);
+    if (status == REID_OK && options->backup_store)
+        status = reidd_store_backup(path, options->backup_store, &err);
+    if (status != REID_OK)
+        fprintf(stderr, "reidd: %s\n", err.text);
+    free(text);
+    free(path);
+    return status == REID_OK ? 0 : 1;
 }
 
 int main(int argc, char **argv)
@@ -27,6 +50,8 @@ int main(int argc, char **argv)
         code = print_help();
     } else if (options.version) {
         puts("reidd " REID_VERSION_TEXT);
+    } else if (options.check_store || options.backup_store) {
+        code = care(&options);
     } else if (reidd_join_is_wanted()) {
         reidd_join_exec(&options, argc, argv, &err);
         fprintf(stderr, "reidd: %s\n", err.text);

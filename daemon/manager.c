@@ -212,6 +212,21 @@ static void load_job(const reidd_job *job, void *user)
     reidd_active_add(user, &copy);
 }
 
+/* The store is older than its folders: somebody has put a backup in its place. */
+static void tell_stranger(const char *path, const char *id)
+{
+    bool runs = false;
+    for (int attempt = 1; !runs; attempt++) {
+        REID_AUTOFREE char *folder = reid_xasprintf("%s/attempt-%d", path, attempt);
+        if (!reid_path_exists(folder))
+            break;
+        runs = reidd_attempt_is_locked(folder);
+    }
+    reid_log_warn("job folder of no job id=%s folder=%s: the store does not know it%s", id, path,
+                  runs ? "; its processes run on without holding slots, and end with reidd-shim"
+                       : "");
+}
+
 /* Folders of submissions that a former daemon did not come to store: no job, no attempt. */
 static void remove_orphans(reidd_manager *manager)
 {
@@ -224,9 +239,14 @@ static void remove_orphans(reidd_manager *manager)
         reidd_job job = {0};
         REID_AUTOFREE char *path = reid_path_join(folder, entries[i].name);
         REID_AUTOFREE char *attempt = reid_path_join(path, "attempt-1");
-        if (strlen(entries[i].name) == REIDD_ID_LENGTH && !reid_path_exists(attempt) &&
-            reidd_store_job_load(manager->store, entries[i].name, &job, NULL) == REID_ERR_NOT_FOUND)
-            reid_remove_tree(path, NULL);
+        if (strlen(entries[i].name) == REIDD_ID_LENGTH &&
+            reidd_store_job_load(manager->store, entries[i].name, &job, NULL) ==
+                REID_ERR_NOT_FOUND) {
+            if (reid_path_exists(attempt))
+                tell_stranger(path, entries[i].name);
+            else
+                reid_remove_tree(path, NULL);
+        }
         reidd_job_fini(&job);
     }
     reid_dir_free(entries, count);

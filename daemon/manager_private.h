@@ -193,7 +193,9 @@ void reidd_active_note_sick(const reidd_active *active, reidd_job *job, const re
 
 /* restart.c */
 /* Whether there is a checkpoint of the job's last attempt or a later one. */
-bool reidd_job_has_saved(const reidd_job *job);
+bool reidd_job_has_saved(const reidd_manager *manager, const reidd_job *job);
+/* When an attempt begins: what is saved from now on is its own. */
+void reidd_active_note_checkpoint(const reidd_active *active);
 /* Whether the attempt that has ended like this is followed by another one. */
 bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end);
 /* STARTING, RUNNING → PENDING in `job`, a copy of the active's. */

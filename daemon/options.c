@@ -91,6 +91,11 @@ static const option_row rows[] = {
      FIELD(log_level)},
     {"--log-json", NULL, "log JSON lines", FLAG, FIELD(log_json)},
     {"--foreground", NULL, "stay in the foreground, which is the default", NOTHING, 0},
+    {"--check-store", NULL, "look whether the state folder's database is sound, and end", FLAG,
+     FIELD(check_store)},
+    {"--backup-store", "FILE",
+     "copy the state folder's database, whether a reidd uses it or not, and end", PATH,
+     FIELD(backup_store)},
     {"--version", NULL, "print the version", FLAG, FIELD(version)},
     {"--help", NULL, "print this help", FLAG, FIELD(help)},
 };
@@ -315,6 +320,7 @@ void reidd_options_fini(reidd_options *options)
     free(options->admins);
     free(options->gpus);
     free(options->hook_dir);
+    free(options->backup_store);
     *options = (reidd_options){0};
 }
 

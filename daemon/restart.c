@@ -1,5 +1,6 @@
 /* Jobs that are started again after a failure. */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
@@ -13,14 +14,56 @@
 /* Named by every checkpoint that is complete (checkpoint/checkpoint.h). */
 #define LAST_CHECKPOINT "last_checkpoint"
 
-/* OUTPUT_DIR may still have checkpoints of former runs, which are nothing to go on from. */
-bool reidd_job_has_saved(const reidd_job *job)
+/* In the attempt's folder: which LAST_CHECKPOINT was there when it began. */
+#define FORMER_CHECKPOINT "former-checkpoint"
+
+static bool look_at_checkpoint(const reidd_job *job, struct stat *ret_info)
 {
     REID_AUTOFREE char *path = reid_path_join(job->output_dir, LAST_CHECKPOINT);
-    struct stat info;
     REIDD_AS_USER(job->uid);
-    return !job->eval_only && stat(path, &info) == 0 &&
-           (int64_t)info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000 >= job->started_ms;
+    return stat(path, ret_info) == 0;
+}
+
+static char *former_path(const reidd_manager *manager, const reidd_job *job)
+{
+    REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
+    return reid_path_join(folder, FORMER_CHECKPOINT);
+}
+
+/* It is written anew with each checkpoint, so that it is another file then. */
+static char *name_file(const struct stat *info)
+{
+    return reid_xasprintf("%llu %lld.%09ld\n", (unsigned long long)info->st_ino,
+                          (long long)info->st_mtim.tv_sec, info->st_mtim.tv_nsec);
+}
+
+void reidd_active_note_checkpoint(const reidd_active *active)
+{
+    struct stat info;
+    reid_error err = {0};
+    REID_AUTOFREE char *path = former_path(active->manager, &active->job);
+    REID_AUTOFREE char *folder = reid_path_dir(path);
+    REID_AUTOFREE char *text =
+        look_at_checkpoint(&active->job, &info) ? name_file(&info) : reid_xstrdup("none\n");
+    REIDD_AS_OWNER(folder);
+    if (reid_file_write_atomic(path, text, strlen(text), &err) != REID_OK)
+        reid_log_warn("job %s", err.text); /* then clocks have to do */
+}
+
+/* OUTPUT_DIR may still have checkpoints of former runs, which are nothing to go on from. Clocks
+ * alone would not tell them apart: they may be set back during an attempt. */
+bool reidd_job_has_saved(const reidd_manager *manager, const reidd_job *job)
+{
+    struct stat info;
+    if (job->eval_only || !look_at_checkpoint(job, &info))
+        return false;
+    REID_AUTOFREE char *path = former_path(manager, job), *former = NULL, *now = name_file(&info);
+    REID_AUTOFREE char *folder = reid_path_dir(path);
+    size_t size = 0;
+    REIDD_AS_OWNER(folder);
+    if (reid_file_read(path, 128, &former, &size, NULL) == REID_OK)
+        return strcmp(former, now) != 0;
+    return (int64_t)info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000 >= job->started_ms;
 }
 
 /* A stop or pause that the ranks have agreed on would be forgotten: they are not replayed. */
@@ -32,7 +75,7 @@ bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end)
 reid_status reidd_active_plan_restart(const reidd_active *active, reidd_job *job,
                                       const reidd_end *end, reid_error *err)
 {
-    bool from_checkpoint = active->job.resume || reidd_job_has_saved(&active->job);
+    bool from_checkpoint = active->job.resume || reidd_job_has_saved(active->manager, &active->job);
     return reidd_job_restart(job, end, from_checkpoint, reid_clock_wall_ms(), err);
 }
 

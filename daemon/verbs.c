@@ -113,7 +113,7 @@ static reid_status requeue_ended(reidd_manager *manager, const char *id, const c
 {
     reidd_job job = {0};
     REID_TRY(reidd_store_job_load(manager->store, id, &job, err));
-    bool from_checkpoint = job.resume || (job.attempt > 0 && reidd_job_has_saved(&job));
+    bool from_checkpoint = job.resume || (job.attempt > 0 && reidd_job_has_saved(manager, &job));
     reid_status status = reidd_job_again(&job, from_checkpoint, err);
     if (status == REID_OK)
         status = reidd_active_save(manager, &job, "requeue", detail, err);

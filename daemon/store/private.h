@@ -47,6 +47,11 @@ struct reidd_store {
     uint64_t row_adds;
 };
 
+/* What to do about a file that is damaged; behind a sentence that says so. */
+#define REIDD_STORE_DAMAGED                                                                        \
+    "; put a backup in its place (reidd --backup-store makes one), or move it away to begin "      \
+    "without jobs"
+
 /* The sentence for a failed SQLite call: what was tried, the file, SQLite's words. */
 reid_status reidd_store_fail(reidd_store *store, int rc, const char *what, reid_error *err);
 /* A statement ready for binding. Outside a batch its writes are synced to the disk. */

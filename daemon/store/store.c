@@ -46,7 +46,8 @@ reid_status reidd_store_fail(reidd_store *store, int rc, const char *what, reid_
     const char *words = store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc);
     if (status == REID_ERR_EXHAUSTED && (rc & 0xff) != SQLITE_NOMEM)
         words = "the disk or a quota is full";
-    return reid_fail(err, status, "cannot %s '%s': %s", what, store->path, words);
+    return reid_fail(err, status, "cannot %s '%s': %s%s", what, store->path, words,
+                     status == REID_ERR_CORRUPT ? REIDD_STORE_DAMAGED : "");
 }
 
 reid_status reidd_store_exec(reidd_store *store, const char *sql, const char *what, reid_error *err)

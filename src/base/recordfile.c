@@ -14,7 +14,7 @@
 struct reid_record_file {
     int fd;
     char *path;
-    int64_t offset; /* of the next record to read */
+    int64_t offset; /* of the next record to read, or to append */
     uint8_t *buffer;
     size_t capacity;
 };
@@ -148,5 +148,10 @@ reid_status reid_record_file_append(reid_record_file *file, const void *data, si
     store_u32(file->buffer, (uint32_t)size);
     store_u32(file->buffer + 4, reid_crc32c(data, size));
     memcpy(file->buffer + 8, data, size);
-    return reid_write_all(file->fd, file->buffer, size + 8, file->path, err);
+    reid_status status = reid_write_all(file->fd, file->buffer, size + 8, file->path, err);
+    if (status == REID_OK)
+        file->offset += 8 + (int64_t)size;
+    else if (ftruncate(file->fd, file->offset) != 0) /* a torn record would hide those after it */
+        reid_fail_errno(err, errno, "cannot cut '%s' to its last whole record", file->path);
+    return status;
 }

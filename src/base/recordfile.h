@@ -21,6 +21,7 @@ typedef struct reid_record_file reid_record_file;
 /* Opens for appending, creating the file when absent and cutting off a torn tail. */
 reid_status reid_record_file_append_open(const char *path, reid_record_file **ret_file,
                                          reid_error *err);
+/* After a failure (a full disk) the file is as before, and a later call may succeed. */
 reid_status reid_record_file_append(reid_record_file *file, const void *data, size_t size,
                                     reid_error *err);
 

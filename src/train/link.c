@@ -1,5 +1,6 @@
 #include "train/link.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@
 #define RECONNECT_MS 250
 #define TICK_MS 200 /* progress goes out at most this often */
 #define SETTLE_MS 20
+#define BACKLOG_BYTES ((size_t)64 << 20)
+#define BACKLOG_RETRY_MS 100 /* at the end */
 
 typedef struct agreed_words {
     char *id;
@@ -39,6 +42,11 @@ typedef struct refused_words {
     char *sentence;
 } refused_words;
 
+typedef struct waiting_row {
+    uint8_t *bytes;
+    size_t size;
+} waiting_row;
+
 struct reid_link {
     reid_job_env env;
     int rank, world;
@@ -51,7 +59,9 @@ struct reid_link {
 
     /* Stepping thread only. */
     reid_record_file *spool;
-    bool spool_failed;
+    REID_VEC(waiting_row) backlog; /* that the spool could not take */
+    size_t backlog_bytes;
+    bool rows_lost; /* there was no room for them either */
     int64_t seq;
     reid_link_row_buffer row;
 
@@ -528,6 +538,9 @@ static reid_status open_spool(reid_link *link, reid_error *err)
 
 static void free_link(reid_link *link)
 {
+    for (size_t i = 0; i < link->backlog.count; i++)
+        free(link->backlog.items[i].bytes);
+    reid_vec_fini(&link->backlog);
     reid_record_file_free(link->spool);
     pthread_mutex_destroy(&link->mutex);
     for (size_t i = 0; i < link->agreed.count; i++) {
@@ -590,22 +603,69 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_co
     return REID_OK;
 }
 
-void reid_link_row(reid_link *link, const reid_event_row *row)
+static void tell_spooled(reid_link *link)
 {
-    if (link == NULL || link->spool == NULL || link->spool_failed || row->count == 0)
-        return;
-    size_t size = reid_link_row_pack(&link->row, row, link->env.attempt, link->seq + 1);
-    reid_error err = {0};
-    if (reid_record_file_append(link->spool, link->row.bytes, size, &err) != REID_OK) {
-        reid_log_warn("scalars no longer reach reidd: %s", err.text);
-        link->spool_failed = true;
-        return;
-    }
-    link->seq++;
     pthread_mutex_lock(&link->mutex);
-    link->last_seq = link->seq;
+    link->last_seq = link->seq - (int64_t)link->backlog.count;
     pthread_mutex_unlock(&link->mutex);
     wake(link);
+}
+
+/* True when nothing waits any more. */
+static bool append_backlog(reid_link *link)
+{
+    size_t done = 0;
+    for (; done < link->backlog.count; done++) {
+        const waiting_row *row = &link->backlog.items[done];
+        if (reid_record_file_append(link->spool, row->bytes, row->size, NULL) != REID_OK)
+            break;
+        link->backlog_bytes -= row->size;
+        free(row->bytes);
+    }
+    if (done == 0)
+        return link->backlog.count == 0;
+    memmove(link->backlog.items, link->backlog.items + done,
+            (link->backlog.count - done) * sizeof *link->backlog.items);
+    link->backlog.count -= done;
+    tell_spooled(link);
+    if (link->backlog.count == 0)
+        reid_log_info("scalars reach reidd again");
+    return link->backlog.count == 0;
+}
+
+/* The row that is packed. */
+static bool keep_row(reid_link *link, size_t size, const reid_error *why)
+{
+    if (link->backlog_bytes + size > BACKLOG_BYTES) {
+        if (!link->rows_lost)
+            reid_log_warn("scalars are lost: those that wait for reidd's disk take %zu MiB",
+                          BACKLOG_BYTES >> 20);
+        link->rows_lost = true;
+        return false;
+    }
+    if (link->backlog.count == 0)
+        reid_log_warn("scalars wait in memory: %s", why->text);
+    const waiting_row row = {.bytes = reid_xmalloc(size), .size = size};
+    memcpy(row.bytes, link->row.bytes, size);
+    reid_vec_push(&link->backlog, row);
+    link->backlog_bytes += size;
+    return true;
+}
+
+void reid_link_row(reid_link *link, const reid_event_row *row)
+{
+    if (link == NULL || link->spool == NULL || row->count == 0)
+        return;
+    reid_error err = {0};
+    bool clear = append_backlog(link);
+    size_t size = reid_link_row_pack(&link->row, row, link->env.attempt, link->seq + 1);
+    if (clear)
+        clear = reid_record_file_append(link->spool, link->row.bytes, size, &err) == REID_OK;
+    if (!clear && !keep_row(link, size, &err))
+        return;
+    link->seq++;
+    if (clear)
+        tell_spooled(link);
 }
 
 void reid_link_phase_set(reid_link *link, reid_link_phase phase)
@@ -701,9 +761,15 @@ void reid_link_close(reid_link *link, double wait_seconds)
 {
     if (link == NULL)
         return;
+    double until_s = reid_clock_seconds() + wait_seconds;
+    while (!append_backlog(link) && reid_clock_seconds() < until_s)
+        poll(NULL, 0, BACKLOG_RETRY_MS);
+    if (link->backlog.count > 0)
+        reid_log_warn("scalars are lost: %zu rows still wait for reidd's disk",
+                      link->backlog.count);
     pthread_mutex_lock(&link->mutex);
     link->closing = true;
-    link->close_deadline = reid_clock_seconds() + wait_seconds;
+    link->close_deadline = until_s;
     pthread_mutex_unlock(&link->mutex);
     if (link->thread_runs) {
         wake(link);

@@ -50,7 +50,8 @@ reid_status reid_link_open(const reid_job_env *env, int rank, int world, reid_co
 /* Until a daemon has accepted the link and has sent the requests that waited for it, at most
  * `seconds`. Called before the first step, so that hooks of a job that waited see every point. */
 void reid_link_wait(reid_link *link, double seconds);
-/* A full disk or the like is logged once; the training goes on. */
+/* While the spool cannot be written (a full disk) rows wait in memory, up to 64 MiB of them, and
+ * the training goes on. */
 void reid_link_row(reid_link *link, const reid_event_row *row);
 void reid_link_phase_set(reid_link *link, reid_link_phase phase);
 void reid_link_progress_set(reid_link *link, const reid_link_progress *progress);

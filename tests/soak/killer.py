@@ -452,7 +452,7 @@ def main():
         world.daemon.start()
         print(f'{done} rounds with seed {seed} in {time.monotonic() - begin:.0f} s: {world.summary()}')
     except (Broken, AssertionError) as broken:
-        print(f'seed {seed}, round {done + 1}, in {folder}: {broken}')
+        print(f'seed {seed}, round {done + 1}, in {folder}: {str(broken)[-800:]}')
     finally:
         if world.daemon:
             world.daemon.kill()

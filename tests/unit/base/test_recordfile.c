@@ -1,10 +1,12 @@
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,11 +108,41 @@ static void test_absurd_length_is_refused(void **state)
     reid_record_file_free(reader);
 }
 
+/* What a full disk has taken half of is cut off again, and the next record can be read. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    struct rlimit limit, small;
+    reid_record_file *file = NULL, *reader = NULL;
+    char long_text[200] = "";
+    memset(long_text, 'x', sizeof long_text - 1);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){.rlim_cur = 100, .rlim_max = limit.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(reid_record_file_append_open(path, &file, NULL), REID_OK);
+    assert_int_equal(reid_record_file_append(file, "one", 3, NULL), REID_OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    reid_status status = reid_record_file_append(file, long_text, strlen(long_text), NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_not_equal(status, REID_OK);
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, 11);
+    assert_int_equal(reid_record_file_append(file, long_text, strlen(long_text), NULL), REID_OK);
+    reid_record_file_free(file);
+    assert_int_equal(reid_record_file_read_open(path, &reader, NULL), REID_OK);
+    expect_next(reader, "one");
+    expect_next(reader, long_text);
+    expect_next(reader, NULL);
+    reid_record_file_free(reader);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_reader_follows_writer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_torn_tail_is_cut_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_absurd_length_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@
  *     resumed              "resumed" or "anew" on standard output
  *     train N MS PERIOD    like a training of N iterations: see train.h
  *     kill SIGNAL          to itself
+ *     hog MIB              takes that much memory
  *     exit CODE
  *
  * With --check-only it prints the file `check` in OUTPUT_DIR to standard error and ends with the
@@ -282,6 +283,14 @@ void send_progress(fake *f, const char *numbers)
     send_up(f, &up);
 }
 
+static void hog(size_t bytes)
+{
+    volatile char *memory = reid_xmalloc(bytes);
+    for (size_t i = 0; i < bytes; i += 1024)
+        memory[i] = 1;
+    free((void *)memory);
+}
+
 static void mark(fake *f, const char *name)
 {
     char *path = reid_path_join(f->folder, name);
@@ -334,6 +343,8 @@ static void run_command(fake *f, const char *word, const char *rest)
         grandchild();
     } else if (strcmp(word, "resumed") == 0) {
         puts(f->resume ? "resumed" : "anew");
+    } else if (strcmp(word, "hog") == 0) {
+        hog((size_t)atoll(rest) << 20);
     } else if (strcmp(word, "kill") == 0) {
         kill(getpid(), atoi(rest));
     } else if (strcmp(word, "train") == 0) {
