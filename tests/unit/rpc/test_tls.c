@@ -20,6 +20,7 @@
 #include "echo.h"
 #include "harness/harness.h"
 #include "rawtls.h"
+#include "rpc/channel.h"
 #include "rpc/client.h"
 
 typedef Reid__Test__Ask ask;
@@ -411,6 +412,67 @@ static void clients_without_what_it_takes(void **state)
     free(late);
 }
 
+/* ---- connecting ---- */
+
+static void nobody_there(void **state)
+{
+    fixture *f = *state;
+    uint16_t port;
+    char address[80];
+    int listener = rawtls_listen(&port); /* the port is nobody's after this */
+    close(listener);
+    snprintf(address, sizeof address, "tcp://127.0.0.1:%u", (unsigned)port);
+    assert_int_equal(try(f, address, f->alice_tls), REID_ERR_UNAVAILABLE);
+    expect_end(f, ": Connection refused; is it running?");
+    assert_int_equal(try(f, "tcp://no..host:1", f->alice_tls), REID_ERR_UNAVAILABLE);
+    assert_non_null(strstr(f->err.text, ": the host is not known: "));
+    assert_int_equal(try(f, "tcp://127.0.0.1:0", f->alice_tls), REID_ERR_INVALID);
+    assert_int_equal(try(f, "tcp://127.0.0.1:1", NULL), REID_ERR_INVALID);
+    expect_end(f, "TCP needs a certificate (a TLS folder)");
+    listener = rawtls_listen(&port); /* accepts, as the kernel does, and says nothing */
+    snprintf(address, sizeof address, "tcp://127.0.0.1:%u", (unsigned)port);
+    reid_rpc_client *client;
+    reid_error_clear(&f->err);
+    assert_int_equal(reid_rpc_client_connect_tls(address, f->alice_tls, 100, &client, &f->err),
+                     REID_ERR_TIMEOUT);
+    expect_end(f, " has not answered within 100 ms");
+    close(listener);
+}
+
+static void must_not_come(reid_rpc_channel *channel, const reid_error *why, void *user)
+{
+    fail_msg("a closed channel was told: %s", why->text);
+}
+
+/* At any stage: before the look-up, while connecting, in the handshake, after it. */
+static void closing_while_connecting(void **state)
+{
+    fixture *f = *state;
+    const reid_rpc_channel_events events = {.on_lost = must_not_come};
+    char by_name[60];
+    snprintf(by_name, sizeof by_name, "tcp://localhost:%u",
+             (unsigned)rawtls_port(echo_server_address(f->server)));
+    const char *const addresses[] = {echo_server_address(f->server), by_name, "tcp://no..host:9",
+                                     "tcp://127.0.0.1:9"};
+    for (int turns = 0; turns < 8; turns++)
+        for (size_t i = 0; i < REID_COUNT_OF(addresses); i++) {
+            uv_loop_t loop;
+            reid_rpc_channel *channel;
+            reid_rpc_channel_events none = {0};
+            uv_loop_init(&loop);
+            reid_assert_ok(reid_rpc_channel_connect_tls(&loop, addresses[i], f->alice_tls, 0,
+                                                        turns == 0 ? &events : &none, f, &channel,
+                                                        &f->err),
+                           &f->err);
+            for (int turn = 0; turn < turns; turn++)
+                uv_run(&loop, turn % 2 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+            reid_rpc_channel_close(channel);
+            uv_run(&loop, UV_RUN_DEFAULT);
+            assert_int_equal(uv_loop_close(&loop), 0);
+        }
+    assert_int_equal(try(f, echo_server_address(f->server), f->alice_tls), REID_OK);
+}
+
 /* ---- files that change ---- */
 
 typedef struct visit {
@@ -589,6 +651,8 @@ int main(void)
         TEST(a_users_certificate_does_not_serve),
         TEST(users_of_another_authority),
         TEST(clients_without_what_it_takes),
+        TEST(nobody_there),
+        TEST(closing_while_connecting),
         TEST(revoked_users_stay_out),
         TEST(renewed_certificates_count),
         TEST(broken_files_do_not_count),
