@@ -5,6 +5,7 @@
 
 #include <uv.h>
 
+#include "base/vec.h"
 #include "daemon/access/access.h"
 #include "daemon/cluster/roster.h"
 #include "daemon/gpus.h"
@@ -32,6 +33,7 @@ typedef struct reidd_api {
     int64_t started_ms;
     struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
     struct reidd_page *page;       /* the last one that went to a follower (metrics.c); or NULL */
+    REID_VEC(reid_rpc_method *) rows;  /* made for this daemon (forward.c) */
     struct machine_look *machine_look; /* under way (nodes.c); or NULL */
     struct rank_link *rank0;           /* links of rank 0, newest first (link.c) */
 } reidd_api;

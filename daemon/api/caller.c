@@ -6,11 +6,25 @@
 #include "base/compiler.h"
 #include "base/str.h"
 #include "daemon/api/api.h"
+#include "daemon/api/forward.h"
 #include "daemon/cluster/cluster.h"
 
+/* A member speaks for its clients, whom it has asked who they are; the guard has checked that it is
+ * one. */
 static void caller_of(reidd_api *api, const reid_rpc_peer *peer, reidd_caller *ret_caller)
 {
-    reidd_access_caller(api->access, peer, reid_clock_mono_ns() / 1000000, ret_caller);
+    int64_t now_ms = reid_clock_mono_ns() / 1000000;
+    reid_rpc_peer other = {.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = true};
+    if (!peer->for_role[0]) {
+        reidd_access_caller(api->access, peer, now_ms, ret_caller);
+        return;
+    }
+    memcpy(other.name, peer->for_name, sizeof other.name);
+    memcpy(other.role, peer->for_role, sizeof other.role);
+    memcpy(other.address, peer->address, sizeof other.address);
+    reidd_access_caller(api->access, &other, now_ms, ret_caller);
+    if (ret_caller->role > REIDD_FORWARD_ROLE)
+        ret_caller->role = REIDD_FORWARD_ROLE;
 }
 
 void reidd_api_caller(reidd_api *api, const reid_rpc_call *call, reidd_caller *ret_caller)
@@ -35,17 +49,6 @@ reid_status reidd_api_find_own(reidd_api *api, const reid_rpc_call *call, const 
     return status;
 }
 
-/* What a member cannot answer: everything but questions about itself. */
-static bool is_for_head(const char *path)
-{
-    static const char *const services[] = {"/reid.v1.JobService/", "/reid.v1.ControlService/",
-                                           "/reid.v1.HookService/"};
-    for (size_t i = 0; i < REID_COUNT_OF(services); i++)
-        if (reid_str_starts(path, services[i]))
-            return true;
-    return strcmp(path, "/reid.v1.SystemService/SetNode") == 0;
-}
-
 /* Several daemons on one machine, over Unix sockets: who has the daemon's own user is no stranger.
  */
 static bool is_own(const reidd_caller *caller)
@@ -59,11 +62,8 @@ reid_status reidd_api_guard(const reid_rpc_method *method, const reid_rpc_peer *
 {
     reidd_caller caller;
     reidd_api *api = user;
-    if (reidd_cluster_is_member(api->cluster) && is_for_head(method->path))
-        return reid_fail(err, REID_ERR_PRECONDITION,
-                         "node %s has no jobs of its own, they are with the head %s: reidctl -H %s",
-                         api->node, reidd_cluster_head(api->cluster)->name,
-                         reidd_cluster_head(api->cluster)->address);
+    if (peer->for_role[0])
+        REID_TRY(reidd_cluster_check_peer(api->cluster, peer, NULL, err));
     caller_of(api, peer, &caller);
     reidd_role needed =
         reid_str_starts(method->path, "/grpc.") ? REIDD_ROLE_VIEWER : (reidd_role)method->role;

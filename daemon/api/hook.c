@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "daemon/api/ask.h"
+#include "daemon/api/forward.h"
 #include "daemon/api/hookspec.h"
 #include "daemon/api/route.h"
 #include "daemon/hooks.h"
@@ -184,5 +185,5 @@ static const reid_rpc_method methods[] = {
 
 void reidd_api_add_hooks(reidd_api *api, reid_rpc_server *server)
 {
-    reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
+    reidd_api_add_rows(api, server, methods, REID_COUNT_OF(methods));
 }

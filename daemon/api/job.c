@@ -8,6 +8,7 @@
 #include "base/compiler.h"
 #include "base/vec.h"
 #include "daemon/api/api.h"
+#include "daemon/api/forward.h"
 #include "daemon/api/convert.h"
 
 #define LIST_DEFAULT 1000
@@ -288,5 +289,5 @@ static const reid_rpc_method methods[] = {
 
 void reidd_api_add_jobs(reidd_api *api, reid_rpc_server *server)
 {
-    reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
+    reidd_api_add_rows(api, server, methods, REID_COUNT_OF(methods));
 }

@@ -4,6 +4,7 @@
 #include "base/compiler.h"
 #include "base/protocol.h"
 #include "daemon/api/api.h"
+#include "daemon/api/forward.h"
 #include "daemon/cluster/cluster.h"
 #include "descriptors.h"
 #include "reid/v1/system.pb-c.h"
@@ -44,7 +45,7 @@ static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
     reid_rpc_call_reply(call, &out.base);
 }
 
-static const reid_rpc_method methods[] = {
+static const reid_rpc_method own_methods[] = {
     {.path = "/reid.v1.SystemService/Info",
      .input = &reid__v1__info_request__descriptor,
      .output = &reid__v1__info_response__descriptor,
@@ -52,6 +53,10 @@ static const reid_rpc_method methods[] = {
      .role = REIDD_ROLE_VIEWER,
      .max_request_bytes = 4096,
      .on_message = info},
+};
+
+/* A member's clients ask the head. */
+static const reid_rpc_method methods[] = {
     {.path = "/reid.v1.SystemService/Nodes",
      .input = &reid__v1__nodes_request__descriptor,
      .output = &reid__v1__nodes_response__descriptor,
@@ -72,7 +77,8 @@ static const reid_rpc_method methods[] = {
 
 void reidd_api_add_system(reidd_api *api, reid_rpc_server *server)
 {
-    reid_rpc_server_add_service(server, methods, REID_COUNT_OF(methods), api);
+    reid_rpc_server_add_service(server, own_methods, REID_COUNT_OF(own_methods), api);
+    reidd_api_add_rows(api, server, methods, REID_COUNT_OF(methods));
 }
 
 reid_status reidd_api_serve_public(reidd_api *api, reid_rpc_server *server, reid_error *err)

@@ -53,6 +53,22 @@ static bool is(const char *name, size_t length, const char *wanted)
     return length == strlen(wanted) && memcmp(name, wanted, length) == 0;
 }
 
+/* "operator ada" */
+static bool read_caller(reid_rpc_call *call, const char *value, size_t length)
+{
+    const char *space = memchr(value, ' ', length);
+    size_t role = space ? (size_t)(space - value) : 0;
+    if (role == 0 || role >= REID_RPC_ROLE_BYTES || length - role - 1 == 0 ||
+        length - role - 1 >= REID_RPC_NAME_BYTES || call->peer.for_role[0])
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (value[i] < ' ' || value[i] > '~')
+            return false;
+    memcpy(call->peer.for_role, value, role);
+    memcpy(call->peer.for_name, space + 1, length - role - 1);
+    return true;
+}
+
 void reid_rpc_call_header(reid_rpc_call *call, const char *name, size_t name_length,
                           const char *value, size_t value_length)
 {
@@ -66,6 +82,8 @@ void reid_rpc_call_header(reid_rpc_call *call, const char *name, size_t name_len
     } else if (is(name, name_length, "grpc-timeout")) {
         call->bad_timeout =
             reid_rpc_timeout_parse(value, value_length, &call->timeout_ms) != REID_OK;
+    } else if (is(name, name_length, "reid-caller")) {
+        call->bad_caller = !read_caller(call, value, value_length);
     }
 }
 
@@ -111,6 +129,8 @@ static bool check_method(reid_rpc_call *call)
                call->path ? call->path : "");
     } else if (call->bad_timeout) {
         refuse(call, REID_ERR_INVALID, "the grpc-timeout header is malformed");
+    } else if (call->bad_caller) {
+        refuse(call, REID_ERR_INVALID, "the reid-caller header is malformed");
     } else if (call->server->guard) {
         reid_error err = {0};
         reid_status status =

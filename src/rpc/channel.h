@@ -78,6 +78,7 @@ typedef struct reid_rpc_stream_options {
     uint32_t timeout_ms;      /* 0: none; also sent to the server as grpc-timeout */
     uint32_t max_queue_bytes; /* requests waiting; 0: 1 MiB */
     bool paused;              /* begin as after reid_rpc_stream_pause(stream, true) */
+    const char *caller; /* "operator ada": in whose name, for servers that believe it; NULL: own */
 } reid_rpc_stream_options;
 
 /* Opens a stream for any kind of method. `path` is "/package.Service/Method"; `events` is copied;

@@ -17,6 +17,10 @@ typedef struct reid_rpc_peer {
     char name[REID_RPC_NAME_BYTES];        /* CN of its certificate: a node's or a user's name */
     char role[REID_RPC_ROLE_BYTES];        /* OU: "node", "viewer", "operator" or "admin" */
     char address[REID_RPC_ENDPOINT_BYTES]; /* "10.77.0.2:40132", "[fd00::2]:40132" */
+    /* In whose name it says to call (reid_rpc_stream_options.caller), of a call only; "" for its
+     * own. It is for the guard to believe it or not: anybody can say that. */
+    char for_name[REID_RPC_NAME_BYTES];
+    char for_role[REID_RPC_ROLE_BYTES];
 } reid_rpc_peer;
 
 /* Fills in who is at the other end of a connected Unix socket; false when the kernel does not tell.

@@ -88,7 +88,7 @@ struct reid_rpc_call {
     uint64_t timeout_ms; /* UINT64_MAX: none */
     size_t header_bytes;
     char *path, *content_type; /* as far as needed for a sentence */
-    bool is_post, bad_timeout;
+    bool is_post, bad_timeout, bad_caller;
     bool got_request, half_closed; /* receiving side */
     bool headers_sent, deferred;   /* sending side */
     unsigned answers;

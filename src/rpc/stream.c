@@ -320,11 +320,11 @@ static void timed_out(reid_rpc_alarm *alarm)
     abort_stream(stream, REID_ERR_TIMEOUT, sentence);
 }
 
-static int32_t submit(reid_rpc_stream *stream, const char *path)
+static int32_t submit(reid_rpc_stream *stream, const char *path, const char *caller)
 {
     enum { FIXED = NGHTTP2_NV_FLAG_NO_COPY_VALUE };
     char timeout[16];
-    nghttp2_nv pairs[8] = {
+    nghttp2_nv pairs[9] = {
         pair(":method", "POST", FIXED),
         pair(":scheme", stream->channel->tls ? "https" : "http", FIXED),
         pair(":path", path, 0),
@@ -338,6 +338,8 @@ static int32_t submit(reid_rpc_stream *stream, const char *path)
         reid_rpc_timeout_format(timeout, stream->timeout_ms);
         pairs[count++] = pair("grpc-timeout", timeout, 0);
     }
+    if (caller)
+        pairs[count++] = pair("reid-caller", caller, 0);
     nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = read_request};
     return nghttp2_submit_request(stream->channel->wire.session, NULL, pairs, count, &provider,
                                   stream);
@@ -369,7 +371,7 @@ reid_status reid_rpc_channel_open(reid_rpc_channel *channel, const char *path,
     stream->outbox.max_bytes = o.max_queue_bytes ? o.max_queue_bytes : DEFAULT_QUEUE_BYTES;
     reid_rpc_task_init(&stream->task, settle);
     reid_rpc_alarm_init(&stream->alarm, timed_out);
-    stream->stream_id = submit(stream, path);
+    stream->stream_id = submit(stream, path, o.caller);
     if (stream->stream_id < 0) {
         free(stream);
         return reid_fail(err, REID_ERR_UNAVAILABLE,

@@ -38,6 +38,7 @@ class Cluster:
         self.names = self.hosts.names
         self.head = self.names[0]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='reid-c-'))
+        self.folder.chmod(0o755)
         self.options = ['--trainer', str(trainer), *map(str, options)] if trainer else list(map(str, options))
         self.autostart = start
         self.daemons, self.logs = {}, {}
@@ -132,9 +133,10 @@ class Cluster:
 
     # ---- questions ----
 
-    def ctl(self, name, *words, timeout=60, env=None):
-        """reidctl on that host, at its daemon's socket."""
-        return self.hosts.run(name, [BIN / 'reidctl', '-H', self.socket(name), *words], timeout=timeout * PATIENCE,
+    def ctl(self, name, *words, timeout=60, env=None, user=None):
+        """reidctl on that host, at its daemon's socket; as `user` with the group nogroup."""
+        other = ['setpriv', '--reuid', user, '--regid', 'nogroup', '--clear-groups'] if user else []
+        return self.hosts.run(name, [*other, BIN / 'reidctl', '-H', self.socket(name), *words], timeout=timeout * PATIENCE,
                               env={**os.environ, **(env or {})})
 
     def remote(self, name, user, *words, at=None):
@@ -162,6 +164,7 @@ class Cluster:
         self.jobs = getattr(self, 'jobs', 0) + 1
         out = self.folder / f'out{self.jobs}'
         out.mkdir()
+        out.chmod(0o777)
         (out / 'script').write_text(script)
         config = self.folder / f'job{self.jobs}.yml'
         config.write_text(f'OUTPUT_DIR: {out}\n')
