@@ -194,6 +194,8 @@ static const reidctl_command commands[] = {
      "folders. Connections that stand are not ended by it.", "", NULL, reidctl_cmd_ca_revoke},
     {"ca show", NULL, "DIR|FILE", REIDCTL_WORDS_NONE, 1, 1, "what is in a folder's certificates, and until when they are valid",
      "The exit status is 1 when one of them is not valid today.", "no-headers", table_json, reidctl_cmd_ca_show},
+    {"info", NULL, "", REIDCTL_WORDS_NONE, 0, 0, "who you are to reidd, and its limits", NULL, "no-headers", table_json,
+     reidctl_cmd_info},
     {"version", NULL, "", REIDCTL_WORDS_NONE, 0, 0, "versions of reidctl and reidd", NULL, "", table_json,
      reidctl_cmd_version},
     {"completion", NULL, "bash", REIDCTL_WORDS_SHELLS, 1, 1, "print a completion script",

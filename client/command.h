@@ -175,6 +175,7 @@ int reidctl_cmd_skip_step(reidctl *ctl);
 int reidctl_cmd_stop(reidctl *ctl);
 int reidctl_cmd_submit(reidctl *ctl);
 int reidctl_cmd_top(reidctl *ctl);
+int reidctl_cmd_info(reidctl *ctl);
 int reidctl_cmd_version(reidctl *ctl);
 int reidctl_cmd_wait(reidctl *ctl);
 int reidctl_cmd_watch(reidctl *ctl);

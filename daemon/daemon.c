@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/access/paths.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
 #include "daemon/cluster/cluster.h"
@@ -51,6 +52,7 @@ typedef struct reidd_daemon {
     reidd_gpus *gpus;
     reidd_manager *manager;
     reidd_access *access;
+    reidd_usage *usage;
     reidd_api api;
     reid_rpc_server *public_server, *rank_server;
     int servers_open;
@@ -119,10 +121,19 @@ static reid_status lock_state(reidd_daemon *daemon, reid_error *err)
                      owner, folder);
 }
 
+static reid_status check_paths(const reidd_options *options, reid_error *err)
+{
+    REID_TRY(reidd_paths_check_roots("--data-roots", options->data_roots, err));
+    REID_TRY(reidd_paths_check_roots("--output-roots", options->output_roots, err));
+    return options->hook_dir ? reidd_paths_check_trusted("--hook-dir", options->hook_dir, err)
+                             : REID_OK;
+}
+
 /* The rest of the way from here is short: the folder of the sockets, and where programs are. */
 static reid_status find_places(reidd_daemon *daemon, reid_error *err)
 {
     REID_AUTOFREE char *folder = reid_path_dir(daemon->options->socket_path);
+    REID_TRY(check_paths(daemon->options, err));
     REID_TRY(reid_make_dirs(folder, 0755, err));
     daemon->link_path = reid_path_join(folder, "link.sock");
     daemon->link_address = reid_xasprintf("unix:%s", daemon->link_path);
@@ -241,6 +252,8 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
                              [REIDD_SAVING] = (uint64_t)options->saving_timeout_ms},
         .decode_row = reidd_convert_packed_row,
         .limits = &options->limits,
+        .data_roots = options->data_roots,
+        .output_roots = options->output_roots,
     };
     return reidd_manager_new(&daemon->loop, daemon->store, &daemon->hub, &wanted, &daemon->manager,
                              err);
@@ -271,13 +284,15 @@ static reid_status open_access(reidd_daemon *daemon, reid_error *err)
         .admins = daemon->options->admins,
         .own_uid = geteuid(),
     };
+    daemon->usage = reidd_usage_new(&daemon->options->limits);
     return reidd_access_new(&wanted, &daemon->access, err);
 }
 
 /* Whether jobs may run as somebody else than the daemon. */
 static bool has_other_users(const reidd_options *options)
 {
-    return geteuid() == 0 && (options->operators || options->admins || options->listen);
+    return geteuid() == 0 &&
+           (options->operators || options->admins || options->listen || options->cluster);
 }
 
 /* Others have to come through to their jobs' folders and to the ranks' socket; what lies on the way
@@ -325,6 +340,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .hub = &daemon->hub,
         .gpus = daemon->gpus,
         .access = daemon->access,
+        .usage = daemon->usage,
         .limits = &daemon->options->limits,
         .state_dir = daemon->options->state_dir,
         .node = daemon->node,
@@ -337,6 +353,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
     const int64_t *limits = daemon->options->limits.values;
     const reid_rpc_limits public_limits = {
         .max_connections = (uint32_t)limits[REIDD_LIMIT_CONNECTIONS],
+        .max_per_user = (uint32_t)limits[REIDD_LIMIT_USER_CONNECTIONS],
         .max_per_address = (uint32_t)limits[REIDD_LIMIT_USER_CONNECTIONS],
         .max_streams = (uint32_t)limits[REIDD_LIMIT_STREAMS],
     };
@@ -470,6 +487,7 @@ static void free_all(reidd_daemon *daemon)
     reid_rpc_tls_free(daemon->tls);
     reidd_store_close(daemon->store);
     reidd_access_free(daemon->access);
+    reidd_usage_free(daemon->usage);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
     free(daemon->shim);

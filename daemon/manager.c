@@ -53,6 +53,8 @@ void reidd_manager_handle_closed(reidd_manager *manager)
     free(manager->trainer);
     free(manager->link_address);
     free(manager->hook_dir);
+    free(manager->data_roots);
+    free(manager->output_roots);
     free(manager);
 }
 
@@ -287,6 +289,8 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->hub = hub;
     manager->state_dir = reid_xstrdup(options->state_dir);
     manager->limits = options->limits;
+    manager->data_roots = options->data_roots ? reid_xstrdup(options->data_roots) : NULL;
+    manager->output_roots = options->output_roots ? reid_xstrdup(options->output_roots) : NULL;
     manager->shim = reid_xstrdup(options->shim);
     manager->trainer = reid_xstrdup(options->trainer);
     manager->link_address = reid_xstrdup(options->link_address);

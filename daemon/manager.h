@@ -65,7 +65,8 @@ typedef struct reidd_manager_options {
     uint64_t limit_grace_ms;    /* for saving when a job's time is over; 0: 120 s */
     int64_t share_half_life_ms; /* of the users' usage; 0: no fair share (sched/order.h) */
     reidd_row_decoder *decode_row;
-    const reidd_limits *limits; /* borrowed, outlive the manager */
+    const reidd_limits *limits;            /* borrowed, outlive the manager */
+    const char *data_roots, *output_roots; /* access/paths.h; NULL: anywhere */
 } reidd_manager_options;
 
 /* The texts of the options are copied. `store` and `hub` must outlive the manager. */

@@ -99,6 +99,7 @@ struct reidd_manager {
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none */
     reidd_row_decoder *decode_row;
     const reidd_limits *limits;
+    char *data_roots, *output_roots;
 
     REID_VEC(reidd_active *) active; /* in order of submission, or of the latest requeue */
     reidd_index index;               /* of them */

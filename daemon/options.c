@@ -54,6 +54,9 @@ static const option_row rows[] = {
      FIELD(tls_dir)},
     {"--operators", "GROUP", "users of this group may submit jobs, and act on their own", TEXT,
      FIELD(operators)},
+    {"--data-roots", "DIR:...", "data sets and weights come from there only (and from outputs)",
+     TEXT, FIELD(data_roots)},
+    {"--output-roots", "DIR:...", "jobs write there only", TEXT, FIELD(output_roots)},
     {"--admins", "GROUP", "users of this group may act on all jobs and on nodes", TEXT,
      FIELD(admins)},
     {"--grace", "SECONDS", "between asking ranks to stop and killing them (default 20)", SECONDS,
@@ -318,6 +321,8 @@ void reidd_options_fini(reidd_options *options)
     free(options->network);
     free(options->operators);
     free(options->admins);
+    free(options->data_roots);
+    free(options->output_roots);
     free(options->gpus);
     free(options->hook_dir);
     free(options->backup_store);

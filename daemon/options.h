@@ -28,7 +28,8 @@ typedef struct reidd_options {
         saving_timeout_ms; /* 0: none */
     reid_log_level log_level;
     bool log_json;
-    char *operators, *admins; /* groups that have these roles; NULL: none */
+    char *operators, *admins;        /* groups that have these roles; NULL: none */
+    char *data_roots, *output_roots; /* folders with colons between; NULL: anywhere */
     reidd_limits limits;
     int64_t share_hours; /* half-life of the users' usage; 0: no fair share; -1: not said */
     int64_t limit_grace_ms;

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/access/paths.h"
 #include "daemon/access/run_as.h"
 #include "daemon/manager_private.h"
 
@@ -65,7 +66,30 @@ static reid_status check_path(const reid_config *config, const char *key, reid_e
     return REID_OK;
 }
 
-static reid_status check_config(const char *yaml, int ranks, char **ret_output_dir, reid_error *err)
+/* Outputs are data, too: of jobs that begin with the weights of others. */
+static reid_status check_read(const reidd_manager *manager, const reid_config *config,
+                              const char *key, reid_error *err)
+{
+    const char *path = reid_config_string(config, key);
+    if (!*path || !manager->data_roots)
+        return REID_OK;
+    if (manager->output_roots &&
+        reidd_paths_check("--output-roots", manager->output_roots, key, path, NULL) == REID_OK)
+        return REID_OK;
+    return reidd_paths_check("--data-roots", manager->data_roots, key, path, err);
+}
+
+static reid_status check_roots(const reidd_manager *manager, const reid_config *config,
+                               reid_error *err)
+{
+    REID_TRY(reidd_paths_check("--output-roots", manager->output_roots, "OUTPUT_DIR",
+                               reid_config_string(config, "OUTPUT_DIR"), err));
+    REID_TRY(check_read(manager, config, "DATASETS.ROOT", err));
+    return check_read(manager, config, "MODEL.WEIGHTS", err);
+}
+
+static reid_status check_config(const reidd_manager *manager, const char *yaml, int ranks,
+                                char **ret_output_dir, reid_error *err)
 {
     reid_config *config = reid_config_new();
     reid_status status = reid_config_load_text(config, yaml, "configuration", err);
@@ -77,6 +101,8 @@ static reid_status check_config(const char *yaml, int ranks, char **ret_output_d
         status = check_path(config, "OUTPUT_DIR", err);
     if (status == REID_OK)
         status = check_path(config, "DATASETS.ROOT", err);
+    if (status == REID_OK)
+        status = check_roots(manager, config, err);
     if (status == REID_OK)
         *ret_output_dir = reid_xstrdup(reid_config_string(config, "OUTPUT_DIR"));
     reid_config_free(config);
@@ -373,7 +399,7 @@ reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_requ
     REID_TRY(reidd_run_as_find(request->uid, lowest_uid, NULL, &other, &account, err));
     REID_TRY(check_numbers(manager, request, ranks, err));
     char *fork_from = NULL;
-    REID_TRY(check_config(request->config_yaml, ranks, &output_dir, err));
+    REID_TRY(check_config(manager, request->config_yaml, ranks, &output_dir, err));
     char *own_after = NULL;
     reid_status fits = check_fork(manager, request, output_dir, &fork_from, err);
     if (fits == REID_OK)

@@ -7,6 +7,7 @@
 
 #include "base/vec.h"
 #include "daemon/access/access.h"
+#include "daemon/access/usage.h"
 #include "daemon/cluster/roster.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
@@ -23,6 +24,7 @@ typedef struct reidd_api {
     reidd_hub *hub;
     reidd_gpus *gpus;
     reidd_access *access;
+    reidd_usage *usage;
     const reidd_limits *limits;
     const char *state_dir;
     const char *node; /* host name */
@@ -86,6 +88,10 @@ void reidd_api_caller(reidd_api *api, const reid_rpc_call *call, reidd_caller *r
  * and the caller is no admin. */
 reid_status reidd_api_find_own(reidd_api *api, const reid_rpc_call *call, const char *key,
                                char ret_id[16], reid_error *err);
+/* For rows whose calls stay open: what counts the new one's listener. EXHAUSTED when there are too
+ * many of the caller's, or altogether. */
+reid_status reidd_api_subscribe(reidd_api *api, const reid_rpc_call *call, reidd_listener *listener,
+                                reid_error *err);
 reid_rpc_guard reidd_api_guard; /* of the public sockets; `user` is the reidd_api */
 
 /* What tables share (job.c). */

@@ -446,7 +446,9 @@ static void take_register(reidd_api *api, reid_rpc_call *call, const Reid__V1__H
 {
     char id[16];
     reid_error err = {0};
-    if (check_register(api, call, up, id, &err) != REID_OK) {
+    reidd_listener listener = {.wake = on_change};
+    if (check_register(api, call, up, id, &err) != REID_OK ||
+        reidd_api_subscribe(api, call, &listener, &err) != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
     }
@@ -457,7 +459,7 @@ static void take_register(reidd_api *api, reid_rpc_call *call, const Reid__V1__H
     a->call = call;
     a->who = reidd_convert_text(caller.name);
     a->stage = ASKED;
-    a->listener.wake = on_change;
+    a->listener = listener;
     reidd_hub_add(api->hub, &a->listener, id);
     list_add(a);
     reid_rpc_call_set_user(call, a);

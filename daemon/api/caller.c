@@ -49,6 +49,14 @@ reid_status reidd_api_find_own(reidd_api *api, const reid_rpc_call *call, const 
     return status;
 }
 
+reid_status reidd_api_subscribe(reidd_api *api, const reid_rpc_call *call, reidd_listener *listener,
+                                reid_error *err)
+{
+    reidd_caller caller;
+    reidd_api_caller(api, call, &caller);
+    return reidd_usage_subscribe(api->usage, &caller, &listener->count, err);
+}
+
 /* Several daemons on one machine, over Unix sockets: who has the daemon's own user is no stranger.
  */
 static bool is_own(const reidd_caller *caller)

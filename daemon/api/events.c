@@ -151,11 +151,14 @@ void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *message, void
     char id[16];
     reid_error err = {0};
     reid_status status = REID_OK;
+    reidd_listener listener = {.wake = on_change};
     if (in->after < 0)
         status = reid_fail(&err, REID_ERR_INVALID, "the cursor %lld must not be negative",
                            (long long)in->after);
     if (status == REID_OK)
         status = reidd_manager_find(api->manager, in->id, id, &err);
+    if (status == REID_OK)
+        status = reidd_api_subscribe(api, call, &listener, &err);
     if (status != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
@@ -167,7 +170,7 @@ void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *message, void
     f->follow = in->follow;
     f->again.data = f;
     uv_timer_init(api->loop, &f->again);
-    f->listener.wake = on_change;
+    f->listener = listener;
     reidd_hub_add(api->hub, &f->listener, id);
     reid_rpc_call_set_user(call, f);
     reid_rpc_call_on_close(call, on_close);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/vec.h"
 #include "daemon/api/api.h"
@@ -109,6 +110,7 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
     reid_error err = {0};
     if (check_account(&caller, &err) != REID_OK ||
         reidd_api_check_priority(&caller, in->priority, &err) != REID_OK ||
+        reidd_usage_submit(api->usage, &caller, reid_clock_mono_ns() / 1000000, &err) != REID_OK ||
         reidd_manager_submit(api->manager, &request, on_submitted, waiting, &waiting->submission,
                              &err) != REID_OK) {
         free(waiting);

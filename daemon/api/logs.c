@@ -158,7 +158,7 @@ static void on_close(reid_rpc_call *call)
 }
 
 static reader *reader_new(reidd_api *api, reid_rpc_call *call, const Reid__V1__LogsRequest *in,
-                          const char *id)
+                          const char *id, const reidd_listener *listener)
 {
     reader *r = reid_xcalloc(1, sizeof *r);
     r->api = api;
@@ -172,7 +172,7 @@ static reader *reader_new(reidd_api *api, reid_rpc_call *call, const Reid__V1__L
         r->ranks[i] = in->ranks[i];
     r->timer.data = r;
     uv_timer_init(api->loop, &r->timer);
-    r->listener.wake = on_change;
+    r->listener = *listener;
     reidd_hub_add(api->hub, &r->listener, id);
     return r;
 }
@@ -191,12 +191,15 @@ void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *message, void *
         status = check_ranks(in, &view.job, &err);
     if (status == REID_OK)
         status = check_attempt(in, &view.job, &err);
+    reidd_listener listener = {.wake = on_change};
+    if (status == REID_OK)
+        status = reidd_api_subscribe(api, call, &listener, &err);
     reidd_job_view_fini(&view);
     if (status != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
     }
-    reader *r = reader_new(api, call, in, id);
+    reader *r = reader_new(api, call, in, id, &listener);
     reid_rpc_call_set_user(call, r);
     reid_rpc_call_on_close(call, on_close);
     reid_rpc_call_on_drain(call, on_drain);

@@ -297,8 +297,11 @@ void reidd_api_metrics(reid_rpc_call *call, const ProtobufCMessage *message, voi
     char id[16];
     reid_error err = {0};
     reid_status status = check_request(in, &err);
+    reidd_listener listener = {.wake = on_change};
     if (status == REID_OK)
         status = reidd_manager_find(api->manager, in->id, id, &err);
+    if (status == REID_OK)
+        status = reidd_api_subscribe(api, call, &listener, &err);
     if (status != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
@@ -313,7 +316,7 @@ void reidd_api_metrics(reid_rpc_call *call, const ProtobufCMessage *message, voi
         reid_vec_push(&s->names, reid_xstrdup(in->names[i]));
     s->again.data = s;
     uv_timer_init(api->loop, &s->again);
-    s->listener.wake = on_change;
+    s->listener = listener;
     reidd_hub_add(api->hub, &s->listener, id);
     reid_rpc_call_set_user(call, s);
     reid_rpc_call_on_close(call, on_close);

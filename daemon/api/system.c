@@ -1,9 +1,11 @@
 /* SystemService, and what the public socket serves altogether. */
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/protocol.h"
 #include "daemon/api/api.h"
+#include "daemon/api/convert.h"
 #include "daemon/api/forward.h"
 #include "daemon/cluster/cluster.h"
 #include "descriptors.h"
@@ -15,10 +17,32 @@ static const char *const features[] = {
     "hooks",  "events",     "fork",           "nodes",       "drain",
 };
 
+static void add_limits(const reidd_limits *limits, Reid__V1__Limit *rows,
+                       Reid__V1__Limit **ret_list)
+{
+    for (size_t i = 0; i < REIDD_LIMIT_COUNT; i++) {
+        reid__v1__limit__init(&rows[i]);
+        rows[i].option = (char *)reidd_limit_rows[i].option;
+        rows[i].value = limits->values[i];
+        rows[i].usual = reidd_limit_rows[i].usual;
+        rows[i].help = (char *)reidd_limit_rows[i].help;
+        ret_list[i] = &rows[i];
+    }
+}
+
 static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
 {
-    const reidd_api *api = service;
+    reidd_api *api = service;
+    reidd_caller caller;
+    Reid__V1__Limit rows[REIDD_LIMIT_COUNT], *limits[REIDD_LIMIT_COUNT];
     Reid__V1__InfoResponse out = REID__V1__INFO_RESPONSE__INIT;
+    reidd_api_caller(api, call, &caller);
+    add_limits(api->limits, rows, limits);
+    REID_AUTOFREE char *user = reidd_convert_text(caller.name);
+    out.user = user;
+    out.role = (char *)reidd_role_name(caller.role);
+    out.n_limits = REIDD_LIMIT_COUNT;
+    out.limits = limits;
     out.version = (char *)REID_VERSION;
     out.revision = (char *)REID_REVISION;
     out.pid = getpid();

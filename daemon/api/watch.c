@@ -60,14 +60,16 @@ void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *message, void 
     const Reid__V1__WatchJobRequest *in = (const Reid__V1__WatchJobRequest *)message;
     char id[16];
     reid_error err = {0};
-    if (reidd_manager_find(api->manager, in->id, id, &err) != REID_OK) {
+    reidd_listener listener = {.wake = on_change};
+    if (reidd_manager_find(api->manager, in->id, id, &err) != REID_OK ||
+        reidd_api_subscribe(api, call, &listener, &err) != REID_OK) {
         reid_rpc_call_fail(call, &err);
         return;
     }
     watch *w = reid_xcalloc(1, sizeof *w);
+    w->listener = listener;
     w->api = api;
     w->call = call;
-    w->listener.wake = on_change;
     reidd_hub_add(api->hub, &w->listener, id);
     reid_rpc_call_set_user(call, w);
     reid_rpc_call_on_close(call, on_close);

@@ -3,6 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static void count(const reidd_listener *listener, int64_t by)
+{
+    for (reidd_hub_count *c = listener->count; c; c = c->whole)
+        c->value += by;
+}
+
 void reidd_hub_add(reidd_hub *hub, reidd_listener *listener, const char *job_id)
 {
     snprintf(listener->job_id, sizeof listener->job_id, "%s", job_id);
@@ -12,6 +18,7 @@ void reidd_hub_add(reidd_hub *hub, reidd_listener *listener, const char *job_id)
     if (hub->first)
         hub->first->before = listener;
     hub->first = listener;
+    count(listener, 1);
 }
 
 void reidd_hub_remove(reidd_listener *listener)
@@ -28,6 +35,7 @@ void reidd_hub_remove(reidd_listener *listener)
     if (listener->after)
         listener->after->before = listener->before;
     listener->hub = NULL;
+    count(listener, -1);
     listener->before = listener->after = NULL;
 }
 

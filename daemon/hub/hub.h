@@ -8,6 +8,7 @@
 #define REIDD_HUB_HUB_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef enum reidd_change {
     REIDD_CHANGED_JOB = 1,    /* state, phase, progress or detail */
@@ -20,10 +21,17 @@ typedef enum reidd_change {
 typedef struct reidd_hub reidd_hub;
 typedef struct reidd_listener reidd_listener;
 
+/* How many listeners of a kind are added. */
+typedef struct reidd_hub_count {
+    int64_t value;
+    struct reidd_hub_count *whole; /* that it is a part of; or NULL */
+} reidd_hub_count;
+
 struct reidd_listener {
     void (*wake)(reidd_listener *listener, unsigned changes);
     char job_id[16];
-    reidd_hub *hub; /* NULL: not added */
+    reidd_hub_count *count; /* outlives the listener; NULL: nobody counts it */
+    reidd_hub *hub;         /* NULL: not added */
     reidd_listener *before, *after;
 };
 

@@ -226,6 +226,76 @@ class Access(unittest.TestCase):
         self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config),
                      f'checked by {NOBODY[0]}:{NOBODY[1]}, home {pwd.getpwuid(NOBODY[0]).pw_dir}')
 
+    # ---- limits, places ----
+
+    def test_limits_of_a_user(self):
+        daemon = self.start('--max-user-jobs', '2', '--max-submissions', '4', '--max-user-subscribers', '1', '--slots', '1')
+        out, config = self.output('one', NOBODY, 'touch up; exec sleep 600')
+        jobs = [self.submit(daemon, NOBODY, config) for _ in range(2)]
+        self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config), 'user nobody has 2 jobs that have not ended, which is the limit')
+        self.assertEqual(self.ctl(daemon, NOBODY, 'cancel', jobs[1]).returncode, 0)
+        jobs[1] = self.submit(daemon, NOBODY, config)
+        self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config), 'user nobody has submitted more than 4 times within a minute')
+        for _ in range(5):  # an admin has no such limits
+            done = daemon.ctl('submit', '--config-file', config)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.mark_up(out)
+        follow = subprocess.Popen([self.bin / 'reidctl', '-H', f'unix:{daemon.socket}', 'logs', '-f', jobs[0]], user=NOBODY[0], group=NOBODY[1],
+                                  extra_groups=[], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(follow.wait)
+        self.addCleanup(follow.kill)
+        self.refused(common.wait_for(lambda: (lambda d: d if d.returncode else None)(self.ctl(daemon, NOBODY, 'logs', jobs[0])), 30,
+                                     'a second stream is refused'), 'user nobody has 1 streams open already, which is the limit')
+        self.assertEqual(self.ctl(daemon, DAEMON, 'logs', jobs[0]).returncode, 0)
+        told = json.loads(self.ctl(daemon, NOBODY, 'info', '-o', 'json').stdout)
+        self.assertEqual((told['user'], told['role']), ('nobody', 'operator'))
+        limits = {row['option']: row for row in told['limits']}
+        self.assertEqual((limits['--max-user-jobs']['value'], limits['--max-user-jobs']['default']), (2, 1000))
+        usage = subprocess.run([self.bin / 'reidd', '--help'], capture_output=True, text=True).stdout
+        for option, row in limits.items():
+            self.assertIn(f'{option} N', usage)
+            self.assertIn(row['of'], usage)
+
+    def mark_up(self, out):
+        common.wait_for((out / 'up').exists, 30, 'the job runs')
+
+    def test_a_large_configuration(self):
+        daemon = self.start('--max-config-bytes', '1024')
+        _, config = self.output('one', NOBODY)
+        self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config), 'the configuration is larger than 1 KiB')
+        self.refused(daemon.ctl('submit', '--config-file', config), 'the configuration is larger than 1 KiB')
+
+    def test_places(self):
+        daemon = self.start('--output-roots', f'{self.folder}/allowed', '--data-roots', f'{self.folder}/data:/none')
+        for name in ('allowed', 'data', 'other'):
+            (self.folder / name).mkdir(mode=0o777)
+            (self.folder / name).chmod(0o777)
+        (self.folder / 'allowed/link').symlink_to(self.folder / 'other')
+
+        def attempt(output, data, sentence):
+            config = self.folder / 'places.yml'
+            config.write_text(f'OUTPUT_DIR: {output}\nDATASETS:\n  ROOT: {data}\n')
+            self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config), sentence)
+
+        attempt(self.folder / 'other/x', self.folder / 'data', "OUTPUT_DIR '.*/other/x' is outside of what reidd allows")
+        attempt(self.folder / 'allowed/link/x', self.folder / 'data', 'OUTPUT_DIR .* is outside of what reidd allows')
+        attempt(f'{self.folder}/allowed/x/../../other', self.folder / 'data', 'OUTPUT_DIR .* is outside of what reidd allows')
+        attempt(self.folder / 'allowed/x', self.folder / 'other', 'DATASETS.ROOT .* is outside of what reidd allows')
+        out = self.folder / 'allowed/x'
+        out.mkdir()
+        (out / 'do').write_text('true')
+        os.chown(out, *NOBODY)
+        config = self.folder / 'places.yml'
+        config.write_text(f'OUTPUT_DIR: {out}\nDATASETS:\n  ROOT: {self.folder}/data\n')
+        daemon.wait_state(self.submit(daemon, NOBODY, config), ('SUCCEEDED',), 30)
+        # Native hooks come from where nobody else can put them.
+        (self.folder / 'hooks').mkdir()
+        os.chown(self.folder / 'hooks', *NOBODY)
+        done = subprocess.run([self.bin / 'reidd', '--state-dir', self.folder / 'unused', '--hook-dir', self.folder / 'hooks'],
+                              capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "--hook-dir '.*/hooks' belongs to uid .*, but must be root's or reidd's own")
+
     # ---- a user who means harm ----
 
     def test_links_lead_nowhere(self):
