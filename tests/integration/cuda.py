@@ -2,6 +2,7 @@
 """reid-train on emulated GPUs: the unchanged program and module on a stand-in for CUDA, cuDNN and NCCL (tests/emulation), with its
 checks of memory, initialisation, races and stream order on; any report of it fails a test."""
 import json
+import math
 import os
 import pathlib
 import re
@@ -89,10 +90,10 @@ class Cuda(common.Case):
             far = max(abs(x - y) for x, y in zip(a[name], values))
             self.assertLess(far, tolerance * max(1, max(map(abs, values))), name)
 
-    def check_fault(self, out, sentence, *options, ranks=2, within=60):
+    def check_fault(self, out, sentence, *options, ranks=2, within=60, flags=()):
         """Ends with one cause, soon."""
         start = time.monotonic()
-        run = self.start(out, *NO_TEST, 'COMM.TIMEOUT_S', str(DEADLINE_S), *options, ranks=ranks)
+        run = self.start(out, *NO_TEST, 'COMM.TIMEOUT_S', str(DEADLINE_S), *options, ranks=ranks, flags=flags)
         text = run.communicate(timeout=300 * common.PATIENCE)[0]
         self.assertNotEqual(run.returncode, 0, text)
         self.assertLess(time.monotonic() - start, within * common.PATIENCE, text)
@@ -143,7 +144,7 @@ class Agreement(Cuda):
         options = [*SHORT, 'MODEL.CONVOLUTION', 'rule']
         self.clean('graphs', *options, ranks=2)
         self.clean('calls', *options, 'MODEL.CUDA.GRAPHS', 'False', ranks=2)
-        self.emulator['REID_EMU_FAULT'] = 'cudaGraphInstantiate:1:fail'
+        self.emulator['REID_EMU_FAULT'] = 'cudaGraphInstantiate:1:fail,cudaStreamEndCapture:3:fail'
         self.clean('refused', *options, ranks=2)
         graphs = common.bits(self.folder / 'graphs/model_final')
         self.assertEqual(graphs, common.bits(self.folder / 'calls/model_final'))
@@ -172,6 +173,10 @@ class Agreement(Cuda):
             self.assertNotIn('overflow', text)
             self.check_alike(f'fp16-{ranks}', f'cpu{ranks}', 5e-3)
             self.assertEqual(self.metrics(f'fp16-{ranks}')['loss_scale'], 1024)
+            # The gradients' running sum. Rounding alone makes it differ by a quarter: other triplets, other ReLUs.
+            a, b = (tensors(self.folder / f'{out}{ranks}/model_final/optimizer.safetensors') for out in ('fp16-', 'cpu'))
+            far = math.fsum((x - y) ** 2 for name in b for x, y in zip(a[name], b[name]))
+            self.assertLess(math.sqrt(far / math.fsum(y * y for values in b.values() for y in values)), 0.6)
 
     def test_fp16_overflow(self):
         """Steps that overflow are left out on all ranks (else their parameters differ in the end, which is an error), the scale is
@@ -180,7 +185,7 @@ class Agreement(Cuda):
         text = self.clean('whole', *options, ranks=2)
         left_out = [(int(a), int(b)) for a, b in re.findall(r'gradients overflow at loss scale (\d+): this step is left out, the scale is (\d+) now', text)]
         self.assertEqual(left_out[:4], [(2 ** k, 2 ** (k - 1)) for k in (22, 21, 20, 19)])
-        self.assertTrue(all(a == 2 * b for a, b in left_out), left_out)
+        self.assertTrue(all(a == 2 * b for a, b in left_out) and len(left_out) < 16, left_out)
         state = json.loads((self.folder / 'whole/model_final/state.json').read_text())
         self.assertEqual(state['optimizer_steps'], 24 - len(left_out))
         shutil.copytree(self.folder / 'whole', self.folder / 'parts')  # as if killed after the first epoch
@@ -205,6 +210,19 @@ class Faults(Cuda):
             with self.subTest(fault):
                 self.emulator['REID_EMU_FAULT'] = fault
                 self.check_fault('fails', sentence, within=30)
+
+    def test_a_copy_for_a_checkpoint_fails(self):
+        self.emulator['REID_EMU_FAULT'] = 'cudaMemcpyAsync/out:7:fail'
+        self.emulator['REID_EMU_FAULT_AFTER'] = str(self.folder / 'copies/.tmp-*')  # the checkpoint, while it is written
+        text = self.check_fault('copies', r'CUDA failed in copy from the GPU', 'SOLVER.CHECKPOINT_PERIOD', '1', ranks=1)
+        self.assertNotIn('saved checkpoint', text)
+        self.assertFalse((self.folder / 'copies/last_checkpoint').exists())
+        self.assertEqual([p.name for p in (self.folder / 'copies').iterdir() if p.name.startswith(('model_', '.tmp'))], [])
+
+    def test_a_copy_of_features_fails(self):
+        self.emulator['REID_EMU_FAULT'] = 'cudaMemcpyAsync/out:1:fail'  # nothing else comes from the GPU
+        text = self.check_fault('features', r'CUDA failed in copy from the GPU', flags=['--eval-only'], ranks=1)
+        self.assertNotIn('evaluation results', text)
 
     def test_device_out_of_memory(self):
         for fault in 'cudaMalloc:5@1', 'cudaMalloc:7@1':

@@ -77,17 +77,18 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *ret_graph)
 {
-    EMU_ENTER();
     struct CUgraph_st **capture = emu_stream_capture(stream), *graph = *capture;
+    cudaError_t failed = emu_enter(__func__); /* also injected: the capture ends all the same */
     if (!graph)
-        return emu_error(cudaErrorIllegalState);
+        return failed ? failed : emu_error(cudaErrorIllegalState);
     count_capture(graph->mode, -1);
+    graph->invalid |= failed != cudaSuccess;
     *capture = NULL;
     *ret_graph = graph->invalid ? NULL : graph;
     if (!graph->invalid)
         return cudaSuccess;
     graph_unref(graph);
-    return emu_error(cudaErrorStreamCaptureInvalidated);
+    return failed ? failed : emu_error(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *ret_status)

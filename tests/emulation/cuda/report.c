@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -125,6 +126,21 @@ static bool first_ever(void)
     return fd >= 0;
 }
 
+/* With REID_EMU_FAULT_AFTER=PATTERN calls count from the moment on when a file of that name is
+ * there. */
+static bool begun(void)
+{
+    static bool seen;
+    const char *pattern = getenv("REID_EMU_FAULT_AFTER");
+    glob_t found;
+    if (seen || !pattern || !*pattern)
+        return true;
+    seen = glob(pattern, GLOB_NOSORT, NULL, &found) == 0;
+    if (seen)
+        globfree(&found);
+    return seen;
+}
+
 static emu_fault act(const plan *p)
 {
     fprintf(stderr, "EMU[%d] injected: %s, call %d: %s\n", (int)getpid(), p->api, p->at, p->action);
@@ -152,7 +168,7 @@ emu_fault emu_fault_at(const char *api)
     emu_fault fault = EMU_GO_ON;
     for (int i = 0; i < plan_count; i++) {
         plan *p = &plans[i];
-        if (strcmp(p->api, api) != 0 || (p->rank >= 0 && p->rank != own_rank()))
+        if (strcmp(p->api, api) != 0 || (p->rank >= 0 && p->rank != own_rank()) || !begun())
             continue;
         if (__atomic_add_fetch(&p->calls, 1, __ATOMIC_RELAXED) == p->at && first_ever())
             fault = act(p);

@@ -250,6 +250,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
                             cudaStream_t stream)
 {
     EMU_ENTER();
+    if (kind == cudaMemcpyDeviceToHost && emu_fault_at("cudaMemcpyAsync/out") == EMU_FAIL)
+        return emu_error(cudaErrorUnknown);
     return copy(to, from, bytes, (int)kind, stream, false);
 }
 

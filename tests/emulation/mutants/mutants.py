@@ -7,6 +7,7 @@ MEMORY = 'src/backend/cuda/cuda_memory.c'
 NCCL = 'src/comm/nccl/nccl_comm.c'
 DNN = 'src/backend/cuda/dnn.c'
 CONV = 'src/backend/cuda/cuda_conv.c'
+FOLD = 'src/backend/cuda/cuda_fold.c'
 UPDATE = 'src/backend/cuda/cuda_update.c'
 REDUCER = 'src/comm/reducer.c'
 
@@ -112,8 +113,42 @@ MUTANTS = [Mutant(*row) for row in [
      'float32 is rounded to tf32 unasked'),
     ('no_workspace', CONV, 'workspace = REID_MAX(workspace, conv->call[pass].plan->workspace_bytes);', '', ['ops'],
      'the scratch has no room for the plan'),
-    ('workspace_over_the_weights', CONV, 'void *workspace = (unsigned char *)b->scratch + conv->cast_bytes;',
-     'void *workspace = b->scratch;', ['ops'], 'cuDNN overwrites the weights that it reads'),
-    ('swapped_tensors', DNN, 'const void *const addresses[] = {x, weight, y};', 'const void *const addresses[] = {y, weight, x};',
-     ['ops'], 'input and output are swapped'),
+    ('workspace_over_the_weights', CONV, '.workspace = (unsigned char *)b->scratch + conv->cast_bytes}',
+     '.workspace = b->scratch}', ['ops'], 'cuDNN overwrites the weights that it reads'),
+    ('swapped_tensors', DNN, 'addresses[] = {places->x, places->weight, places->y,',
+     'addresses[] = {places->y, places->weight, places->x,', ['ops'], 'input and output are swapped'),
+
+    # ---- evaluation in one call ----
+    ('fold_without_mean', 'src/backend/cuda/fold.cu', 'beta[k] - mean[k] * scale', 'beta[k]', ['ops'], 'the shift lacks the mean'),
+    ('workspace_over_the_bias', FOLD, 'b->scratch + fold->weight_bytes + fold->bias_bytes', 'b->scratch + fold->weight_bytes',
+     ['ops'], 'cuDNN overwrites the bias that it reads'),
+    ('fused_without_residual', FOLD, '.residual = residual_of(fold),', '.residual = b->output,', ['ops'],
+     'what is added is what was there before'),
+    ('relu_of_every_fold', FOLD, 'key->relu = desc->relu;', 'key->relu = true;', ['ops'], 'a ReLU that is not in the network'),
+    ('finish_without_residual', 'src/backend/cuda/fold.cu', '(residual ? reid_to_float(residual[at]) : 0.0f)', '0.0f',
+     ['unfused'], 'without a plan of cuDNN the residual is forgotten'),
+
+    # ---- fp16 ----
+    ('weights_of_another_type', CONV, 'stream, conv->shape.dtype, b->param[0]', 'stream, REID_BF16, b->param[0]', ['ops'],
+     'fp16 convolutions read weights in bf16'),
+    ('graph_of_another_type', 'src/backend/cuda/dnn_graph.c', 'dtype == REID_F16 ? CUDNN_DATA_HALF', 'dtype == REID_F16 ? CUDNN_DATA_BFLOAT16',
+     ['ops'], 'cuDNN takes fp16 for bf16'),
+    ('loss_not_scaled', 'src/nn/plan_gradients.c', '(float)(sum * plan->loss_scale)', '(float)sum', ['fp16'],
+     'gradients are divided by a scale that they were not multiplied by'),
+    ('update_not_unscaled', 'src/solver/optimizer.c', 'step(optimizer, loss_scale);', 'step(optimizer, 1);', ['fp16'],
+     'gradients are not divided by the scale'),
+    ('overflow_is_no_reason', 'src/solver/optimizer.c', '1, optimizer->params->grad)))\n        return false;',
+     '1, optimizer->params->grad)))\n        ;', ['overflow'], 'infinite gradients reach the parameters'),
+    ('scale_never_halved', 'src/solver/loss_scale.c', 'scale->scale /= 2;', '', ['overflow'], 'no step is ever good again'),
+    ('recording_of_the_old_scale', 'src/nn/plan.c', 'reid_plan_drop_backward(plan, (int)k);', '', ['overflow'],
+     'a recorded backward goes on with the scale of before'),
+    ('scale_not_restored', 'src/train/state.c', 'session->loss_scale.scale = reader->counts.loss_scale;', '', ['overflow'],
+     'a resumed run begins with the first scale'),
+
+    # ---- limits ----
+    ('images_of_one_grid', 'src/backend/cuda/input.cu', 'n += gridDim.y', 'n += count', ['flat'], 'only as many images as the grid has rows'),
+    ('norm_forgets_nan', 'src/backend/cuda/update.cu', 'return b > a || b != b ? b : a;', 'return b > a ? b : a;', ['flat'],
+     'a NaN is not the largest number'),
+    ('clamps_one_side', 'src/backend/cuda/update.cu', 'v[i] = reid_clamp_element(v[i], limit);', 'v[i] = v[i] > limit ? limit : v[i];',
+     ['flat'], 'gradients are clipped above only'),
 ]]

@@ -20,7 +20,8 @@ from mutants import MUTANTS
 ROOT = pathlib.Path(__file__).parents[3]
 TARGETS = ['reid_cuda', 'reid_cuda_twins', 'reid-train', 'reid_ops', 'reid_flat', 'emulation_collectives']
 # One of each kind, caught within seconds by the first test of its row.
-SMOKE = ['no_wait_for_compute', 'bucket_order_by_rank', 'host_reads_device', 'one_thread_too_many', 'reads_pinned_early', 'takes_tf32']
+SMOKE = ['no_wait_for_compute', 'bucket_order_by_rank', 'host_reads_device', 'one_thread_too_many', 'reads_pinned_early', 'takes_tf32',
+         'weights_of_another_type']
 CUDA = ['/usr/bin/python3', str(ROOT / 'tests/integration/cuda.py')]
 TESTS = {
     'ops': ['{run}', '{build}/tests/reid_ops', '--compare', '--backend', 'cuda'],
@@ -29,6 +30,9 @@ TESTS = {
     'two_gpus': [*CUDA, '-k', 'test_two_gpus_like_cpu'],
     'collectives': ['mpirun', '--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '-np', '2',
                     '{run}', '{build}/tests/emulation_collectives'],
+    'unfused': ['env', 'REID_EMU_FUSION=0', '{run}', '{build}/tests/reid_ops', '--compare', '--backend', 'cuda', '--filter', '+norm'],
+    'fp16': [*CUDA, '-k', 'test_fp16_like_cpu'],
+    'overflow': [*CUDA, '-k', 'test_fp16_overflow'],
     'compression': [*CUDA, '-k', 'test_compressed_gradients'],
 }
 # What a failed test says, the most telling first.
