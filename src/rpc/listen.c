@@ -291,15 +291,28 @@ static void accept_one(reid_rpc_listener *listener, int own_fd, const struct soc
     reid_rpc_conn_new(listener, own_fd, &peer);
 }
 
+/* Handshakes are work that anybody can cause: over a rate they wait in the kernel's queue. */
+static bool must_wait(reid_rpc_listener *listener)
+{
+    reid_rpc_server *server = listener->server;
+    if (!listener->tls || reid_rpc_bucket_take(&listener->accepts, uv_now(server->pump.loop),
+                                               server->limits.max_tls_per_second))
+        return false;
+    uv_poll_stop(&listener->poll);
+    reid_rpc_alarm_set(&server->pump, &listener->retry, RETRY_MS);
+    return true;
+}
+
 static void accept_ready(uv_poll_t *poll, int status, int events)
 {
     reid_rpc_listener *listener = poll->data;
-    for (int i = 0; i < ACCEPTS_PER_TURN && listener->fd >= 0; i++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN && listener->fd >= 0 && !must_wait(listener); i++) {
         struct sockaddr_storage address = {0};
         socklen_t size = sizeof address;
         int fd =
             accept4(listener->fd, (struct sockaddr *)&address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
+            listener->accepts.level += 1; /* it was for nothing */
             if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
                 pause_accepting(listener, errno);
             return;

@@ -85,6 +85,8 @@ typedef struct reid_rpc_limits {
     uint32_t max_per_address;    /* of them over TCP from one address [64] */
     uint32_t max_handshakes;     /* of them over TCP that have not begun HTTP/2 yet; a further one
                                   * ends the oldest of these [64] */
+    uint32_t max_tls_per_second; /* new connections over TCP, ten times as many at once; each costs
+                                  * about 1 ms, further ones wait to be accepted [100] */
     uint32_t max_streams;        /* open calls per connection [128] */
     uint32_t max_message_bytes;  /* one request or answer [4 MiB, what stock clients accept] */
     uint32_t max_header_bytes;   /* of a request, counted as HTTP/2 does [16 KiB] */

@@ -29,6 +29,7 @@ typedef struct reid_rpc_listener {
     int fd;                        /* -1: no longer listening */
     size_t conn_count, handshakes; /* `handshakes`: of them not begun yet */
     bool full_warned;
+    reid_rpc_bucket accepts;  /* over TCP */
     reid_rpc_bucket warnings; /* of peers that were refused */
     unsigned unwarned;        /* refused since the last warning */
     dev_t device;

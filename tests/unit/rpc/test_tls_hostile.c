@@ -64,6 +64,12 @@ static int set_up_attentive(void **state)
     return start(state, &limits);
 }
 
+static int set_up_slow(void **state)
+{
+    const reid_rpc_limits limits = {.max_tls_per_second = 3};
+    return start(state, &limits);
+}
+
 static int set_up_strict(void **state)
 {
     const reid_rpc_limits limits = {.max_per_user = PER_USER};
@@ -325,6 +331,20 @@ static void too_many_of_one_address(void **state)
     assert_empty(f);
 }
 
+/* They wait, and come in. */
+static void more_connections_than_the_rate(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < 35; i++) {
+        reid_rpc_client *client;
+        reid_assert_ok(reid_rpc_client_connect_tls(echo_server_address(f->server), f->alice_tls,
+                                                   60000, &client, &f->err),
+                       &f->err);
+        reid_rpc_client_free(client);
+    }
+    assert_empty(f);
+}
+
 static void too_many_of_one_user(void **state)
 {
     fixture *f = *state;
@@ -418,6 +438,7 @@ int main(void)
         TEST(idle_strangers_make_way, set_up),
         TEST(too_many_of_one_address, set_up),
         TEST(too_many_of_one_user, set_up_strict),
+        TEST(more_connections_than_the_rate, set_up_slow),
         TEST(a_silent_node_is_dropped, set_up_attentive),
         TEST(a_node_that_answers_stays, set_up_attentive),
         TEST(a_user_may_be_silent, set_up_attentive),
