@@ -270,6 +270,7 @@ static reid_status open_parts(reidd_daemon *daemon, reid_error *err)
         .link_address = daemon->link_address,
         .hook_dir = daemon->options->hook_dir,
         .gpus = daemon->gpus,
+        .lowest_uid = (uid_t)daemon->options->limits.values[REIDD_LIMIT_LOWEST_UID],
     };
     return reidd_parts_new(&daemon->loop, &wanted, &daemon->parts, err);
 }
@@ -300,12 +301,15 @@ static bool has_other_users(const reidd_options *options)
 static reid_status open_folders(const reidd_daemon *daemon, reid_error *err)
 {
     REID_AUTOFREE char *jobs = reid_path_join(daemon->options->state_dir, "jobs");
+    REID_AUTOFREE char *parts = reid_path_join(daemon->options->state_dir, "parts");
     REID_AUTOFREE char *sockets = reid_path_dir(daemon->link_path);
-    const char *const folders[] = {daemon->options->state_dir, jobs, sockets};
+    const char *const folders[] = {daemon->options->state_dir, jobs, parts, sockets};
     if (!has_other_users(daemon->options))
         return REID_OK;
     for (size_t i = 0; i < REID_COUNT_OF(folders); i++) {
         struct stat info;
+        if (stat(folders[i], &info) != 0 && errno == ENOENT)
+            continue; /* only members have parts */
         if (stat(folders[i], &info) != 0 || chmod(folders[i], (info.st_mode & 07777) | 0011) != 0)
             return reid_fail_errno(err, errno, "cannot let users pass through '%s'", folders[i]);
     }

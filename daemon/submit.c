@@ -314,25 +314,15 @@ void reidd_manager_start_checks(reidd_manager *manager)
 
 /* ---- the request ---- */
 
-/* The account may enter the job's folder and read its configuration, and change neither. */
-static reid_status let_in(const reidd_submission *submission, reid_error *err)
-{
-    gid_t gid = submission->account.gid;
-    if (chown(submission->folder, geteuid(), gid) != 0 || chmod(submission->folder, 0710) != 0 ||
-        chown(submission->config_path, geteuid(), gid) != 0 ||
-        chmod(submission->config_path, 0640) != 0)
-        return reid_fail_errno(err, errno, "cannot let user %s into '%s'", submission->account.name,
-                               submission->folder);
-    return REID_OK;
-}
-
 static reid_status write_config(reidd_submission *submission, const char *yaml, reid_error *err)
 {
     REID_AUTOFREE char *jobs = reid_path_dir(submission->folder);
     REID_TRY(reid_make_dirs(submission->folder, 0700, err));
     REID_TRY(reid_fsync_dir(jobs, err));
     REID_TRY(reid_file_write_atomic(submission->config_path, yaml, strlen(yaml), err));
-    return submission->other ? let_in(submission, err) : REID_OK;
+    return submission->other ? reidd_run_as_let_in(&submission->account, submission->folder,
+                                                   submission->config_path, err)
+                             : REID_OK;
 }
 
 reid_status reidd_active_restore_config(const reidd_active *active, reid_error *err)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -37,6 +38,15 @@ reid_status reidd_run_as_find(uid_t uid, uid_t lowest, const reidd_accounts *acc
         return reid_fail(err, REID_ERR_PERMISSION, "no job runs as user %s: its group is root's",
                          ret_account->name);
     *ret_other = true;
+    return REID_OK;
+}
+
+reid_status reidd_run_as_let_in(const reidd_account *account, const char *folder,
+                                const char *config_path, reid_error *err)
+{
+    if (chown(folder, geteuid(), account->gid) != 0 || chmod(folder, 0710) != 0 ||
+        chown(config_path, geteuid(), account->gid) != 0 || chmod(config_path, 0640) != 0)
+        return reid_fail_errno(err, errno, "cannot let user %s into '%s'", account->name, folder);
     return REID_OK;
 }
 

@@ -16,6 +16,10 @@
 reid_status reidd_run_as_find(uid_t uid, uid_t lowest, const reidd_accounts *accounts,
                               bool *ret_other, reidd_account *ret_account, reid_error *err);
 
+/* The account may enter the job's folder and read its configuration, and change neither. */
+reid_status reidd_run_as_let_in(const reidd_account *account, const char *folder,
+                                const char *config_path, reid_error *err);
+
 /* Words before a command: SHIM --as UID:GID:NAME --. All four are the caller's to free. */
 enum { REIDD_RUN_AS_WORDS = 4 };
 void reidd_run_as_words(const reidd_account *account, const char *shim,

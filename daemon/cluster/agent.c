@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/vec.h"
+#include "daemon/access/identity.h"
 #include "daemon/cluster/mirror.h"
 #include "daemon/cluster/part_words.h"
 #include "daemon/exec/address.h"
@@ -98,6 +99,7 @@ static void mark(const crew_part *part, const char *suffix, const char *text)
     REID_AUTOFREE char *folder = reidd_attempt_path(part->crew->folder, "nodes");
     REID_AUTOFREE char *path = reidd_node_path(part->crew->folder, part->node, suffix);
     reid_error err = {0};
+    REIDD_AS_OWNER(part->crew->folder);
     reid_status status = reid_make_dirs(folder, 0700, &err);
     if (status == REID_OK)
         status = reid_file_write_atomic(path, text, strlen(text), &err);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "daemon/access/identity.h"
 
 #define PATH_BYTES 64 /* of the longest name in the set */
 
@@ -120,6 +121,7 @@ static int64_t size_of(const reidd_mirror *mirror, const mirrored *file)
 {
     REID_AUTOFREE char *path = reid_path_join(mirror->folder, file->path);
     struct stat info;
+    REIDD_AS_OWNER(mirror->folder);
     return lstat(path, &info) == 0 && S_ISREG(info.st_mode) ? (int64_t)info.st_size : -1;
 }
 
@@ -129,14 +131,20 @@ static bool is_there(const reidd_mirror *mirror, const mirrored *file)
     return file->when == GROWS ? size <= file->have : size < 0 || file->have > 0;
 }
 
+static int open_file(const reidd_mirror *mirror, const mirrored *file)
+{
+    REID_AUTOFREE char *path = reid_path_join(mirror->folder, file->path);
+    REIDD_AS_OWNER(mirror->folder);
+    return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+}
+
 /* The next piece of the file, if there is one. */
 static void send_piece(reidd_mirror *mirror, mirrored *file)
 {
     bool whole = file->when != GROWS;
     if (file->on_way || file->stuck || is_there(mirror, file))
         return;
-    REID_AUTOFREE char *path = reid_path_join(mirror->folder, file->path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open_file(mirror, file);
     if (fd < 0)
         return;
     int64_t offset = whole ? 0 : file->have;
@@ -247,14 +255,6 @@ static int open_folder(const char *folder, const char *name)
     return fd;
 }
 
-/* As the folder's owner would have made it. */
-static bool give_to_owner(int fd, int folder_fd)
-{
-    struct stat info;
-    return geteuid() != 0 || fstat(folder_fd, &info) != 0 || info.st_uid == 0 ||
-           fchown(fd, info.st_uid, info.st_gid) == 0;
-}
-
 static bool write_at(int fd, const char *data, size_t size, int64_t offset)
 {
     while (size > 0) {
@@ -276,10 +276,11 @@ static int64_t append(int folder_fd, const char *base, const reidd_mirror_piece 
 {
     struct stat info;
     int64_t size = -1;
-    int fd = openat(folder_fd, base, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd =
+        openat(folder_fd, base, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return -1;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && give_to_owner(fd, folder_fd)) {
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
         *ret_gap = piece->offset > info.st_size;
         int64_t known = REID_MIN(info.st_size - piece->offset, (int64_t)piece->size);
         if (!*ret_gap)
@@ -295,10 +296,11 @@ static int64_t append(int folder_fd, const char *base, const reidd_mirror_piece 
 static int64_t replace(int folder_fd, const char *base, const reidd_mirror_piece *piece)
 {
     REID_AUTOFREE char *temp = reid_xasprintf("%s.mirror", base);
-    int fd = openat(folder_fd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(folder_fd, temp,
+                    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return -1;
-    bool good = give_to_owner(fd, folder_fd) && write_at(fd, piece->data, piece->size, 0);
+    bool good = write_at(fd, piece->data, piece->size, 0);
     good = close(fd) == 0 && good;
     if (good && renameat(folder_fd, temp, folder_fd, base) == 0)
         return (int64_t)piece->size;
@@ -321,6 +323,7 @@ reid_status reidd_mirror_take(const char *folder, const char *node, reidd_mirror
                          piece->path, piece->size);
     REID_AUTOFREE char *name = name_at_head(piece->path, node);
     bool gap = false;
+    REIDD_AS_OWNER(folder); /* as its ranks here would have made it */
     int fd = open_folder(folder, name);
     int64_t size = fd < 0         ? -1
                    : piece->whole ? replace(fd, reid_path_base(name), piece)
@@ -350,6 +353,7 @@ static void look_at_size(const char *path, moment when, void *user)
     REID_AUTOFREE char *name = name_at_head(path, look_for->node);
     REID_AUTOFREE char *full = reid_path_join(look_for->folder, name);
     struct stat info;
+    REIDD_AS_OWNER(look_for->folder);
     if (lstat(full, &info) == 0 && S_ISREG(info.st_mode))
         look_for->each(path, (int64_t)info.st_size, look_for->user);
 }

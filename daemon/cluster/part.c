@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "daemon/access/run_as.h"
 #include "daemon/cluster/mirror.h"
 #include "daemon/cluster/part_probe.h"
 #include "daemon/cluster/part_words.h"
@@ -42,6 +44,7 @@ struct reidd_parts {
     char *folder; /* of all parts */
     char *shim, *link_address, *hook_dir;
     reidd_gpus *gpus;
+    uid_t lowest_uid;
     uv_timer_t timer;
     reidd_probe *probe; /* runs while the head is lost */
     REID_VEC(part *) items;
@@ -296,19 +299,39 @@ static reid_status take_gpus(part *p, reid_error *err)
     return REID_OK;
 }
 
+/* The submitter is the same by name on all nodes. */
+static reid_status find_account(const reidd_parts *parts, const char *user, bool *ret_other,
+                                reidd_account *ret_account, reid_error *err)
+{
+    *ret_other = false;
+    if (geteuid() != 0)
+        return REID_OK;
+    if (!reidd_system_accounts.by_name(user, ret_account))
+        return reid_fail(err, REID_ERR_PRECONDITION, "there is no account '%.64s' on node %s", user,
+                         reidd_cluster_self(parts->cluster)->name);
+    return reidd_run_as_find(ret_account->uid, parts->lowest_uid, NULL, ret_other, ret_account,
+                             err);
+}
+
 static reid_status launch(part *p, const Reid__V1__PartStart *start, char **argv, reid_error *err)
 {
     reidd_parts *parts = p->parts;
     REID_AUTOFREE char *job_folder = reid_path_dir(p->folder);
     REID_AUTOFREE char *config = reid_path_join(job_folder, "config.yaml");
     const char *network = reidd_cluster_get_file(parts->cluster)->network;
+    reidd_account account;
+    bool other = false;
+    REID_TRY(find_account(parts, start->user, &other, &account, err));
     REID_TRY(reid_make_dirs(p->folder, 0700, err));
     REID_TRY(reid_file_write_atomic(config, start->config_yaml, strlen(start->config_yaml), err));
+    if (other)
+        REID_TRY(reidd_run_as_let_in(&account, job_folder, config, err));
     REID_TRY(take_gpus(p, err));
     REID_TRY(write_record(p, err));
     const reidd_attempt_spec spec = {
         .job_id = p->job,
         .attempt = p->attempt,
+        .as = other ? &account : NULL,
         .folder = p->folder,
         .shim = parts->shim,
         .config_path = config,
@@ -502,7 +525,7 @@ static reid_status read_record(const char *folder, reidd_mirror_ranks *ret_ranks
     REID_AUTOFREE char *text = NULL;
     size_t size = 0;
     reid_json *root = NULL;
-    REID_TRY(reid_file_read(path, RECORD_BYTES, &text, &size, NULL));
+    REID_TRY(reid_file_read_foreign(path, RECORD_BYTES, &text, &size, NULL));
     REID_TRY(reid_json_parse(text, size, &root, NULL));
     ret_ranks->first = (int)reid_json_as_int(reid_json_get(root, "first"), -1);
     ret_ranks->count = (int)reid_json_as_int(reid_json_get(root, "count"), 0);
@@ -566,6 +589,7 @@ reid_status reidd_parts_new(uv_loop_t *loop, const reidd_parts_options *options,
     parts->link_address = reid_xstrdup(options->link_address);
     parts->hook_dir = options->hook_dir ? reid_xstrdup(options->hook_dir) : NULL;
     parts->gpus = options->gpus;
+    parts->lowest_uid = options->lowest_uid;
     parts->timer.data = parts;
     uv_timer_init(loop, &parts->timer);
     const reidd_cluster_node *head = reidd_cluster_head(options->cluster);

@@ -33,6 +33,7 @@ typedef struct reidd_parts_options {
     const char *link_address; /* of this node, for the ranks */
     const char *hook_dir;     /* NULL: none */
     reidd_gpus *gpus;         /* borrowed */
+    uid_t lowest_uid;         /* of the accounts that ranks run as (access/run_as.h) */
 } reidd_parts_options;
 
 reid_status reidd_parts_new(uv_loop_t *loop, const reidd_parts_options *options,

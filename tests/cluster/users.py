@@ -1,0 +1,49 @@
+#!/usr/bin/python3
+"""Ranks on all nodes run as the submitter of their job, and what they write comes to its owner at the head."""
+import pathlib
+import pwd
+import re
+import unittest
+
+import cluster
+
+
+class Users(cluster.Case):
+    options = ('--slots', '3', '--operators', 'nogroup')
+
+    def test_ranks_of_a_user(self):
+        c, nobody = self.cluster, pwd.getpwnam('nobody').pw_uid
+        job, out = c.submit('environment USER\nlink\nphase 2\n0:rows 2\n0:last-row\nwait go\nexit 0\n', '-n', '8', user='nobody')
+        c.wait_job(job, ('RUNNING',))
+        ranks = [p for p in pathlib.Path('/proc').iterdir() if p.name.isdigit() and b'REIDD_TICKET=' in self.environment(p)
+                 and f'REIDD_JOB={job}\0'.encode() in self.environment(p)]
+        self.assertGreaterEqual(len(ranks), 8)
+        for process in ranks:  # ranks, their supervisors, mpirun, orted, agents
+            status = (process / 'status').read_text()
+            self.assertRegex(status, rf'Uid:\t{nobody}\t{nobody}\t{nobody}\t{nobody}\n', (process / 'cmdline').read_text())
+            self.assertRegex(status, r'NoNewPrivs:\t1')
+        for name in c.names[1:]:
+            part = c.state(name) / 'parts' / job
+            self.assertEqual((part.stat().st_uid, oct(part.stat().st_mode & 0o777)), (0, '0o710'))
+            self.assertEqual((part / 'attempt-1').stat().st_uid, nobody)
+            self.assertEqual((part / 'config.yaml').stat().st_uid, 0)
+        (out / 'go').touch()
+        c.wait_job(job, ('SUCCEEDED',))
+        attempt = c.state(c.head) / 'jobs' / job / 'attempt-1'
+        for rank in range(8):
+            log = attempt / f'logs/rank-{rank}.out'
+            self.assertEqual(log.stat().st_uid, nobody)
+            self.assertEqual(log.read_text(), 'USER=nobody\n')
+        done = c.ctl(c.head, 'logs', job, user='nobody')
+        self.assertEqual(len(re.findall('USER=nobody', done.stdout)), 8, done.stderr)
+        self.assertIn('rank', done.stdout)
+
+    def environment(self, process):
+        try:
+            return (process / 'environ').read_bytes()
+        except OSError:
+            return b''
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
