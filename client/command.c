@@ -69,7 +69,8 @@ static const reidctl_option options[] = {
     REAL("interval", "SECONDS", "between two looks (default 1)", interval),
     TEXT("output", 'o', "FORMAT", "form of the output", output),
     TEXT("role", 0, "ROLE", "node (default), viewer, operator or admin", role),
-    TEXT("hosts", 0, "LIST", "names and addresses that a node is reached at, with commas, beside its own name", hosts),
+    {"hosts", 0, REIDCTL_LIST, REIDCTL_OF_COMMANDS, 0, "LIST",
+     "names and addresses that a node is reached at, beside its own name; with commas, or several times", FIELD(hosts)},
     INT("days", 0, 1, "N", "valid so long (default 3650 for an authority, 825 for a node, 365 for a user)", days),
     TEXT("out", 0, "DIR", "folder of the new files (default: DIR/NAME)", out),
     {"host", 'H', REIDCTL_TEXT, REIDCTL_EVERYWHERE, 0, "ADDRESS",
@@ -183,16 +184,17 @@ static const reidctl_command commands[] = {
      "no-headers,interval,reconnect", table_json, reidctl_cmd_top},
     {"ca", NULL, "VERB ...", REIDCTL_WORDS_VERBS, 0, 0, "certificates of nodes and users for tcp:// addresses",
      "Asks no reidd. One machine keeps the authority's folder; nodes and users get folders made by ca issue.", "", NULL, NULL},
-    {"ca init", NULL, "DIR", REIDCTL_WORDS_NONE, 1, 1, "make an authority", "Its key stays in DIR and is not needed by any reidd.",
+    {"ca init", NULL, "DIR", REIDCTL_WORDS_FILES, 1, 1, "make an authority", "Its key stays in DIR and is not needed by any reidd.",
      "name,days", NULL, reidctl_cmd_ca_init},
-    {"ca issue", NULL, "DIR NAME", REIDCTL_WORDS_NONE, 2, 2, "make key and certificate of a node or a user",
-     "NAME is the node's name in the cluster file, or the user's. The folder made (ca.pem, cert.pem, key.pem) is what\n"
-     "reidd and reidctl take as --tls-dir. Nothing is overwritten.",
+    {"ca issue", NULL, "DIR NAME", REIDCTL_WORDS_FILES, 2, 2, "make key and certificate of a node or a user",
+     "NAME is the node's name in the cluster file, or the user's. A node needs in --hosts what stands in its address in\n"
+     "the cluster file. The folder made (ca.pem, cert.pem, key.pem) is what reidd and reidctl take as --tls-dir. Nothing\n"
+     "is overwritten.",
      "role,hosts,days,out", NULL, reidctl_cmd_ca_issue},
-    {"ca revoke", NULL, "DIR NAME|SERIAL", REIDCTL_WORDS_NONE, 2, 2, "let a lost or stolen certificate count no more",
+    {"ca revoke", NULL, "DIR NAME|SERIAL", REIDCTL_WORDS_FILES, 2, 2, "let a lost or stolen certificate count no more",
      "All that were issued to NAME, or the one with SERIAL (ca show). Nodes need the crl.pem that this makes in their\n"
      "folders. Connections that stand are not ended by it.", "", NULL, reidctl_cmd_ca_revoke},
-    {"ca show", NULL, "DIR|FILE", REIDCTL_WORDS_NONE, 1, 1, "what is in a folder's certificates, and until when they are valid",
+    {"ca show", NULL, "DIR|FILE", REIDCTL_WORDS_FILES, 1, 1, "what is in a folder's certificates, and until when they are valid",
      "The exit status is 1 when one of them is not valid today.", "no-headers", table_json, reidctl_cmd_ca_show},
     {"info", NULL, "", REIDCTL_WORDS_NONE, 0, 0, "who you are to reidd, and its limits", NULL, "no-headers", table_json,
      reidctl_cmd_info},

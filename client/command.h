@@ -28,6 +28,12 @@ enum {
 
 typedef struct reidctl_command reidctl_command;
 
+/* An option that may be given several times. */
+typedef struct reidctl_texts {
+    const char *items[32];
+    size_t count;
+} reidctl_texts;
+
 /* Values of all options; each command uses those of its row. Zero: not given. */
 typedef struct reidctl_args {
     bool help, version;
@@ -41,7 +47,8 @@ typedef struct reidctl_args {
     double deadline, restart_backoff; /* REIDCTL_NOT_GIVEN unless given */
     const char *host, *name, *names, *reason, *config_file;
     const char *exec, *builtin, *points, *scalars, *when, *on_error, *on_late, *on_lost;
-    const char *tls_dir, *role, *hosts, *out; /* of tcp:// addresses; of ca */
+    const char *tls_dir, *role, *out; /* of tcp:// addresses; of ca */
+    reidctl_texts hosts;
     int64_t days;
     const char *after, *max_time, *gpu_type; /* of the queue */
     const char *output; /* one of the command's formats, never NULL when it has any */
@@ -69,6 +76,7 @@ typedef enum reidctl_option_kind {
     REIDCTL_INT,  /* int64_t from `least` to INT32_MAX */
     REIDCTL_REAL, /* double from 0 on */
     REIDCTL_TEXT, /* const char * */
+    REIDCTL_LIST, /* reidctl_texts */
 } reidctl_option_kind;
 
 typedef enum reidctl_option_scope {
@@ -101,6 +109,7 @@ typedef enum reidctl_words {
     REIDCTL_WORDS_KEYS,
     REIDCTL_WORDS_COMMANDS,
     REIDCTL_WORDS_SHELLS,
+    REIDCTL_WORDS_FILES, /* files and folders of this machine first */
     REIDCTL_WORDS_NODES, /* drain or resume, then nodes */
 } reidctl_words;
 

@@ -12,10 +12,10 @@
 #define REIDCTL_NOT_AGREED_YET                                                                     \
     "the ranks have not come to the end of a step yet; reidctl audit tells when it is agreed on"
 
-/* Connects when that has not been done; prints nothing. */
 /* Who we are over TCP (--tls-dir, $REIDD_TLS_DIR); NULL when reidd's address is a Unix socket. Free
  * with reid_rpc_tls_free. */
 reid_status reidctl_identity(const reidctl *ctl, reid_rpc_tls **ret_tls, reid_error *err);
+/* Connects when that has not been done; prints nothing. */
 reid_status reidctl_connect(reidctl *ctl, reid_error *err);
 /* Ends the connection and its streams. */
 void reidctl_disconnect(reidctl *ctl);

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/compiler.h"
 #include "base/str.h"
 #include "command.h"
 
@@ -92,6 +93,14 @@ static reid_status set_option(const reidctl_option *option, const char *value, r
     case REIDCTL_TEXT:
         *(const char **)field = value;
         return REID_OK;
+    case REIDCTL_LIST: {
+        reidctl_texts *list = field;
+        if (list->count == REID_COUNT_OF(list->items))
+            return reid_fail(err, REID_ERR_INVALID, "--%s is given more than %zu times",
+                             option->name, list->count);
+        list->items[list->count++] = value;
+        return REID_OK;
+    }
     }
     return REID_OK;
 }

@@ -16,9 +16,22 @@
 
 enum { AUTHORITY_DAYS = 3650, NODE_DAYS = 825, USER_DAYS = 365, DAY_S = 86400 };
 
+/* What means a connection everywhere else is easily taken for a node's hosts here. */
+static reid_status refuse_address(const reidctl *ctl, reid_error *err)
+{
+    if (ctl->args.host == NULL && ctl->args.tls_dir == NULL)
+        return REID_OK;
+    return reid_fail(err, REID_ERR_INVALID,
+                     "%s asks no reidd and takes no %s; what a node is reached at is --hosts of "
+                     "ca issue",
+                     ctl->command->name, ctl->args.host != NULL ? "-H, --host" : "--tls-dir");
+}
+
 int reidctl_cmd_ca_init(reidctl *ctl)
 {
     reid_error err = {0};
+    if (refuse_address(ctl, &err) != REID_OK)
+        return reidctl_report(&err);
     const char *dir = ctl->words[0];
     const char *name = ctl->args.name != NULL ? ctl->args.name : "reidd-authority";
     int days = ctl->args.days > 0 ? (int)ctl->args.days : AUTHORITY_DAYS;
@@ -38,16 +51,27 @@ typedef REID_VEC(const char *) host_list;
 static void split_hosts(char *text, host_list *hosts)
 {
     char *rest = text;
-    for (char *host; text != NULL && (host = strsep(&rest, ",")) != NULL;)
+    for (char *host; (host = strsep(&rest, ",")) != NULL;)
         if (*host != '\0')
             reid_vec_push(hosts, host);
+}
+
+static char *join_hosts(const reidctl_texts *list)
+{
+    reid_str text = REID_STR_INIT;
+    reid_str_add(&text, "");
+    for (size_t i = 0; i < list->count; i++)
+        reid_str_addf(&text, "%s,", list->items[i]);
+    return reid_str_take(&text);
 }
 
 int reidctl_cmd_ca_issue(reidctl *ctl)
 {
     reid_error err = {0};
+    if (refuse_address(ctl, &err) != REID_OK)
+        return reidctl_report(&err);
     const char *role = ctl->args.role != NULL ? ctl->args.role : "node";
-    char *text = ctl->args.hosts != NULL ? reid_xstrdup(ctl->args.hosts) : NULL;
+    char *text = join_hosts(&ctl->args.hosts);
     char *out = ctl->args.out != NULL ? reid_xstrdup(ctl->args.out)
                                       : reid_path_join(ctl->words[0], ctl->words[1]);
     host_list hosts = {0};
@@ -75,6 +99,8 @@ int reidctl_cmd_ca_revoke(reidctl *ctl)
     reid_error err = {0};
     unsigned count = 0;
     const char *dir = ctl->words[0];
+    if (refuse_address(ctl, &err) != REID_OK)
+        return reidctl_report(&err);
     if (reid_rpc_ca_revoke(dir, ctl->words[1], &count, &err) != REID_OK)
         return reidctl_report(&err);
     fprintf(stderr,
@@ -194,8 +220,10 @@ int reidctl_cmd_ca_show(reidctl *ctl)
     for (size_t i = 0; i < 8 && !ctl->args.no_headers; i++)
         reidctl_table_add(&list.table, head[i], reidctl_bold(ctl->color));
     const char *path = ctl->words[0];
-    reid_status status =
-        reid_path_is_dir(path) ? show_folder(&list, path, 0, &err) : show_file(&list, path, &err);
+    reid_status status = refuse_address(ctl, &err);
+    if (status == REID_OK)
+        status = reid_path_is_dir(path) ? show_folder(&list, path, 0, &err)
+                                        : show_file(&list, path, &err);
     if (status == REID_OK && list.count == 0)
         status = reid_fail(&err, REID_ERR_NOT_FOUND, "there is no certificate in '%s'", path);
     reid_json_end_array(&list.writer);

@@ -133,6 +133,7 @@ static const char *words_of(reidctl_words kind)
     static const char all[] = "choices=$(_reidctl_names \"${program[@]}\" ps --all) ";
     switch (kind) {
     case REIDCTL_WORDS_NONE:
+    case REIDCTL_WORDS_FILES:
         return "";
     case REIDCTL_WORDS_LIVE_JOBS:
         return live;
