@@ -434,7 +434,7 @@ static reid_status save_outcome(reidd_active *active, reidd_job *job, reid_error
                      .sentence = report->sentence,
                      .ended_ms = report->ended_ms};
     if (active->own_failure && end.exit_code != 0)
-        end = (reidd_end){.exit_code = 1,
+        end = (reidd_end){.exit_code = active->own_code ? active->own_code : 1,
                           .rank = active->own_rank,
                           .sentence = active->own_failure,
                           .ended_ms = report->ended_ms};

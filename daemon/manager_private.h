@@ -53,6 +53,7 @@ typedef struct reidd_active {
     int attempt_base;  /* attempts before it was resumed */
     char *own_failure; /* why the daemon itself stops the attempt */
     int own_rank;      /* who is to blame for it, or -1 */
+    int own_code;      /* exit code for it; 0: 1 */
     int64_t heard_ms;  /* of the last progress, on the monotonic clock (deadline.h) */
     int64_t heard_iteration;
     reidd_ranks ranks; /* of the running attempt */

@@ -109,6 +109,7 @@ void reidd_active_await_restart(reidd_active *active)
     const reidd_job *job = &active->job;
     free(active->own_failure);
     active->own_failure = NULL;
+    active->own_code = 0;
     active->attempt_base = job->attempt;
     if (!job->resume)
         active->journal_seq = 0; /* the next attempt moves the journal aside */

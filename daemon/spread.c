@@ -153,6 +153,15 @@ reid_status reidd_manager_agent(reidd_manager *manager, const reidd_agent_reques
     if (!active->crew)
         return reid_fail(err, REID_ERR_PRECONDITION, "job %s has no ranks on other nodes",
                          request->job_id);
-    return reidd_crew_attach(active->crew, request->host, request->words, request->word_count,
-                             agent_events, user, ret_agent, err);
+    reid_status status = reidd_crew_attach(active->crew, request->host, request->words,
+                                           request->word_count, agent_events, user, ret_agent, err);
+    /* What mpirun asks for is refused: the next attempt would be, too. */
+    if (status == REID_ERR_PERMISSION && active->job.state == REIDD_STARTING &&
+        !active->own_failure) {
+        active->own_failure = reid_xstrdup(err->text);
+        active->own_rank = -1;
+        active->own_code = REIDD_EXIT_USAGE;
+        reidd_active_stop(active, 0);
+    }
+    return status;
 }

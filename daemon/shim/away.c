@@ -60,9 +60,9 @@ bool reidd_away_is_over(const reidd_away *away, int rank)
     return has_file(away, away->nodes[rank], "end");
 }
 
-int64_t reidd_away_stop_ms(const reidd_away *away, int rank)
+static int64_t stop_ms_of(const reidd_away *away, const char *node)
 {
-    REID_AUTOFREE char *path = reidd_node_path(away->folder, away->nodes[rank], "stop");
+    REID_AUTOFREE char *path = reidd_node_path(away->folder, node, "stop");
     REID_AUTOFREE char *text = NULL;
     size_t size = 0;
     int64_t stop_ms = 0;
@@ -70,6 +70,25 @@ int64_t reidd_away_stop_ms(const reidd_away *away, int rank)
         reid_parse_int64(text, &stop_ms) != REID_OK)
         return 0;
     return stop_ms;
+}
+
+int64_t reidd_away_stop_ms(const reidd_away *away, int rank)
+{
+    return stop_ms_of(away, away->nodes[rank]);
+}
+
+const char *reidd_away_left(const reidd_away *away, int64_t before_ms)
+{
+    const char *first = NULL;
+    int64_t first_ms = before_ms;
+    for (size_t i = 0; i < away->placement.count; i++) {
+        int64_t ms = stop_ms_of(away, away->placement.items[i].node);
+        if (ms > 0 && ms < first_ms) {
+            first_ms = ms;
+            first = away->placement.items[i].node;
+        }
+    }
+    return first;
 }
 
 bool reidd_away_all_over(const reidd_away *away)

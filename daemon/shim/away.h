@@ -35,6 +35,9 @@ bool reidd_away_has_started(const reidd_away *away, int rank);
 bool reidd_away_is_over(const reidd_away *away, int rank);
 /* When its node was asked to end it, as the wall clock has it; 0: it was not. */
 int64_t reidd_away_stop_ms(const reidd_away *away, int rank);
+/* The node that was asked first to end its ranks, when that was before `before_ms`, and so not
+ * because everything ended: its agent has gone. NULL: none. */
+const char *reidd_away_left(const reidd_away *away, int64_t before_ms);
 /* Whether every part that has begun is over. */
 bool reidd_away_all_over(const reidd_away *away);
 

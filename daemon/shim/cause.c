@@ -37,9 +37,15 @@ static char *read_tail(const char *path)
 /* The last line that says something, cut to a size that fits into a sentence; "" for none. */
 static char *last_line(char *text)
 {
-    char *line = reid_str_trim(text);
-    char *newline = strrchr(line, '\n');
-    line = reid_str_trim(newline ? newline + 1 : line);
+    char *all = reid_str_trim(text), *line;
+    do { /* mpirun frames its messages with dashes */
+        char *newline = strrchr(all, '\n');
+        line = reid_str_trim(newline ? newline + 1 : all);
+        if (newline)
+            *newline = '\0';
+        else
+            all = line + strlen(line);
+    } while (*all && line[strspn(line, "-")] == '\0');
     if (strlen(line) > QUOTE_BYTES)
         line[QUOTE_BYTES] = '\0';
     return line;
@@ -195,6 +201,19 @@ static bool find_vanished(const reidd_cause_input *input, reidd_exit_report *rep
 }
 
 /* mpirun itself: killed, or unable to launch. */
+/* What `reidctl agent`, which mpirun has started for another node, had to say. */
+static bool find_agents_words(const char *text, reidd_exit_report *report)
+{
+    static const char name[] = "reidctl agent: ";
+    const char *at = strstr(text, name);
+    if (!at)
+        return false;
+    at += sizeof name - 1;
+    report->exit_code = 1;
+    snprintf(report->sentence, sizeof report->sentence, "%.*s", (int)strcspn(at, "\n"), at);
+    return true;
+}
+
 static bool find_in_launcher(const reidd_cause_input *input, reidd_exit_report *report)
 {
     const reidd_launcher_fate *launcher = &input->launcher;
@@ -211,6 +230,14 @@ static bool find_in_launcher(const reidd_cause_input *input, reidd_exit_report *
     REID_AUTOFREE char *tail = read_tail(path);
     if (reidd_cause_from_launcher(tail, &report->rank, &report->exit_code, &report->signal)) {
         describe_rank(input, report);
+        return true;
+    }
+    if (find_agents_words(tail, report))
+        return true;
+    if (input->left_node) {
+        report->exit_code = 1;
+        snprintf(report->sentence, sizeof report->sentence, "mpirun's agent for %s was killed",
+                 input->left_node);
         return true;
     }
     if (find_vanished(input, report))

@@ -40,10 +40,11 @@ typedef struct reidd_cause_input {
     int rank_count;
     const char *const *nodes; /* [rank_count] of each rank; NULL: all are here */
     reidd_launcher_fate launcher;
-    int64_t stop_ms; /* when the ranks were asked to stop; 0: they were not */
-    int64_t kill_ms; /* when what was left was killed; 0: it was not */
-    bool grace_over; /* killed because the ranks did not stop in time */
-    const char *own; /* what the shim itself found wrong; NULL: nothing */
+    int64_t stop_ms;       /* when the ranks were asked to stop; 0: they were not */
+    int64_t kill_ms;       /* when what was left was killed; 0: it was not */
+    bool grace_over;       /* killed because the ranks did not stop in time */
+    const char *left_node; /* whose agent has gone before its ranks; NULL: none */
+    const char *own;       /* what the shim itself found wrong; NULL: nothing */
 } reidd_cause_input;
 
 /* Fills everything but ended_ms. */

@@ -134,7 +134,8 @@ static int ranks_here(const reidd_shim_options *options)
     return REID_MAX(here, 1);
 }
 
-/* As Open MPI's *_if_include wants it: "10.77.0.0/24", "10.77.0.2/32". */
+/* As Open MPI's *_if_include wants it: "10.77.0.0/24", or one node's own address. That is written
+ * with /31: to Open MPI 4.1, /32 is a mask of no bits at all, which takes every interface. */
 static reid_status find_network(const char *network, char *buffer, size_t size, reid_error *err)
 {
     char address[REIDD_ADDRESS_BYTES] = "";
@@ -143,7 +144,7 @@ static reid_status find_network(const char *network, char *buffer, size_t size, 
         return REID_OK;
     }
     REID_TRY(reidd_address_resolve(network, address, err));
-    snprintf(buffer, size, "%s/32", address);
+    snprintf(buffer, size, "%s/31", address);
     return REID_OK;
 }
 

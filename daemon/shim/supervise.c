@@ -412,6 +412,18 @@ static reid_status report_part(supervisor *s, reid_error *err)
     return reidd_exit_report_write(s->folder, &end, err);
 }
 
+/* The node whose agent has gone before anything else ended. */
+static const char *find_left(const supervisor *s)
+{
+    int64_t first_ms = s->launcher.end.wall_ms;
+    if (s->kill_ms)
+        first_ms = REID_MIN(first_ms, s->kill_ms);
+    for (int i = 0; i < s->count; i++)
+        if (s->fates[i].ended && !s->fates[i].known)
+            first_ms = REID_MIN(first_ms, s->fates[i].end.wall_ms);
+    return s->stop_ms ? NULL : reidd_away_left(&s->away, first_ms);
+}
+
 static reid_status report(supervisor *s, reid_error *err)
 {
     reidd_exit_report end;
@@ -422,6 +434,7 @@ static reid_status report(supervisor *s, reid_error *err)
         .ranks = s->fates,
         .rank_count = s->count,
         .nodes = s->away.nodes,
+        .left_node = find_left(s),
         .launcher = s->launcher,
         .stop_ms = s->stop_ms,
         .kill_ms = s->kill_ms,

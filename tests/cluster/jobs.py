@@ -1,0 +1,282 @@
+#!/usr/bin/python3
+"""Jobs whose ranks are on several nodes, and everything that may be killed, stopped or cut under them.
+
+Three nodes of two slots; trainers follow scripts (tests/unit/daemon/fake)."""
+import os
+import re
+import signal
+import sys
+import time
+import unittest
+
+import cluster
+from cluster import PATIENCE, wait_for
+
+# Runs until there is a file `go`.
+WAITS = 'link\n0:progress 1 20\n0:rows 3\non-term 0\nout ready\nwait go\n0:rows 4\n0:last-row\nout over\n'
+OVER = ('SUCCEEDED', 'FAILED', 'CANCELLED')
+
+
+def first(line):
+    return os.path.basename(line.split()[0])
+
+
+def is_rank(line):
+    return first(line) == 'reidd_fake_trainer'
+
+
+def is_wrapper(line):
+    return first(line) == 'reidd-shim' and '--rank-exec' in line
+
+
+def is_part(line):
+    return first(line) == 'reidd-shim' and '--part' in line
+
+
+def is_supervisor(line):
+    return first(line) == 'reidd-shim' and '--hosts' in line
+
+
+class Jobs(cluster.Case):
+    options = ('--slots', '2', '--grace', '2')
+
+    def setUp(self):
+        self.out = self.cluster.folder / self.id().split('.')[-1]
+        self.out.mkdir()
+
+        self.job = None
+
+    def tearDown(self):
+        if self.job and self.cluster.job(self.job)['state'] not in OVER:
+            self.cluster.ctl('node1', 'cancel', self.job, '--grace', '0')
+            self.wait_end(self.job)
+
+    def submit(self, script, ranks=6, *more):
+        (self.out / 'script').write_text(script)
+        config = self.out / 'config.yml'
+        config.write_text(f'OUTPUT_DIR: {self.out}\nSOLVER: {{IMS_PER_BATCH: 48}}\n')
+        done = self.cluster.ctl('node1', 'submit', config, '-n', ranks, *more)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.job = done.stdout.split()[-1]
+        return self.job
+
+    def start(self, *more, ranks=6, script=WAITS):
+        job = self.submit(script, ranks, *more)
+        self.cluster.wait_job(job, ('RUNNING',), 30)
+        wait_for(lambda: len(self.processes(is_rank)) >= ranks and self.logs(job).count('ready') >= ranks, 20, 'all ranks are up')
+        return job
+
+    def logs(self, job, *more):
+        return self.cluster.ctl('node1', 'logs', job, *more).stdout
+
+    def go(self):
+        (self.out / 'go').touch()
+
+    def processes(self, wanted, node=None):
+        """Those of jobs, by host: {(host, pid): command line}."""
+        return {(host, pid): line for host in ([node] if node else self.cluster.hosts.inits)
+                for pid, line in self.cluster.hosts.pids(host).items() if wanted(line)}
+
+    def left(self):
+        return self.processes(lambda line: first(line) in ('reidd-shim', 'reidd_fake_trainer', 'mpirun', 'orted') or ' agent node' in line)
+
+    def kill(self, wanted, node, number=signal.SIGKILL):
+        found = self.processes(wanted, node)
+        self.assertTrue(found, f'nothing to kill on {node}')
+        os.kill(min(found)[1], number)
+
+    def wait_gone(self, seconds=10):
+        start = time.monotonic()
+        wait_for(lambda: not self.left(), seconds, f'nothing is left: {self.left()}')
+        return time.monotonic() - start
+
+    def wait_end(self, job, seconds=40):
+        found = self.cluster.wait_job(job, OVER, seconds)
+        self.wait_gone()
+        for node in ('node2', 'node3'):
+            if node in self.cluster.hosts.inits:
+                wait_for(lambda: not list((self.cluster.state(node) / 'parts').glob('*')), 20, f'{node} has forgotten its part')
+        return found
+
+    def cause(self, job):
+        return (self.cluster.job(job).get('failure') or {}).get('sentence', '')
+
+    def rows(self, job):
+        return [int(seq) for seq in re.findall(r'"seq": (\d+)', self.cluster.ctl('node1', 'metrics', job).stdout)]
+
+    def fail_by(self, wanted, node, sentence, number=signal.SIGKILL):
+        job = self.start()
+        start = time.monotonic()
+        self.kill(wanted, node, number)
+        self.wait_gone()
+        took = time.monotonic() - start
+        self.assertEqual(self.wait_end(job)['state'], 'FAILED')
+        self.assertRegex(self.cause(job), sentence)
+        print(f'{self.id().split(".")[-1]}: all gone after {took:.1f} s: {self.cause(job)}')
+        self.assertEqual(self.rows(job), [1, 2, 3])
+        self.assertLess(took, 5 * PATIENCE)
+
+    def finish(self, job):
+        self.go()
+        found = self.wait_end(job)
+        self.assertEqual((found['state'], found['attempt']), ('SUCCEEDED', 1), self.cause(job))
+        self.assertEqual(self.rows(job), list(range(1, 8)))
+        self.assertEqual(self.logs(job).count('] over\n'), 6)
+
+
+class Suite(Jobs):
+    def test_to_its_end(self):
+        big = ''.join(f'{rank}:out {"x" * 400} {i}\n' for rank in (0, 3, 5) for i in range(300))
+        job = self.submit(f'link\nenvironment REIDD_LINK\n{big}0:progress 1 20\n0:rows 50\n0:last-row\nout over\n5:err last words\n')
+        found = self.wait_end(job)
+        self.assertEqual(found['state'], 'SUCCEEDED', found)
+        logs = self.logs(job)
+        for rank in range(6):
+            self.assertIn(f'[{rank}] over\n', logs)
+        for rank in (0, 3, 5):
+            self.assertEqual(re.findall(rf'^\[{rank}\] x{{400}} (\d+)$', logs, re.M), [str(i) for i in range(300)])
+        self.assertIn('[5] last words\n', logs)
+        where = re.findall(r'REIDD_LINK=unix:\S+/(node\d)/', logs)
+        self.assertEqual(sorted(where), ['node1'] * 2 + ['node2'] * 2 + ['node3'] * 2)
+        self.assertEqual(self.rows(job), list(range(1, 51)))
+
+    def test_cancel(self):
+        job = self.start(script=WAITS.replace('out ready', 'grandchild\nout ready'))
+        start = time.monotonic()
+        done = self.cluster.ctl('node1', 'cancel', job, '--grace', '1')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.wait_gone()
+        took = time.monotonic() - start
+        print(f'cancel: ranks that ignore TERM are gone everywhere {took:.1f} s after it, 1 s of which is their grace')
+        self.assertLess(took, 1 + 5 * PATIENCE)
+        self.assertEqual(self.wait_end(job)['state'], 'CANCELLED')
+
+    def test_killed_rank(self):
+        self.fail_by(is_rank, 'node3', r'^rank [45] on node3 was killed by signal 9')
+
+    def test_killed_orted(self):
+        self.fail_by(lambda line: first(line) == 'orted', 'node2', r'^on node2: orted was killed by signal 9')
+
+    def test_member_killed_and_started_again(self):
+        job = self.start()
+        self.cluster.kill('node3')
+        self.assertEqual(len(self.processes(is_rank, 'node3')), 2)
+        self.cluster.start('node3')
+        self.cluster.wait_up('node3')
+        self.finish(job)
+
+    def test_head_killed_and_started_again(self):
+        job = self.start()
+        self.cluster.kill('node1')
+        self.assertEqual(len(self.processes(is_rank)), 6)
+        self.cluster.start('node1')
+        self.cluster.wait_up('node2', 'node3')
+        self.assertEqual(self.cluster.job(job)['state'], 'RUNNING')
+        self.finish(job)
+
+    def test_agents_with_other_words(self):
+        """A rank knows its ticket: it may not have anything but orted started, and orted not by another mpirun."""
+        job = self.start()
+        pid = min(self.processes(is_rank, 'node1'))[1]
+        with open(f'/proc/{pid}/environ', 'rb') as file:
+            entries = dict(e.split('=', 1) for e in file.read().decode().split('\0') if '=' in e)
+        known = {**os.environ, **{k: v for k, v in entries.items() if k.startswith('REIDD_')}}
+        for ticket, words, sentence in (
+                (known['REIDD_TICKET'], ['node2', 'sh', '-c', 'id'], 'agent already'),
+                (known['REIDD_TICKET'], ['node9', 'orted'], "has no ranks on 'node9'"),
+                ('0' * 32, ['node2', 'orted'], 'the ticket is not that of attempt 1')):
+            done = self.cluster.hosts.run('node1', [cluster.BIN / 'reidctl', 'agent', *words], env={**known, 'REIDD_TICKET': ticket})
+            self.assertEqual(done.returncode, 255)
+            self.assertIn(sentence, done.stderr)
+        self.finish(job)
+
+    def test_cut_cable(self):
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2', ranks=4)
+        nodes = {host for host, _ in self.processes(is_rank)} - {'node1'}
+        victim = max(nodes)
+        start = time.monotonic()
+        self.cluster.hosts.cut(victim)
+        try:
+            wait_for(lambda: self.cluster.job(job)['attempt'] == 2 and self.cluster.job(job)['state'] == 'RUNNING', 30, 'restarted')
+            print(f'cut: runs on the other nodes after {time.monotonic() - start:.1f} s')
+            wait_for(lambda: not [line for (host, _), line in self.left().items() if host == victim], 30,
+                     'the ranks that are cut off have ended')
+            print(f'cut: nothing runs on {victim} after {time.monotonic() - start:.1f} s')
+            self.assertEqual(len(self.processes(is_rank)), 4)
+            events = self.cluster.ctl('node1', 'events', job).stdout
+            self.assertIn(f'{victim} was lost: nothing was heard of {victim} for 5 s', events)
+        finally:
+            self.cluster.hosts.heal(victim)
+        self.cluster.wait_up(victim)
+        self.go()
+        found = self.wait_end(job)
+        self.assertEqual((found['state'], found['attempt']), ('SUCCEEDED', 2))
+
+
+class More(Jobs):
+    """Not in the suite: jobs.py More."""
+    def test_cancel_of_stopped_processes(self):
+        job = self.start()
+        self.kill(lambda line: first(line) == 'orted', 'node2', signal.SIGSTOP)
+        self.kill(is_rank, 'node3', signal.SIGSTOP)
+        self.kill(lambda line: first(line) == 'mpirun', 'node1', signal.SIGSTOP)
+        start = time.monotonic()
+        self.cluster.ctl('node1', 'cancel', job, '--grace', '1')
+        self.wait_gone()
+        self.assertLess(time.monotonic() - start, 1 + 5 * PATIENCE)
+        self.assertEqual(self.wait_end(job)['state'], 'CANCELLED')
+
+    def test_crashed_rank_beside_mpirun(self):
+        self.fail_by(is_rank, 'node1', r'^rank [01] on node1 was killed by signal 11', signal.SIGSEGV)
+
+    def test_killed_part(self):
+        self.fail_by(is_part, 'node3', r"^on node3: the job's supervisor was killed")
+
+    def test_killed_agent(self):
+        self.fail_by(lambda line: first(line) == 'reidctl' and ' agent node2 ' in line, 'node1', "^mpirun's agent for node2 was killed")
+
+    def test_killed_mpirun(self):
+        self.fail_by(lambda line: first(line) == 'mpirun', 'node1', r'^mpirun was killed by signal 9')
+
+    def test_killed_supervisor(self):
+        self.fail_by(is_supervisor, 'node1', "^the job's supervisor was killed")
+
+    def test_rank_with_last_words(self):
+        job = self.submit(WAITS.replace('out ready', '4:words the loss is not finite\n4:exit 3\nout ready'))
+        self.assertEqual(self.wait_end(job)['state'], 'FAILED')
+        self.assertIn('the loss is not finite', self.cause(job))
+        self.assertEqual(self.cluster.job(job)['failure']['rank'], 4)
+
+    def test_all_stopped_and_started_again(self):
+        job = self.start()
+        for node in self.cluster.names:
+            self.cluster.stop(node)
+        self.assertEqual(len(self.processes(is_rank)), 6)
+        for node in self.cluster.names:
+            self.cluster.start(node)
+        self.cluster.wait_up('node2', 'node3')
+        self.finish(job)
+
+
+class WithoutNetwork(Jobs):
+    """The cluster file names no network: MPI keeps to the nodes' own addresses."""
+    count = 2
+
+    @classmethod
+    def setUpClass(cls):
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE)
+        cls.cluster = cluster.Cluster(cls.count, *cls.options, start=False).__enter__()
+        cls.cluster.file.write_text(cls.cluster.file.read_text().split('\n', 1)[1])
+        for name in cls.cluster.names:
+            cls.cluster.start(name)
+        cls.cluster.wait_up(*cls.cluster.names)
+
+    def test_to_its_end(self):
+        job = self.submit('link\nenvironment OMPI_MCA_btl_tcp_if_include\nout over\n', 4)
+        self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
+        used = re.findall(r'if_include=(\S+)', self.logs(job))
+        self.assertEqual(sorted(used), ['10.77.0.1/31'] * 2 + ['10.77.0.2/31'] * 2)
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2, argv=[sys.argv[0], *(sys.argv[1:] or ['Suite', 'WithoutNetwork'])])
