@@ -29,7 +29,9 @@ void reidd_manager_plan_flush(reidd_manager *manager)
     if (manager->flush_planned || manager->closing)
         return;
     manager->flush_planned = true;
-    uv_timer_start(&manager->flush_timer, on_flush, REIDD_FLUSH_MS, 0);
+    /* Everybody who follows a job is told with each flush: very many of them less often. */
+    uint64_t crowd_ms = REID_MIN(manager->hub->listeners / 2, REIDD_CROWD_MS);
+    uv_timer_start(&manager->flush_timer, on_flush, REIDD_FLUSH_MS + crowd_ms, 0);
 }
 
 static reid_status write_rows(reidd_manager *manager, reid_error *err)

@@ -15,6 +15,7 @@
 #include "daemon/sched/order.h"
 
 #define REIDD_FLUSH_MS 100      /* rows and progress are stored and told at most this often */
+#define REIDD_CROWD_MS 900      /* more than that, with thousands of followers */
 #define REIDD_RETRY_MS 1000     /* after a failed write */
 #define REIDD_FLUSH_ROWS 500    /* rows that are stored at once without waiting */
 #define REIDD_WAITING_ROWS 8192 /* rows in memory while the store cannot be written */

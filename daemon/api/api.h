@@ -35,6 +35,7 @@ typedef struct reidd_api {
     int64_t started_ms;
     struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
     struct reidd_page *page;       /* the last one that went to a follower (metrics.c); or NULL */
+    struct reidd_picture *picture; /* the last one that went to a watcher (watch.c); or NULL */
     REID_VEC(reid_rpc_method *) rows;  /* made for this daemon (forward.c) */
     struct machine_look *machine_look; /* under way (nodes.c); or NULL */
     struct rank_link *rank0;           /* links of rank 0, newest first (link.c) */
@@ -75,6 +76,8 @@ void reidd_api_requeue(reid_rpc_call *call, const ProtobufCMessage *request, voi
 void reidd_api_set_priority(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 /* Only admins let a job go before all others. */
 reid_status reidd_api_check_priority(const reidd_caller *caller, int priority, reid_error *err);
+
+void reidd_api_forget_picture(reidd_api *api);
 
 /* Streaming rows (watch.c, events.c, metrics.c, logs.c). */
 void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *request, void *service);

@@ -138,6 +138,7 @@ void reidd_api_fini(reidd_api *api)
         free(api->page->bytes);
     free(api->page);
     api->page = NULL;
+    reidd_api_forget_picture(api);
     reidd_api_look_cancel(api);
     for (size_t i = 0; i < api->rows.count; i++)
         free(api->rows.items[i]);

@@ -18,6 +18,7 @@ void reidd_hub_add(reidd_hub *hub, reidd_listener *listener, const char *job_id)
     if (hub->first)
         hub->first->before = listener;
     hub->first = listener;
+    hub->listeners++;
     count(listener, 1);
 }
 
@@ -35,6 +36,7 @@ void reidd_hub_remove(reidd_listener *listener)
     if (listener->after)
         listener->after->before = listener->before;
     listener->hub = NULL;
+    hub->listeners--;
     count(listener, -1);
     listener->before = listener->after = NULL;
 }
@@ -42,6 +44,7 @@ void reidd_hub_remove(reidd_listener *listener)
 void reidd_hub_publish(reidd_hub *hub, const char *job_id, unsigned changes)
 {
     reidd_listener *listener = hub->first;
+    hub->round++;
     while (listener) {
         hub->next = listener->after;
         if (strcmp(listener->job_id, job_id) == 0)

@@ -38,6 +38,9 @@ struct reidd_listener {
 struct reidd_hub {
     reidd_listener *first;
     reidd_listener *next; /* to be woken next, while publishing */
+    size_t listeners;
+    uint64_t round; /* calls of publish so far: what a listener makes of a job is good for the
+                       others of the same round */
 };
 
 void reidd_hub_add(reidd_hub *hub, reidd_listener *listener, const char *job_id);

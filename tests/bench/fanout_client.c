@@ -1,12 +1,14 @@
-/* bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT: many subscribers to a job's metrics in one
- * program. The last SILENT of them never read, and have connections of their own. Prints "ready"
- * when the readers have caught up; when their streams have ended, or standard input has, a JSON
- * line: rows and points received, the fewest and most rows of a reader, seconds from the first row
- * after "ready" to the last, CPU seconds. */
+/* bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT [watch]: many subscribers to a job's metrics
+ * in one program, or watchers of the job with a connection each. The last SILENT of them never
+ * read, and have connections of their own. Prints "ready" when the readers have caught up; when
+ * their streams have ended, or standard input has, a JSON line: rows and points received, the
+ * fewest and most rows of a reader, seconds from the first row after "ready" to the last, CPU
+ * seconds. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/alloc.h"
@@ -30,6 +32,7 @@ typedef struct client {
     uv_pipe_t input;
     char *address, *job;
     int count, silent, waiting, open;
+    bool watch;
     subscriber *subscribers;
     int64_t points;
     double first_s, last_s;
@@ -57,6 +60,25 @@ static void report(const client *c)
            (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9);
 }
 
+static void note_ready(subscriber *s)
+{
+    s->caught_up = true;
+    if (--s->client->waiting == 0) {
+        printf("ready\n");
+        fflush(stdout);
+    }
+}
+
+/* A watcher's points are the jobs that it was sent. */
+static void on_job(reid_rpc_stream *stream, const ProtobufCMessage *message, void *user)
+{
+    subscriber *s = user;
+    s->rows++;
+    s->client->points++;
+    if (!s->caught_up)
+        note_ready(s);
+}
+
 static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *message, void *user)
 {
     subscriber *s = user;
@@ -70,13 +92,8 @@ static void on_message(reid_rpc_stream *stream, const ProtobufCMessage *message,
         for (size_t i = 0; i < chunk->n_rows; i++)
             c->points += (int64_t)chunk->rows[i]->n_scalars;
     }
-    if (!chunk->caught_up || s->caught_up)
-        return;
-    s->caught_up = true;
-    if (--c->waiting == 0) {
-        printf("ready\n");
-        fflush(stdout);
-    }
+    if (chunk->caught_up && !s->caught_up)
+        note_ready(s);
 }
 
 static void on_close(reid_rpc_stream *stream, const reid_error *end, void *user)
@@ -105,6 +122,21 @@ static void on_input(uv_stream_t *input, ssize_t count, const uv_buf_t *buffer)
         uv_stop(input->loop);
 }
 
+static void watch(client *c, reid_rpc_channel *channel, subscriber *s)
+{
+    const reid_rpc_stream_events events = {.on_message = on_job, .on_close = on_close};
+    const reid_rpc_stream_options options = {.paused = s->silent};
+    Reid__V1__WatchJobRequest request = REID__V1__WATCH_JOB_REQUEST__INIT;
+    reid_rpc_stream *stream;
+    reid_error err = {0};
+    if (reid_rpc_channel_open(channel, "/reid.v1.JobService/Watch", &reid__v1__job__descriptor,
+                              &events, s, &options, &stream, &err) != REID_OK)
+        fail(&err);
+    request.id = c->job;
+    reid_rpc_stream_send(stream, &request.base);
+    reid_rpc_stream_half_close(stream);
+}
+
 static void subscribe(client *c, reid_rpc_channel *channel, subscriber *s)
 {
     const reid_rpc_stream_events events = {.on_message = on_message, .on_close = on_close};
@@ -130,24 +162,30 @@ static void connect_all(client *c)
     for (int i = 0; i < c->count; i++) {
         subscriber *s = &c->subscribers[i];
         *s = (subscriber){.client = c, .silent = i >= c->count - c->silent};
-        if ((s->silent || i % STREAMS_PER_CONNECTION == 0) &&
+        if ((c->watch || s->silent || i % STREAMS_PER_CONNECTION == 0) &&
             reid_rpc_channel_connect(&c->loop, c->address, 0, &events, c, &channel, &err) !=
                 REID_OK)
             fail(&err);
-        subscribe(c, channel, s);
+        (c->watch ? watch : subscribe)(c, channel, s);
     }
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT\n");
+    if (argc != 5 && (argc != 6 || strcmp(argv[5], "watch") != 0)) {
+        fprintf(stderr, "bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT [watch]\n");
         return 2;
     }
     client c = {.address = argv[1],
                 .job = argv[2],
                 .count = (int)strtol(argv[3], NULL, 10),
-                .silent = (int)strtol(argv[4], NULL, 10)};
+                .silent = (int)strtol(argv[4], NULL, 10),
+                .watch = argc == 6};
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* a connection each */
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     c.waiting = c.open = c.count - c.silent;
     c.subscribers = reid_xcalloc((size_t)c.count, sizeof *c.subscribers);
     uv_loop_init(&c.loop);

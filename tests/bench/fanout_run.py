@@ -33,9 +33,9 @@ def stand_back():
 
 
 class Subscribers:
-    def __init__(self, common, daemon, job, count, silent, idle=False):
+    def __init__(self, common, daemon, job, count, silent, idle=False, watch=False):
         self.process = subprocess.Popen([common.BIN.parent / 'tests/bench_fanout_client', f'unix:{daemon.socket}', job, str(count),
-                                         str(silent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                         str(silent), *(['watch'] if watch else [])], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         preexec_fn=stand_back if idle else None)
         assert self.process.stdout.readline() == 'ready\n'
 
@@ -89,11 +89,11 @@ def points(common, folder, rows, count, silent):
     return result
 
 
-def turn(common, daemon, job, count, hooked, silent, seconds):
-    """Step and daemon's CPU time while `count` subscribe, and a hook is there."""
+def turn(common, daemon, job, count, extra, silent, seconds):
+    """Step and daemon's CPU time while `count` subscribe to the metrics (or, as `extra` says, watch), or a hook is there, too."""
     pid = daemon.process.pid
-    subscribers = Subscribers(common, daemon, job, count, silent, idle=True) if count else None
-    hook = Hook(common, daemon, job) if hooked else None
+    subscribers = Subscribers(common, daemon, job, count, silent, idle=True, watch=extra == 'watch') if count else None
+    hook = Hook(common, daemon, job) if extra == 'hook' else None
     time.sleep(0.5)  # what they say at first
     first, cpu = daemon.job(job)['progress']['iteration'] + 1, cpu_seconds(pid)
     client = cpu_seconds(subscribers.process.pid) if count else 0
@@ -117,7 +117,7 @@ def steps(common, folder, rounds, count, silent, seconds):
         job = daemon.ctl('submit', '--name', 'steps', common.CONFIG, 'DATASETS.ROOT', folder / 'data', 'OUTPUT_DIR',
                          folder / 'steps-out', *common.SMALL, *STEADY).stdout.strip()
         common.wait_for(lambda: len(daemon.rows(job)) > 20, 30, 'it trains')
-        turns = {key: [] for key in ((0, False), (1, False), (1, True), (count, False))}
+        turns = {key: [] for key in ((0, ''), (1, ''), (1, 'hook'), (count, ''), (count, 'watch'))}
         for _ in range(rounds):
             for key in turns:  # in turns: machines drift
                 turns[key].append(turn(common, daemon, job, *key, min(silent, key[0] // 2), seconds))
@@ -127,12 +127,12 @@ def steps(common, folder, rounds, count, silent, seconds):
     finally:
         daemon.stop()
     result = {}
-    for (number, hooked), parts in turns.items():
+    for (number, extra), parts in turns.items():
         for part in parts:
             a, b = part['range']
             part['step_us'] = (wall[b] - wall[a]) / (b - a) * 1e3
         keys = ('step_us', 'daemon_us', 'daemon_share', 'client_us', 'call_us', 'mib', 'points_per_s')
-        result[f'{number}{" and a hook" if hooked else ""}'] = {key: statistics.median(p[key] for p in parts) for key in keys}
+        result[f'{number}{dict(hook=" and a hook", watch=" watchers").get(extra, "")}'] = {key: statistics.median(p[key] for p in parts) for key in keys}
     return result
 
 
@@ -145,11 +145,14 @@ def show(fan, step, count, silent):
     for c, r in step.items():
         print(f'{c:>14}{r["step_us"]:10.0f}{r["daemon_us"]:20.0f}{r["daemon_share"] * 100:10.2f}%{r["client_us"]:11.0f}'
               f'{r["call_us"]:9.0f}{r["points_per_s"]:10.0f}{r["mib"]:6.0f}')
-    hooked, alone, many = step['1 and a hook'], step['0'], step[str(count)]
+    hooked, alone, many, watched = step['1 and a hook'], step['0'], step[str(count)], step[f'{count} watchers']
     return [turns.judge('points a second, million', fan['points'] / fan['seconds'] / 1e6, '>=', 1 if count == 1000 else None),
             turns.judge('daemon and hook, of a step (to be some 50 ms)', (hooked['daemon_us'] + hooked['call_us']) / hooked['step_us'],
                         '<=', 0.005),
             turns.judge(f'step with {count} subscribers', many['step_us'] / alone['step_us'], '<=', 1.01),
+            turns.judge(f'step with {count} watchers, a connection each', watched['step_us'] / alone['step_us'], '<=', 1.01),
+            turns.judge('the same, less what the client took of 2 cores, watchers',
+                        (watched['step_us'] - watched['client_us'] / os.cpu_count()) / alone['step_us'], '<=', None),
             turns.judge('the same, less what the client took of 2 cores',
                         (many['step_us'] - many['client_us'] / os.cpu_count()) / alone['step_us'], '<=', None)]
 

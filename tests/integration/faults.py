@@ -186,10 +186,10 @@ class Faults(common.Case):
         daemon = self.daemon('--slots', '1', fake=False)
         out = self.folder / 'broken'
         done = daemon.ctl('submit', '--name', 'breaks', '--max-restarts', '3', '--restart-backoff', '0.1', common.CONFIG,
-                          *self.overrides('broken', 'SOLVER.MAX_EPOCH', '6', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '1'))
+                          *self.overrides('broken', 'SOLVER.MAX_EPOCH', '12', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '1'))
         self.assertEqual(done.returncode, 0, done.stderr)
         common.wait_for(lambda: (out / 'model_0002').exists(), 90, 'checkpoints')
-        pid = daemon.rank_pids('')[0] if daemon.rank_pids('') else self.rank(daemon, 'breaks')
+        pid = self.rank(daemon, 'breaks')
         os.kill(pid, signal.SIGSTOP)
         newest = out / (out / 'last_checkpoint').read_text().strip()
         with open(newest / 'model.safetensors', 'r+b') as file:
@@ -201,7 +201,7 @@ class Faults(common.Case):
         log = (out / 'log.txt').read_text() + daemon.ctl('logs', 'breaks').stdout
         self.assertRegex(log, re.escape(f'{newest.name}') + r'.*model.safetensors')
         iterations = {r['iteration'] for r in daemon.rows('breaks')}
-        self.assertEqual(iterations, set(range(36)))
+        self.assertEqual(iterations, set(range(72)))
 
     def rank(self, daemon, name):
         return common.wait_for(lambda: daemon.rank_pids(daemon.job(name)['id']), 30, 'a rank')[0]
@@ -224,7 +224,7 @@ class Faults(common.Case):
         first = self.trained(daemon, 'long', 5)
         jump(1)
         second = self.trained(daemon, 'long', first + 20)
-        self.assertEqual(daemon.job('long')['detail'], 'training')
+        self.assertNotIn('stalled', daemon.job('long')['detail'])
         jump(3)
         os.kill(self.pid(daemon, 'long'), signal.SIGKILL)  # its checkpoints look older than its start to a clock that has jumped
         common.wait_for(lambda: daemon.job('long')['attempt'] == 2, 30, 'a restart')

@@ -30,7 +30,7 @@ import common  # noqa: E402
 FINAL = ('SUCCEEDED', 'FAILED', 'CANCELLED')
 # Deadlines are short, so that stopped processes are found; a job that is late only because the machine is busy restarts, too.
 OPTIONS = ('--slots', '3', '--grace', '2', '--start-timeout', '20', '--loading-timeout', '20', '--step-timeout', '6',
-           '--saving-timeout', '20', '--stall-notice', '3')
+           '--saving-timeout', '20', '--stall-notice', '3', '--max-submissions', '1000000')
 
 
 class Broken(Exception):

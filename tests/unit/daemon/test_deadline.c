@@ -56,10 +56,10 @@ static void expect_failure(test_reidd *t, const char *id, int rank, const char *
 /* Each phase has its own limit, and its own words. */
 static void check_phase(test_reidd *t, const char *name, const char *script, const char *words)
 {
-    option(t, name, "1");
+    option(t, name, "0.5");
     test_reidd_start(t);
     char *id = submit(t, 1, 0, script);
-    char *sentence = reid_xasprintf("%s 1 s (%s): rank 0 runs, but does not get on", words, name);
+    char *sentence = reid_xasprintf("%s 0.5 s (%s): rank 0 runs, but does not get on", words, name);
     expect_failure(t, id, 0, sentence);
     free(sentence);
     free(id);
@@ -93,14 +93,14 @@ static void test_saving(void **state)
 static void test_stopped_rank(void **state)
 {
     test_reidd *t = *state;
-    option(t, "--step-timeout", "1");
+    option(t, "--step-timeout", "0.5");
     test_reidd_start(t);
     char *id =
         submit(t, 1, 0, "link\nphase 2\nprogress 1 9\nrows 1\nlast-row\nmark up\nwait never\n");
     pid_t pid = test_wait_mark(t, 1, "up");
     assert_int_equal(kill(pid, SIGSTOP), 0);
     char *sentence = reid_xasprintf(
-        "no iteration has ended for 1 s (--step-timeout): process %d of rank 0 is stopped",
+        "no iteration has ended for 0.5 s (--step-timeout): process %d of rank 0 is stopped",
         (int)pid);
     expect_failure(t, id, 0, sentence);
     free(sentence);
