@@ -129,14 +129,17 @@ else
     train "the same bits again, and after kill -9 and resume" test_same_bits_from_run_to_run_and_after_a_kill 2
     train "compressed gradients" test_compressed_gradients 2
     if [ -n "$emulated" ]; then
+        not_run "fp16 with dynamic loss scaling" "emulated (integration.cuda tests it)"
         not_run "reidd offers each GPU as a slot" "emulated (integration.gpu_slots tests it)"
         not_run "times" "emulated: they would mean nothing"
     else
+        train "fp16 against the cpu backend" test_fp16_like_cpu 2
+        train "fp16 that overflows, and is resumed" test_fp16_overflow 2
         check "reidd offers each GPU as a slot" "${machine[@]}" test_slots
         check "time of every operation" "$build/tests/reid_ops" --time --backend cuda
         counts=$(printf '%s\n' 1 2 4 "$gpus" | awk -v most="$gpus" '$1 <= most' | sort -nu)
         for count in $counts; do
-            for type in f32 tf32 bf16; do
+            for type in f32 tf32 bf16 fp16; do
                 if check "time of a ResNet-50 step, $type, $count GPU(s)" "${machine[@]}" --time "$type" --gpus "$count"; then
                     grep '^TIME' "$logs/time-of-a-ResNet-50-step--$type--$count-GPU-s-.txt" | tee -a "$out"
                 fi

@@ -239,7 +239,7 @@ class Faults(Cuda):
         self.assertNotIn('EMU[', text)
 
     def test_a_collective_never_ends(self):
-        self.emulator['REID_EMU_FAULT'] = 'ncclAllReduce:9:stall@1'
+        self.emulator['REID_EMU_FAULT'] = 'ncclAllReduce:9:stall@1,ncclCommAbort:1:exit'  # it is revoked and destroyed
         text = self.check_fault('stall', r'all-reduce of bucket 0 \([\d.]+ MiB\) timed out after \d\S* s in phase training on rank \d')
         self.assertNotIn('saved checkpoint', text)
 
@@ -248,7 +248,7 @@ class Faults(Cuda):
         self.check_fault('init', r'the start-up of NCCL timed out after 6 s on rank \d')
 
     def test_a_rank_hangs_in_a_call(self):
-        self.emulator['REID_EMU_FAULT'] = 'ncclAllReduce:9:sleep=60000@1'
+        self.emulator['REID_EMU_FAULT'] = 'ncclAllReduce:9:sleep=60000@1,ncclCommRevoke:1:fail'
         self.check_fault('hangs', r'rank=0: .* timed out after .*rank 1')
 
     def test_a_rank_is_stopped(self):

@@ -42,7 +42,8 @@ class Machine(cuda.Agreement):
 class Timing(common.Case):
     """Steps of a whole training, with its loader, on generated images."""
 
-    TYPES = {'f32': [], 'tf32': ['MODEL.CUDA.TF32', 'True'], 'bf16': ['SOLVER.AMP.ENABLED', 'True']}
+    TYPES = {'f32': [], 'tf32': ['MODEL.CUDA.TF32', 'True'], 'bf16': ['SOLVER.AMP.ENABLED', 'True'],
+             'fp16': ['SOLVER.AMP.ENABLED', 'True', 'SOLVER.AMP.DTYPE', 'fp16']}
 
     @classmethod
     def setUpClass(cls):

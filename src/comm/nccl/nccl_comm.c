@@ -343,7 +343,9 @@ static bool end_nccl(nccl_comm *c)
         ncclCommDestroy(c->nccl);
         return true;
     }
-    if (!c->aborted)
+    if (c->revoked)
+        ncclCommDestroy(c->nccl);
+    else if (!c->aborted)
         ncclCommAbort(c->nccl);
     return false;
 }

@@ -71,9 +71,9 @@ typedef struct nccl_comm {
 
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool stop, told; /* told: the owner has been given the sentence */
-    bool aborted;
-    reid_error broken; /* code REID_OK: not broken */
+    bool stop, told;       /* told: the owner has been given the sentence */
+    bool aborted, revoked; /* revoked: aborted, but still to be destroyed */
+    reid_error broken;     /* code REID_OK: not broken */
     nccl_flight flying[NCCL_FLYING];
     unsigned first, count;
     double last_end_s; /* when the oldest call came to the head of the queue */

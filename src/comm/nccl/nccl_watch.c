@@ -1,5 +1,6 @@
 /* The watchdog: sees calls begin and end, asks NCCL for failures it has found by itself, and ends
  * what hangs. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -55,13 +56,46 @@ static struct timespec after(clockid_t clock, long seconds, long ns)
     return t;
 }
 
+typedef ncclResult_t revoke_fn(ncclComm_t comm, int flags);
+
+/* ncclCommRevoke, which NCCL has since 2.28; NULL before. */
+static revoke_fn *find_revoke(void)
+{
+    void *library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_NOLOAD);
+    union { /* POSIX promises this conversion, ISO C does not */
+        void *object;
+        revoke_fn *function;
+    } found = {library ? dlsym(library, "ncclCommRevoke") : NULL};
+    if (library)
+        dlclose(library); /* the module holds it */
+    return found.function;
+}
+
+/* The gentle way: what is under way ends, and the communicator can be destroyed in order. False
+ * where NCCL cannot, or does not within the limit. */
+static bool revoke_nccl(nccl_comm *c)
+{
+    revoke_fn *revoke = find_revoke();
+    ncclResult_t state = revoke ? revoke(c->nccl, 0) : ncclInvalidUsage;
+    double end_s = reid_clock_seconds() + FORCE_S;
+    while (state == ncclInProgress && reid_clock_seconds() < end_s) {
+        nanosleep(&(struct timespec){0, PERIOD_NS}, NULL);
+        if (ncclCommGetAsyncError(c->nccl, &state) != ncclSuccess)
+            return false;
+    }
+    return state == ncclSuccess;
+}
+
 /* Kernels that wait for other ranks end, and with them the waits of the host. */
 static void abort_nccl(nccl_comm *c)
 {
     struct timespec limit = after(CLOCK_REALTIME, FORCE_S, 0);
     bool locked = pthread_mutex_timedlock(&c->api, &limit) == 0;
-    if (c->nccl && !c->aborted)
-        ncclCommAbort(c->nccl);
+    if (c->nccl && !c->aborted) {
+        c->revoked = locked && revoke_nccl(c);
+        if (!c->revoked)
+            ncclCommAbort(c->nccl);
+    }
     c->aborted = true;
     if (locked)
         pthread_mutex_unlock(&c->api);

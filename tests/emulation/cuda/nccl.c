@@ -153,11 +153,26 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t c, ncclResult_t *ret_error)
     return ncclSuccess;
 }
 
+/* Queued collectives end, then the communicator can be destroyed. */
+ncclResult_t ncclCommRevoke(ncclComm_t c, int flags)
+{
+    if (!c || flags != NCCL_REVOKE_DEFAULT)
+        return ncclInvalidArgument;
+    if (emu_fault_at(__func__) == EMU_FAIL)
+        return ncclSystemError;
+    if (c->destroyed)
+        emu_report("NCCL", "ncclCommRevoke of a destroyed communicator");
+    c->aborted = c->revoked = 1;
+    emu_kick();
+    return c->blocking ? ncclSuccess : ncclInProgress;
+}
+
 /* The structs are kept: queued operations refer to them. */
 ncclResult_t ncclCommAbort(ncclComm_t c)
 {
     if (!c)
         return ncclInvalidArgument;
+    emu_fault_at(__func__);
     if (c->destroyed)
         emu_report("NCCL", "ncclCommAbort of a destroyed communicator");
     c->aborted = 1;
@@ -171,6 +186,8 @@ ncclResult_t ncclCommFinalize(ncclComm_t c)
 {
     if (!c)
         return ncclInvalidArgument;
+    if (c->revoked)
+        emu_report("NCCL", "ncclCommFinalize of a revoked communicator");
     c->finalized = true;
     return c->blocking ? ncclSuccess : ncclInProgress;
 }

@@ -34,7 +34,7 @@ struct ncclComm {
     int rank, size, device;
     uint64_t chunk;
     uint64_t queued, run; /* collectives */
-    _Atomic int aborted, error;
+    _Atomic int aborted, revoked, error;
     char name[64];
     double since; /* when the wait for the others began */
     bool told, blocking, finalized, destroyed;
