@@ -411,6 +411,75 @@ static void on_node_lost(const char *node, const char *why, void *user)
     }
 }
 
+static bool is_live(const crew_part *part)
+{
+    return part && part->state != IDLE && part->state != OVER;
+}
+
+static void each_partner(const char *node, void (*each)(const char *other, void *arg), void *arg,
+                         void *user)
+{
+    const reidd_crews *crews = user;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        const reidd_crew *crew = crews->items.items[i];
+        for (size_t k = 0; is_live(find_on(crew, node)) && k < crew->part_count; k++)
+            if (is_live(&crew->parts[k]) && strcmp(crew->parts[k].node, node) != 0)
+                each(crew->parts[k].node, arg);
+    }
+}
+
+/* Its ranks would wait for each other for ever. */
+static void on_parted(const char *node, const char *other, void *user)
+{
+    reidd_crews *crews = user;
+    REID_AUTOFREE char *sentence =
+        reid_xasprintf("%s and %s do not reach each other any more", node, other);
+    for (size_t i = 0; i < crews->items.count; i++) {
+        reidd_crew *crew = crews->items.items[i];
+        if (crew->failed || !is_live(find_on(crew, node)) || !is_live(find_on(crew, other)))
+            continue;
+        crew->failed = true;
+        crew->events->on_failed(other, sentence, crew->user);
+    }
+}
+
+static bool is_going(const crew_part *part)
+{
+    return part && part->state != IDLE && part->state != OVER;
+}
+
+static void each_partner(const char *node, void (*each)(const char *other, void *arg), void *arg,
+                         void *user)
+{
+    const reidd_crews *crews = user;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        const reidd_crew *crew = crews->items.items[i];
+        if (!is_going(find_on(crew, node)))
+            continue;
+        for (size_t k = 0; k < crew->part_count; k++)
+            if (is_going(&crew->parts[k]) && strcmp(crew->parts[k].node, node) != 0)
+                each(crew->parts[k].node, arg);
+    }
+}
+
+/* Both can be reached from here, so their ranks can be stopped; but for each other they wait for
+ * ever. Which of the two is to blame nobody knows: the next attempt does without the later one. */
+static void on_parted(const char *node, const char *other, void *user)
+{
+    reidd_crews *crews = user;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        reidd_crew *crew = crews->items.items[i];
+        const crew_part *one = find_on(crew, node), *two = find_on(crew, other);
+        if (!is_going(one) || !is_going(two) || crew->failed || crew->finishing)
+            continue;
+        crew->failed = true;
+        const crew_part *later = one > two ? one : two, *earlier = one > two ? two : one;
+        REID_AUTOFREE char *why =
+            reid_xasprintf("%s and %s do not reach each other", earlier->node, later->node);
+        crew->events->on_failed(later->node, why, crew->user);
+    }
+}
+
 static void on_room(const char *node, void *user)
 {
     reidd_crews *crews = user;
@@ -426,6 +495,8 @@ static const reidd_part_events events = {
     .on_up = on_up,
     .on_hello = on_hello,
     .on_node_lost = on_node_lost,
+    .each_partner = each_partner,
+    .on_parted = on_parted,
 };
 
 /* ---- time ---- */

@@ -79,6 +79,13 @@ typedef struct reidd_part_events {
      * connection that ends and comes back in time is no loss: then only on_hello comes again. */
     void (*on_node_lost)(const char *name, const char *why, void *user);
 
+    /* On the head: calls `each` with the members that have ranks of the same job as `name` has.
+     * NULL: nobody watches anybody. */
+    void (*each_partner)(const char *name, void (*each)(const char *other, void *arg), void *arg,
+                         void *user);
+    /* On the head, every second: it reaches both, but `name` does not reach `other` any more. */
+    void (*on_parted)(const char *name, const char *other, void *user);
+
     /* On a member: fills hello->parts in the same way, before each try to join. */
     void (*on_joining)(Reid__V1__NodeHello *hello, void *user);
     /* On a member: the head is there; welcome->parts says what it knows. */

@@ -101,15 +101,34 @@ static void on_drain(reid_rpc_call *call)
 
 /* ---- the beat ---- */
 
+typedef REID_VEC(char *) name_list;
+
+static void add_partner(const char *name, void *user)
+{
+    name_list *list = user;
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], name) == 0)
+            return;
+    reid_vec_push(list, (char *)name);
+}
+
 static void send_beat(reidd_join *join)
 {
+    const reidd_cluster *cluster = join->cluster;
+    name_list partners = {0};
+    if (cluster->events->each_partner)
+        cluster->events->each_partner(join->remote->place->name, add_partner, &partners,
+                                      cluster->events_user);
     Reid__V1__NodeBeat beat = REID__V1__NODE_BEAT__INIT;
     Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
     beat.number = join->cluster->beat_number;
     beat.echo = join->beat_heard;
+    beat.watch = partners.items;
+    beat.n_watch = partners.count;
     down.kind_case = REID__V1__NODE_DOWN__KIND_BEAT;
     down.beat = &beat;
     reid_rpc_call_send(join->call, &down.base); /* no room: what waits is a sign of life as well */
+    reid_vec_fini(&partners);
 }
 
 void reidd_head_beat(reidd_cluster *cluster)
@@ -233,6 +252,12 @@ static reid_status take_beat(reidd_join *join, const Reid__V1__NodeBeat *beat)
     if (beat->node)
         reidd_cluster_take_weather(cluster, join->remote,
                                    cluster->nodes->items[join->remote->row].slots, beat->node);
+    for (size_t i = 0; i < beat->n_unreachable && cluster->events->on_parted; i++) {
+        const reidd_remote *other = reidd_head_find(cluster, beat->unreachable[i]);
+        if (other && other->join) /* else it is lost altogether */
+            cluster->events->on_parted(join->remote->place->name, other->place->name,
+                                       cluster->events_user);
+    }
     return REID_OK;
 }
 

@@ -84,6 +84,7 @@ static reid_status take(reidd_cluster *cluster, const Reid__V1__NodeDown *down, 
         return reid_fail(err, REID_ERR_PRECONDITION, "the head has said welcome twice");
     case REID__V1__NODE_DOWN__KIND_BEAT:
         cluster->beat_heard = down->beat->number;
+        reidd_peers_set(cluster, down->beat->watch, down->beat->n_watch);
         return REID_OK;
     case REID__V1__NODE_DOWN__KIND__NOT_SET:
         return REID_OK; /* something newer than this daemon */
@@ -191,6 +192,8 @@ static void try_join(uv_timer_t *timer)
 void reidd_member_beat(reidd_cluster *cluster)
 {
     int64_t late_ms = reidd_cluster_tick(cluster);
+    char *unreachable[REIDD_PEERS_TOLD];
+    size_t unreachable_count = reidd_peers_tick(cluster, late_ms, unreachable, REIDD_PEERS_TOLD);
     if (!cluster->channel)
         return;
     cluster->heard_ms += late_ms;
@@ -208,6 +211,8 @@ void reidd_member_beat(reidd_cluster *cluster)
     beat.number = ++cluster->beat_number;
     beat.echo = cluster->beat_heard;
     beat.node = cluster->weather_new ? cluster->weather : NULL;
+    beat.n_unreachable = unreachable_count;
+    beat.unreachable = unreachable;
     up.kind_case = REID__V1__NODE_UP__KIND_BEAT;
     up.beat = &beat;
     if (send_up(cluster, &up) == REID_OK)
@@ -263,10 +268,12 @@ void reidd_member_close(reidd_cluster *cluster)
     cluster->stream = NULL;
     cluster->welcome = false;
     reid_rpc_channel_close(channel);
+    reidd_peers_set(cluster, NULL, 0);
 }
 
 void reidd_member_fini(reidd_cluster *cluster)
 {
     free(cluster->note);
     free(cluster->logged);
+    reid_vec_fini(&cluster->peers);
 }

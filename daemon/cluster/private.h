@@ -63,8 +63,9 @@ struct reidd_cluster {
     uv_timer_t join_timer;
     reid_rpc_channel *channel;
     reid_rpc_stream *stream;
-    bool welcome; /* the head has answered */
-    bool refused; /* a send had no room */
+    REID_VEC(struct reidd_peer *) peers; /* peers.c */
+    bool welcome;                        /* the head has answered */
+    bool refused;                        /* a send had no room */
     int64_t heard_ms, beat_heard;
     uint64_t wait_ms; /* before the next try */
     char *note;       /* why the head is not there */
@@ -84,6 +85,13 @@ void reidd_head_fini(reidd_cluster *cluster);
 void reidd_head_serve(reidd_cluster *cluster, reid_rpc_server *server);
 void reidd_head_beat(reidd_cluster *cluster);
 reidd_remote *reidd_head_find(const reidd_cluster *cluster, const char *name);
+
+/* peers.c: other members that this one watches */
+typedef struct reidd_peer reidd_peer;
+#define REIDD_PEERS_TOLD 64
+void reidd_peers_set(reidd_cluster *cluster, char *const *names, size_t count);
+/* Asks each; `names` becomes those that do not answer any more, at most `room`. Borrowed. */
+size_t reidd_peers_tick(reidd_cluster *cluster, int64_t late_ms, char **names, size_t room);
 
 /* member.c */
 void reidd_member_start(reidd_cluster *cluster);

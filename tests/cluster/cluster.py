@@ -167,7 +167,7 @@ class Cluster:
         out.chmod(0o777)
         (out / 'script').write_text(script)
         config = self.folder / f'job{self.jobs}.yml'
-        config.write_text(f'OUTPUT_DIR: {out}\n')
+        config.write_text(f'OUTPUT_DIR: {out}\nSOLVER: {{IMS_PER_BATCH: 48}}\n')
         done = self.ctl(name or self.head, 'submit', *options, config, **more)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip(), out

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Who is there: three nodes over TCP with certificates; cables that are cut, daemons that die, drains, a head that moves."""
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -164,6 +165,23 @@ class Members(cluster.Case):
             'OK',
             "PERMISSION_DENIED this is for the nodes of the cluster, not for 'admin' (admin)",
             'INVALID_ARGUMENT the reid-caller header is malformed'], done.stderr)
+
+    @unittest.skipIf(os.environ.get('REID_HAVE_MPI', '1') != '1', 'a build without MPI')
+    def test_two_members_parted(self):
+        """The head reaches both; their ranks would wait for each other for ever."""
+        c = self.cluster
+        job, _ = c.submit('link\nphase 2\non-term 143\nwait never\n', '-n', '6', '--name', 'parted')
+        c.wait_job(job, ('RUNNING',), 30)
+        time.sleep(3)  # for the first question and its answer
+        start = time.monotonic()
+        c.hosts.part('node2', 'node3')
+        try:
+            found = c.wait_job(job, ('FAILED',), 40)
+            print(f'parted: FAILED after {time.monotonic() - start:.1f} s')
+        finally:
+            c.hosts.unpart('node2', 'node3')
+        self.assertRegex(found['failure']['sentence'], 'node[23] and node[23] do not reach each other any more')
+        self.assertEqual([n['state'] for n in c.nodes().values()], ['UP'] * 3)
 
     def test_roles_over_tcp(self):
         done = self.cluster.remote('node3', 'viewer', 'nodes', '-o', 'json')
