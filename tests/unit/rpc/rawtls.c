@@ -79,14 +79,21 @@ int rawtls_connect(uint16_t port)
     return fd;
 }
 
-int rawtls_listen(uint16_t *ret_port)
+int rawtls_bind(uint16_t *ret_port)
 {
     struct sockaddr_in address = local(0);
     socklen_t size = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     REID_ASSERT(fd >= 0 && bind(fd, (const struct sockaddr *)&address, size) == 0 &&
-                listen(fd, 16) == 0 && getsockname(fd, (struct sockaddr *)&address, &size) == 0);
+                getsockname(fd, (struct sockaddr *)&address, &size) == 0);
     *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+int rawtls_listen(uint16_t *ret_port)
+{
+    int fd = rawtls_bind(ret_port);
+    REID_ASSERT(listen(fd, 16) == 0);
     return fd;
 }
 

@@ -19,6 +19,7 @@ char *rawtls_issue(const char *folder, const char *name, const char *role, const
 /* The port of "tcp://127.0.0.1:40123". */
 uint16_t rawtls_port(const char *address);
 int rawtls_connect(uint16_t port);     /* a plain TCP connection; ends the process on failure */
+int rawtls_bind(uint16_t *ret_port);   /* to a free port, without listening */
 int rawtls_listen(uint16_t *ret_port); /* at a free port */
 bool rawtls_is_closed(int fd, int within_s); /* reads and drops until the peer has closed */
 
