@@ -37,8 +37,10 @@ static reid_status exchange(reid_simple_trainer *trainer, double data_time_s, bo
     }
     REID_ASSERT(column == trainer->width);
     double start_s = reid_clock_seconds();
-    REID_TRY(reid_comm_allgather(trainer->comm, row, trainer->width * sizeof *row,
-                                 trainer->gathered, err));
+    reid_status status = reid_comm_allgather(trainer->comm, row, trainer->width * sizeof *row,
+                                             trainer->gathered, err);
+    trainer->lost = status != REID_OK;
+    REID_TRY(status);
     trainer->waited_s = reid_clock_seconds() - start_s;
     trainer->stop_agreed = false;
     for (int rank = 0; rank < trainer->comm->size; rank++)
@@ -216,8 +218,7 @@ void reid_simple_trainer_fini(reid_simple_trainer *trainer)
     reid_trainer_fini(&trainer->base);
     reid_step_free(trainer->step);
     trainer->step = NULL;
-    /* a broken communicator may still know the table */
-    if (trainer->base.status != REID_ERR_TIMEOUT && trainer->base.status != REID_ERR_UNAVAILABLE)
+    if (!trainer->lost)
         free(trainer->gathered);
     trainer->gathered = NULL;
     reid_str_fini(&trainer->bad_images);

@@ -39,6 +39,7 @@ typedef struct reid_simple_trainer {
     double *gathered; /* [size, 3 + losses]: data_time, stop wish, bytes of control words, losses */
     size_t width;
     bool stop_agreed;
+    bool lost; /* the last exchange failed: a broken communicator may still know the table */
     reid_step_times times;
     double waited_s;     /* in this step so far, but for backward */
     reid_str bad_images; /* after REID_ERR_NONFINITE: see below */
