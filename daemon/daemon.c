@@ -25,6 +25,7 @@
 #include "daemon/cluster/part.h"
 #include "daemon/cluster/roster.h"
 #include "daemon/exec/programs.h"
+#include "daemon/notify.h"
 #include "version.h"
 
 #define LOCK_WAIT_MS 5000
@@ -37,6 +38,7 @@ typedef struct reidd_daemon {
     uv_signal_t signals[3];
     size_t signal_count;
     uv_timer_t stop_timer;
+    char *notify; /* systemd's socket; or NULL */
     int lock_fd;
     char *shim, *trainer, *link_path, *link_address;
     char node[256];
@@ -425,6 +427,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (daemon->stopping)
         return;
     daemon->stopping = true;
+    reidd_notify(daemon->notify, "STOPPING=1");
     size_t running = reidd_manager_running(daemon->manager);
     reid_log_info("daemon stopping signal=%d%s", number,
                   running ? "; jobs that run go on and are found again at the next start" : "");
@@ -480,6 +483,7 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
                   REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
                   reidd_manager_slots(daemon->manager), reidd_gpus_count(daemon->gpus),
                   daemon->trainer);
+    reidd_notify(daemon->notify, "READY=1");
     return REID_OK;
 }
 
@@ -494,6 +498,7 @@ static void free_all(reidd_daemon *daemon)
     reidd_usage_free(daemon->usage);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
+    free(daemon->notify);
     free(daemon->shim);
     free(daemon->trainer);
     free(daemon->link_path);
@@ -503,6 +508,7 @@ static void free_all(reidd_daemon *daemon)
 reid_status reidd_daemon_run(const reidd_options *options, reid_error *err)
 {
     reidd_daemon daemon = {.options = options, .lock_fd = -1, .started_ms = reid_clock_wall_ms()};
+    daemon.notify = reidd_notify_take();
     umask(077);
     allow_many_files();
     int rc = uv_loop_init(&daemon.loop);

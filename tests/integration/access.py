@@ -11,6 +11,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -335,6 +336,57 @@ exec sleep 600
         daemon.wait_state(job, ('CANCELLED', 'FAILED'), 30)
         self.assertNotIn('swordfish', self.ctl(daemon, NOBODY, 'describe', job).stdout)
         self.assertTrue(pathlib.Path('/dev/shm').is_dir() and secret.exists())
+
+    # ---- the service ----
+
+    def unit(self, key):
+        """The value of a setting in the systemd unit."""
+        text = (common.ROOT / 'deploy/systemd/reidd.service').read_text()
+        return re.search(rf'^{key}=(.*)$', text, re.M).group(1)
+
+    def test_the_capabilities_of_the_service_suffice(self):
+        if not shutil.which('setpriv'):
+            self.skipTest('there is no setpriv')
+        capped = self.folder / 'capped'
+        capped.mkdir()
+        bounds = ','.join('+' + name[len('CAP_'):].lower() for name in self.unit('CapabilityBoundingSet').split())
+        (capped / 'reidd').write_text(f'#!/bin/sh\nexec setpriv --bounding-set=-all,{bounds} --inh-caps=-all --no-new-privs {self.bin}/reidd "$@"\n')
+        (capped / 'reidd').chmod(0o755)
+        (capped / 'reidctl').symlink_to(self.bin / 'reidctl')
+        whole, common.BIN = common.BIN, capped
+        self.addCleanup(setattr, common, 'BIN', whole)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(self.folder / 'notify'))
+            notify.settimeout(30 * common.PATIENCE)
+            os.environ['NOTIFY_SOCKET'] = str(self.folder / 'notify')
+            try:
+                daemon = self.start()
+            finally:
+                del os.environ['NOTIFY_SOCKET']
+            self.assertEqual(notify.recv(100), b'READY=1')
+        status = pathlib.Path(f'/proc/{daemon.process.pid}/status').read_text()
+        self.assertNotRegex(status, r'CapEff:\t0*1f*\n')
+        out, config = self.output('one', NOBODY, 'id -u > uid; env > env; sh -c "exec sleep 600" & exec sleep 600')
+        job = self.submit(daemon, NOBODY, config)
+        self.mark(out / 'uid')
+        self.assertNotIn('NOTIFY_SOCKET', common.wait_for(lambda: (out / 'env').exists() and (out / 'env').read_text(), 30, 'env'))
+        attempt = daemon.state / 'jobs' / job / 'attempt-1'
+        # Its supervisor dies: the daemon finds and ends what is left.
+        os.kill(json.loads((attempt / 'shim.json').read_text())['pid'], signal.SIGKILL)
+        daemon.wait_state(job, ('FAILED',), 30)
+        self.assertEqual(common.processes_with(f'REIDD_ATTEMPT_DIR={attempt}'), [])
+
+    def test_the_unit_is_sound(self):
+        if not shutil.which('systemd-analyze'):
+            self.skipTest('there is no systemd-analyze')
+        unit = self.folder / 'reidd.service'
+        unit.write_text((common.ROOT / 'deploy/systemd/reidd.service').read_text().replace('/usr/bin/reidd', str(self.bin / 'reidd')))
+        done = subprocess.run(['systemd-analyze', 'verify', unit], capture_output=True, text=True, timeout=60)
+        self.assertEqual([line for line in (done.stdout + done.stderr).splitlines() if 'reidd.service' in line], [])
+        # Its options are those that there are.
+        known = subprocess.run([self.bin / 'reidd', '--help'], capture_output=True, text=True).stdout
+        for option in re.findall(r' (--[a-z-]+)', self.unit('ExecStart')):
+            self.assertIn(f'  {option} ', known)
 
     # ---- secrets ----
 
