@@ -411,38 +411,6 @@ static void on_node_lost(const char *node, const char *why, void *user)
     }
 }
 
-static bool is_live(const crew_part *part)
-{
-    return part && part->state != IDLE && part->state != OVER;
-}
-
-static void each_partner(const char *node, void (*each)(const char *other, void *arg), void *arg,
-                         void *user)
-{
-    const reidd_crews *crews = user;
-    for (size_t i = 0; i < crews->items.count; i++) {
-        const reidd_crew *crew = crews->items.items[i];
-        for (size_t k = 0; is_live(find_on(crew, node)) && k < crew->part_count; k++)
-            if (is_live(&crew->parts[k]) && strcmp(crew->parts[k].node, node) != 0)
-                each(crew->parts[k].node, arg);
-    }
-}
-
-/* Its ranks would wait for each other for ever. */
-static void on_parted(const char *node, const char *other, void *user)
-{
-    reidd_crews *crews = user;
-    REID_AUTOFREE char *sentence =
-        reid_xasprintf("%s and %s do not reach each other any more", node, other);
-    for (size_t i = 0; i < crews->items.count; i++) {
-        reidd_crew *crew = crews->items.items[i];
-        if (crew->failed || !is_live(find_on(crew, node)) || !is_live(find_on(crew, other)))
-            continue;
-        crew->failed = true;
-        crew->events->on_failed(other, sentence, crew->user);
-    }
-}
-
 static bool is_going(const crew_part *part)
 {
     return part && part->state != IDLE && part->state != OVER;
