@@ -118,7 +118,8 @@ static void fuzz_server(unsigned way, const uint8_t *data, size_t size)
     REID_ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
     reid_rpc_listener *listener =
         REID_RPC_OWNER(world.server->listeners.next, reid_rpc_listener, node);
-    reid_rpc_conn_new(listener, fds[1], NULL);
+    const reid_rpc_peer peer = {.uid = getuid(), .gid = getgid(), .pid = getpid()};
+    reid_rpc_conn_new(listener, fds[1], &peer);
     if (way > 0)
         put_preface(fds[0]);
     if (way == 2 && size > 0) {
