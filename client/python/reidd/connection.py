@@ -24,6 +24,14 @@ _OPTIONS = [
 ]
 
 
+def _open_channel(address: str, tls_dir: Optional[str]) -> grpc.Channel:
+    if not address.startswith("tcp://"):
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    ca, key, certificate = _address.identity(tls_dir)
+    credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+    return grpc.secure_channel(address[len("tcp://"):], credentials, options=_OPTIONS)
+
+
 class Connection:
     """Made by connect(). May be used by several threads, not after a fork. A context manager: leaving it closes it.
 
@@ -32,10 +40,10 @@ class Connection:
 
     pb = pb
 
-    def __init__(self, address: str, timeout: float = CALL_SECONDS) -> None:
+    def __init__(self, address: str, timeout: float = CALL_SECONDS, tls_dir: Optional[str] = None) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = _open_channel(address, tls_dir)
         self.jobs_service: Any = Service(self._channel, "JobService")
         self.control_service: Any = Service(self._channel, "ControlService")
         self.hook_service: Any = Service(self._channel, "HookService")
@@ -94,11 +102,14 @@ class Connection:
         return Job(self, self.call(self.jobs_service.Get, pb.GetJobRequest(id=id)))
 
 
-def connect(address: Union[str, "os.PathLike[str]", None] = None, *, timeout: float = CALL_SECONDS) -> Connection:
-    """To reidd at `address` (unix:/path or a path), else at $REIDD_HOST, else where it listens by itself.
+def connect(address: Union[str, "os.PathLike[str]", None] = None, *, timeout: float = CALL_SECONDS,
+            tls_dir: Union[str, "os.PathLike[str]", None] = None) -> Connection:
+    """To reidd at `address` (unix:/path, a path or tcp://host:port), else at $REIDD_HOST, else where it listens by itself.
 
+    `tls_dir`: folder of ca.pem, cert.pem and key.pem, made by `reidctl ca issue`, for tcp:// (else $REIDD_TLS_DIR).
     Unavailable when it is not there."""
-    connection = Connection(_address.find(None if address is None else os.fspath(address)), timeout)
+    connection = Connection(_address.find(None if address is None else os.fspath(address)), timeout,
+                            None if tls_dir is None else os.fspath(tls_dir))
     try:
         connection.info(timeout=min(timeout, 5.0))
     except BaseException:

@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -48,12 +49,44 @@ class Address(unittest.TestCase):
             os.environ['REIDD_HOST'] = '/c/d'
             self.assertEqual(_address.find(), 'unix:/c/d')
             self.assertEqual(_address.find('/e/f'), 'unix:/e/f')
-            for bad in ('localhost:50051', 'https://a/b', 'unix:', 'unix://a/b', 'unix:/' + 'x' * 107):
+            for good in ('tcp://node1:7411', 'tcp://10.0.0.1:1', 'tcp://[fd00::1]:65535'):
+                self.assertEqual(_address.find(good), good)
+            for bad in ('tcp://a', 'tcp://a:', 'tcp://a:65536', 'tcp://:1', 'tcp://a:1/b', 'tcp:a:1', 'tcp://fd00::1:1',
+                        'localhost:50051', 'https://a/b', 'unix:', 'unix://a/b', 'unix:/' + 'x' * 107):
                 with self.assertRaises(reidd.InvalidArgument, msg=bad):
                     _address.find(bad)
         finally:
             os.environ.clear()
             os.environ.update(old)
+
+
+class Tls(Case):
+    def make_authority(self, name):
+        ca = self.folder / name
+        for words in (['init', ca], ['issue', ca, 'node1', '--hosts', '127.0.0.1'], ['issue', ca, 'ada', '--role', 'viewer']):
+            subprocess.run([support.BUILD / 'bin/reidctl', 'ca', *words], check=True, capture_output=True, timeout=60)
+        return ca
+
+    def test_certificates(self):
+        ca, other = self.make_authority('ca'), self.make_authority('other')
+        daemon = Fake(self.folder, ca / 'node1')
+        self.addCleanup(daemon.stop)
+        with reidd.connect(daemon.address, tls_dir=ca / 'ada') as connection:
+            self.assertEqual(connection.info().version, 'fake')
+        with self.assertRaises(reidd.Unavailable):
+            reidd.connect(daemon.address, tls_dir=other / 'ada')
+        with self.assertRaisesRegex(reidd.InvalidArgument, 'cannot read the certificate: .*nowhere'):
+            reidd.connect(daemon.address, tls_dir=self.folder / 'nowhere')
+        old = os.environ.pop('REIDD_TLS_DIR', None)
+        try:
+            with self.assertRaisesRegex(reidd.InvalidArgument, r'by tls_dir or \$REIDD_TLS_DIR'):
+                reidd.connect(daemon.address)
+            os.environ['REIDD_TLS_DIR'] = str(ca / 'ada')
+            reidd.connect(daemon.address).close()
+        finally:
+            os.environ.pop('REIDD_TLS_DIR', None)
+            if old is not None:
+                os.environ['REIDD_TLS_DIR'] = old
 
 
 class Config(Case):

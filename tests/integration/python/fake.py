@@ -16,8 +16,9 @@ SUCCEEDED = 4
 class Fake:
     """`answers` maps 'JobService.Get' to a function(request, context); requests of all calls are kept in `asked`."""
 
-    def __init__(self, folder, **answers):
+    def __init__(self, folder, tls_dir=None, **answers):
         self.address = f'unix:{pathlib.Path(folder) / "fake.sock"}'
+        self.tls_dir = tls_dir
         self.asked = []
         self.answers = {'SystemService.Info': lambda request, context: pb.InfoResponse(version='fake', slots=2),
                         'JobService.Get': lambda request, context: pb.Job(id='j1', state=RUNNING),
@@ -27,7 +28,12 @@ class Fake:
 
     def start(self):
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(32), handlers=[self.handlers()])
-        assert self.server.add_insecure_port(self.address)
+        if self.tls_dir:
+            ca, key, certificate = ((self.tls_dir / f).read_bytes() for f in ('ca.pem', 'key.pem', 'cert.pem'))
+            port = self.server.add_secure_port('127.0.0.1:0', grpc.ssl_server_credentials([(key, certificate)], ca, True))
+            self.address = f'tcp://127.0.0.1:{port}'
+        else:
+            assert self.server.add_insecure_port(self.address)
         self.server.start()
 
     def stop(self):
