@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """kill -9 of every process of reidd at random moments, round after round; nothing acknowledged may be lost.
 
-    tests/soak/killer.py [--rounds N] [--seed S] [--real] [--keep]
+    tests/soak/killer.py [--rounds N] [--seed S] [--real | --nodes] [--keep]
 
 The jobs are scripted trainers (tests/unit/daemon/fake), or with --real trainings of a small network that must end with the same bits
-as one that nobody has touched. Each round picks one way of killing (WAYS); then, and at the end, the invariants are checked:
+as one that nobody has touched; with --nodes on three nodes (tests/cluster/hosts.py), whose cables are cut, too. Each round picks one way of killing (WAYS); then, and at the end, the invariants are checked:
 
 - a job whose submission was acknowledged is there, and one that has ended stays as it ended; all jobs come to a good end
 - a scalar that reidd has acknowledged, or shown, or that a rank has written, is there, once, and in order; so is each line of a log
@@ -83,6 +83,9 @@ class Job:
 
 
 class World:
+    RANKS = (1, 1, common.RANKS)
+    PATIENCE_S = 180  # for the end
+
     def __init__(self, folder, seed):
         self.folder = pathlib.Path(folder)
         self.random = random.Random(seed)
@@ -136,10 +139,16 @@ class World:
         pids = [pid for name, pid in self.processes() if name == kind]
         return self.random.choice(pids) if pids else None
 
+    def keep(self):
+        """What a failed run leaves to be looked at is in the folder."""
+
+    def close(self):
+        pass
+
     # ---- jobs ----
 
     def submit(self):
-        job = self.new_job(f'k{len(self.jobs)}', self.random.choice((1, 1, common.RANKS)))
+        job = self.new_job(f'k{len(self.jobs)}', self.random.choice(self.RANKS))
         self.jobs.append(job)
         words = ['submit', '--name', job.name, '-n', job.ranks, '--max-restarts', '1000', '--restart-backoff', '0.001',
                  *self.job_words(job)]
@@ -304,10 +313,12 @@ class World:
                 break
         else:
             return
-        node = json.loads(done.stdout)[0]
+        nodes = json.loads(done.stdout)
         used = sum(e['ranks'] for e in after.values() if e['state'] in ('STARTING', 'RUNNING'))
-        check(node['slots_used'] == used, f'{node["slots_used"]} slots are used, by jobs of {used} ranks')
-        check(used <= node['slots'], f'{used} of {node["slots"]} slots are used')
+        told = sum(n['slots_used'] for n in nodes)
+        check(told == used, f'{told} slots are used, by jobs of {used} ranks')
+        for node in nodes:
+            check(node['slots_used'] <= node['slots'], f'{node["slots_used"]} of {node["slots"]} slots of {node["name"]} are used')
 
     def check_now(self):
         listed = self.list()
@@ -329,7 +340,7 @@ class World:
             reader.wait()
         for pid in [p for _, p in self.processes()]:  # a stopped one that nobody waits for yet
             send(pid, signal.SIGCONT)
-        common.wait_for(self.is_over, 180, 'all jobs end')
+        common.wait_for(self.is_over, self.PATIENCE_S, 'all jobs end')
         listed = self.list()
         self.check_jobs(listed)
         for job in self.jobs:
@@ -429,17 +440,115 @@ class Real(World):
         check(common.bits(job.out / 'model_final') == self.reference[job.ranks], f'{job.name} has come to other bits')
 
 
+class Head:
+    """The daemon of the first node, as common.Daemon is one."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.state, self.socket = cluster.state(cluster.head), cluster.state(cluster.head) / 'reidd.sock'
+        self.ctl, self.rows = (lambda *words, **more: common.Daemon.ctl(self, *words, **more)), (lambda name: common.Daemon.rows(self, name))
+
+    @property
+    def process(self):
+        return self.cluster.daemons[self.cluster.head]
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.cluster.kill(self.cluster.head)
+
+    def start(self):
+        self.cluster.start(self.cluster.head)
+
+    def stop(self):
+        for name in self.cluster.names:
+            self.cluster.stop(name)
+
+
+class Nodes(Scripted):
+    """Three nodes with two slots each."""
+    RANKS = (1, 2, 3, 4, 6)
+    PATIENCE_S = 300
+
+    def start(self):
+        sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'cluster'))
+        import cluster
+        config = subprocess.run([common.BIN / 'reidctl', 'submit', '--dry-run', common.CONFIG, 'SOLVER.IMS_PER_BATCH', '48'], check=True,
+                                capture_output=True, text=True)
+        (self.folder / 'config.yml').write_text(config.stdout)
+        self.cluster = cluster.Cluster(3, *[w for w in OPTIONS if w != '--slots'][1:], '--slots', '2')
+        self.cluster.__enter__()
+        self.daemon = Head(self.cluster)
+        self.cuts = 0
+
+    def revive(self):
+        for name in self.cluster.names:
+            if self.cluster.daemons[name].poll() is not None:
+                self.cluster.start(name)
+
+    def processes(self):
+        found = []
+        for host in self.cluster.names:
+            for pid, line in self.cluster.hosts.pids(host).items():
+                words = line.split()
+                name = os.path.basename(words[0]) if words else ''
+                if name == 'reidd-shim':
+                    name = 'wrapper' if '--rank-exec' in words else 'part' if '--part' in words else 'shim'
+                elif name == 'reidd_fake_trainer':
+                    name = 'rank' if '--check-only' not in words else ''
+                elif name == 'reidctl':
+                    name = 'agent' if 'agent' in words else ''
+                if name in ('wrapper', 'part', 'shim', 'rank', 'agent', 'mpirun', 'orted'):
+                    found.append((name, pid))
+        return found
+
+    def kill_member(self):
+        self.cluster.kill(self.random.choice(self.cluster.names[1:]))
+        self.count('reidd of a member')
+        time.sleep(self.random.choice((0, 0, 0.3)))
+
+    def cut(self):
+        name = self.random.choice(self.cluster.names[1:])
+        self.cluster.hosts.cut(name)
+        time.sleep(self.random.choice((0.5, 2, 7)))
+        self.cluster.hosts.heal(name)
+        self.count('cable')
+
+    def kill_all(self):
+        for name in self.cluster.names:
+            self.cluster.kill(name)
+        for _, pid in self.processes():
+            send(pid)
+        self.count('everything')
+
+    WAYS = [(3, World.kill_daemon), (3, kill_member), (1.5, cut), (0.7, kill_all), (1, World.kill_job), (1, World.cancel), (1, World.kill_reader),
+            *[(1.5, lambda w, kind=kind: w.kill_one(kind)) for kind in ('shim', 'part', 'mpirun', 'orted', 'agent', 'wrapper', 'rank')],
+            *[(0.7, lambda w, kind=kind: w.kill_daemon_and(kind)) for kind in ('shim', 'part', 'mpirun', 'orted', 'agent', 'rank')]]
+
+    def check_end(self):
+        super().check_end()
+        for name in self.cluster.names[1:]:
+            parts = self.cluster.state(name) / 'parts'
+            common.wait_for(lambda: not list(parts.glob('*')), 30, f'{name} has forgotten its parts')
+
+    def keep(self):
+        shutil.copytree(self.cluster.folder, self.folder / 'cluster', ignore=lambda path, names: [n for n in names if n.endswith('.sock')])
+
+    def close(self):
+        self.cluster.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=300)
     parser.add_argument('--seconds', type=float, default=1e9, help='no further round after that long')
     parser.add_argument('--seed', type=int, default=None)
     parser.add_argument('--real', action='store_true', help='trainings instead of scripts')
+    parser.add_argument('--nodes', action='store_true', help='three nodes in namespaces; needs root')
     parser.add_argument('--keep', action='store_true', help='leave the folder of a run that failed')
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(3), 'big')
     folder = tempfile.mkdtemp(prefix='reid-kill-')
-    world = (Real if args.real else Scripted)(folder, seed)
+    world = (Nodes if args.nodes else Real if args.real else Scripted)(folder, seed)
     begin, done, failed = time.monotonic(), 0, True
     try:
         world.start()
@@ -447,10 +556,10 @@ def main():
             world.round()
             done += 1
         world.check_end()
+        summary = world.summary()
         world.daemon.stop()
         failed = False
-        world.daemon.start()
-        print(f'{done} rounds with seed {seed} in {time.monotonic() - begin:.0f} s: {world.summary()}')
+        print(f'{done} rounds with seed {seed} in {time.monotonic() - begin:.0f} s: {summary}')
     except (Broken, AssertionError) as broken:
         print(f'seed {seed}, round {done + 1}, in {folder}: {str(broken)[-800:]}')
     finally:
@@ -458,6 +567,9 @@ def main():
             world.daemon.kill()
             for _, pid in world.processes():
                 send(pid)
+            if failed and args.keep:
+                world.keep()
+            world.close()
         for reader in world.readers:
             send(reader.pid)
         if not (failed and args.keep):
