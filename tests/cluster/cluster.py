@@ -61,6 +61,7 @@ class Cluster:
         self.close()
 
     def close(self):
+        reports = self.find_reports() if not self.hosts.closed else []
         self.hosts.close()  # kills all of them
         for process in self.daemons.values():
             process.kill()  # nsenter, which may be stopped
@@ -68,6 +69,18 @@ class Cluster:
         for log in self.logs.values():
             log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert not reports, reports[0]
+
+    def find_reports(self):
+        """What sanitizers have found in daemons, those that end now included."""
+        if PATIENCE > 1:
+            for name, process in self.daemons.items():
+                if process.poll() is None:
+                    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                        self.stop(name)
+        texts = [log.read_text(errors='replace') for log in self.folder.glob('*/reidd.log')]
+        return [text[text.index(word):][:3000] for text in texts
+                for word in ('ERROR: AddressSanitizer', 'ERROR: LeakSanitizer', 'runtime error:') if word in text]
 
     # ---- files ----
 
