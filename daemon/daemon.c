@@ -31,6 +31,7 @@
 #define LOCK_WAIT_MS 5000
 #define STOP_GRACE_MS 200  /* for open calls */
 #define STOP_LIMIT_MS 1500 /* then connections are cut */
+#define MANY_FILES 65536   /* open ones, as far as the system allows */
 
 typedef struct reidd_daemon {
     const reidd_options *options;
@@ -364,7 +365,11 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .max_streams = (uint32_t)limits[REIDD_LIMIT_STREAMS],
     };
     REID_TRY(reid_rpc_server_new(&daemon->loop, &public_limits, &daemon->public_server, err));
-    REID_TRY(reid_rpc_server_new(&daemon->loop, NULL, &daemon->rank_server, err));
+    const reid_rpc_limits rank_limits = {
+        .max_connections = 2 * (uint32_t)limits[REIDD_LIMIT_RANKS],
+        .max_per_user = (uint32_t)limits[REIDD_LIMIT_RANKS],
+    };
+    REID_TRY(reid_rpc_server_new(&daemon->loop, &rank_limits, &daemon->rank_server, err));
     REID_TRY(reidd_api_serve_public(&daemon->api, daemon->public_server, err));
     reidd_api_serve_ranks(&daemon->api, daemon->rank_server);
     /* The link first: a job that is submitted at once finds it. */
@@ -462,8 +467,8 @@ static void watch_signals(reidd_daemon *daemon)
 static void allow_many_files(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 8192) {
-        limit.rlim_cur = REID_MIN(limit.rlim_max, (rlim_t)8192);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < MANY_FILES) {
+        limit.rlim_cur = REID_MIN(limit.rlim_max, (rlim_t)MANY_FILES);
         setrlimit(RLIMIT_NOFILE, &limit);
     }
 }

@@ -61,7 +61,7 @@ bool reidd_job_has_saved(const reidd_manager *manager, const reidd_job *job)
     REID_AUTOFREE char *folder = reid_path_dir(path);
     size_t size = 0;
     REIDD_AS_OWNER(folder);
-    if (reid_file_read(path, 128, &former, &size, NULL) == REID_OK)
+    if (reid_file_read_foreign(path, 128, &former, &size, NULL) == REID_OK)
         return strcmp(former, now) != 0;
     return (int64_t)info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000 >= job->started_ms;
 }

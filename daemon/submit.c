@@ -337,7 +337,9 @@ reid_status reidd_active_restore_config(const reidd_active *active, reid_error *
     if (reid_path_exists(path) ||
         reidd_store_config_load(manager->store, job->id, &yaml, NULL) != REID_OK)
         return REID_OK; /* the start will say what is missing */
-    REID_TRY(reidd_run_as_find((uid_t)job->uid, lowest_uid, NULL, &like.other, &like.account, err));
+    if (reidd_run_as_find((uid_t)job->uid, lowest_uid, NULL, &like.other, &like.account, NULL) !=
+        REID_OK)
+        return REID_OK; /* the same */
     return write_config(&like, yaml, err);
 }
 

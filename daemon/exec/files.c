@@ -73,7 +73,7 @@ bool reidd_attempt_is_locked(const char *folder)
 static reid_status write_quickly(const char *path, const reid_str *text, reid_error *err)
 {
     REID_AUTOFREE char *temp = reid_xasprintf("%s.%d.tmp", path, (int)getpid());
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return reid_fail_errno(err, errno, "cannot create '%s'", temp);
     reid_status status = reid_write_all(fd, text->data, text->length, temp, err);

@@ -38,6 +38,34 @@ class Users(cluster.Case):
         self.assertEqual(len(re.findall('USER=nobody', done.stdout)), 8, done.stderr)
         self.assertIn('rank', done.stdout)
 
+    def test_users_with_certificates(self):
+        """Over TCP the name in the certificate is the account, and root is nobody's."""
+        c, nobody = self.cluster, pwd.getpwnam('nobody').pw_uid
+        for name, role in (('nobody', 'operator'), ('root', 'admin'), ('nosuchuser', 'operator')):
+            c.issue(role, name, c.folder / 'tls' / f'user-{name}')
+        out = c.folder / 'tcp'
+        out.mkdir()
+        out.chmod(0o777)
+        (out / 'script').write_text('environment USER\nmark up\nwait go\nexit 0\n')
+        config = c.folder / 'tcp.yml'
+        config.write_text(f'OUTPUT_DIR: {out}\n')
+        done = c.remote('node2', 'user-nobody', 'submit', config)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        job = done.stdout.strip()
+        cluster.wait_for((out / 'up').exists, 30, 'the job runs')
+        self.assertEqual((c.job(job)['user'], (out / 'up').stat().st_uid), ('nobody', nobody))
+        for name, sentence in (('root', 'jobs of root are taken on the Unix socket of this node only'),
+                               ('nosuchuser', "there is no account 'nosuchuser' on this node for the job to run as")):
+            done = c.remote('node2', f'user-{name}', 'submit', config)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(sentence, done.stderr)
+        # The same person at the Unix socket; another operator may not; an admin may.
+        done = c.remote('node2', 'user-nosuchuser', 'cancel', job)
+        self.assertIn(f'job {job} is of user nobody', done.stderr)
+        done = c.ctl(c.head, 'cancel', job, user='nobody')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        c.wait_job(job, ('CANCELLED',))
+
     def environment(self, process):
         try:
             return (process / 'environ').read_bytes()
