@@ -258,6 +258,22 @@ class More(Jobs):
         self.finish(job)
 
 
+    def test_members_that_do_not_reach_each_other(self):
+        """The head reaches both, so only they can tell."""
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2')
+        time.sleep(3)  # they have asked each other
+        start = time.monotonic()
+        self.cluster.hosts.part('node2', 'node3')
+        try:
+            wait_for(lambda: 'node2 and node3 do not reach each other' in self.cluster.ctl('node1', 'events', job).stdout, 30, 'told')
+            print(f'parted: told and stopped after {time.monotonic() - start:.1f} s')
+        finally:
+            self.cluster.hosts.unpart('node2', 'node3')
+        wait_for(lambda: self.cluster.job(job)['attempt'] == 2 and self.cluster.job(job)['state'] == 'RUNNING', 30, 'restarted')
+        self.go()
+        self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
+
+
 class WithoutNetwork(Jobs):
     """The cluster file names no network: MPI keeps to the nodes' own addresses."""
     count = 2
