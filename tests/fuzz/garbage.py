@@ -144,6 +144,7 @@ class Target:
         self.running = self.submit('running', 'link\nphase 2\nrows 3\nlast-row\nmark up\nwait never\n')
         self.wait_for(lambda: (self.folder / 'running/up').exists(), 'the second job runs')
         self.rows = self.ctl('metrics', self.done)
+        self.ticket = self.read_ticket()  # once: garbage may end the job
 
     def wait_for(self, condition, what):
         deadline = time.monotonic() + WAIT_S
@@ -182,7 +183,7 @@ class Target:
         config.write_text(f'OUTPUT_DIR: {folder}\n')
         return self.ctl('submit', '--name', name, str(config)).strip()
 
-    def ticket(self):
+    def read_ticket(self):
         """Of the attempt that runs, as its rank has it."""
         pid = (self.folder / 'running/up').read_text().strip()
         for entry in pathlib.Path(f'/proc/{pid}/environ').read_bytes().split(b'\0'):
@@ -282,7 +283,7 @@ class Garbage:
         hello = kind()
         hello.hello.job_id = self.target.running
         hello.hello.attempt = 1
-        hello.hello.ticket = self.target.ticket() if self.rng.random() < 0.9 else some_text(self.rng, self.words)
+        hello.hello.ticket = self.target.ticket if self.rng.random() < 0.9 else some_text(self.rng, self.words)
         hello.hello.world = 1
         messages = [hello.SerializeToString()]
         for _ in range(self.rng.randrange(6)):
