@@ -9,6 +9,7 @@
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
 #include "daemon/cluster/cluster.h"
+#include "daemon/cluster/part.h"
 #include "reid/v1/system.pb-c.h"
 #include "version.h"
 
@@ -118,15 +119,16 @@ static void set_text(char **field, const char *text)
     *field = reidd_convert_text(text ? text : "");
 }
 
-static void mark_gpus(Reid__V1__Node *node, const reidd_slot_user *holder)
+static void mark_gpus(const char *job_id, int first, const char *gpus, void *user)
 {
-    for (size_t i = 0; holder->gpus && i < node->n_gpus; i++) {
+    Reid__V1__Node *node = user;
+    for (size_t i = 0; gpus && i < node->n_gpus; i++) {
         Reid__V1__Gpu *gpu = node->gpus[i];
-        int rank = *gpu->uuid ? reidd_gpus_place(holder->gpus, gpu->uuid) : -1;
-        if (rank < 0)
+        int place = *gpu->uuid ? reidd_gpus_place(gpus, gpu->uuid) : -1;
+        if (place < 0)
             continue;
-        set_text(&gpu->job, holder->job->id);
-        gpu->rank = rank;
+        set_text(&gpu->job, job_id);
+        gpu->rank = first + place;
     }
 }
 
@@ -160,7 +162,7 @@ static void add_job(const reidd_slot_user *holder, void *user)
     node->jobs = reid_xrealloc(node->jobs, (node->n_jobs + 1) * sizeof(Reid__V1__NodeJob *));
     node->jobs[node->n_jobs++] = job;
     if (f->row == 0)
-        mark_gpus(node, holder);
+        mark_gpus(source->id, 0, holder->gpus, node);
 }
 
 /* ---- nodes ---- */
@@ -175,6 +177,7 @@ static Reid__V1__Node *make_machine(const reidd_api *api, const reidd_gpu_weathe
     node->slots = reidd_manager_slots(api->manager);
     add_machine(node);
     add_gpus(api, node, weather);
+    reidd_parts_each_gpus(api->parts, mark_gpus, node);
     return node;
 }
 

@@ -77,6 +77,18 @@ bool reidd_parts_has(const reidd_parts *parts, const char *job_id, int attempt)
     return parts && find(parts, job_id, attempt) != NULL;
 }
 
+void reidd_parts_each_gpus(const reidd_parts *parts,
+                           void (*each)(const char *job_id, int first, const char *gpus,
+                                        void *user),
+                           void *user)
+{
+    for (size_t i = 0; parts && i < parts->items.count; i++) {
+        const part *p = parts->items.items[i];
+        if (p->gpus && !p->ended)
+            each(p->job, p->ranks.first, p->gpus, user);
+    }
+}
+
 size_t reidd_parts_running(const reidd_parts *parts)
 {
     size_t count = 0;

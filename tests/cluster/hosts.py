@@ -167,7 +167,7 @@ class Hosts:
                 if (entry / 'stat').read_text().rsplit(')', 1)[1].split()[0] == 'Z':
                     continue
                 line = (entry / 'cmdline').read_bytes().replace(b'\0', b' ').decode(errors='replace').strip()
-                if text in line:
+                if line and text in line:  # none: it is about to end
                     found[int(entry.name)] = line
         return found
 
