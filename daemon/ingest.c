@@ -114,9 +114,10 @@ static void tell(reidd_manager *manager, const int64_t *stored_before)
         unsigned changes = active->changed ? REIDD_CHANGED_JOB : 0;
         if (active->stored_seq > stored_before[i])
             changes |= REIDD_CHANGED_ROWS;
+        if (!changes)
+            continue; /* and nothing is written: queue.c says why */
         active->changed = false;
-        if (changes)
-            reidd_hub_publish(manager->hub, active->job.id, changes);
+        reidd_hub_publish(manager->hub, active->job.id, changes);
     }
 }
 

@@ -47,6 +47,8 @@ void reidd_manager_handle_closed(reidd_manager *manager)
     reid_vec_fini(&manager->active);
     reidd_index_fini(&manager->index);
     reidd_shares_fini(&manager->shares);
+    reidd_round_free(manager->round);
+    reid_vec_fini(&manager->waiting);
     reid_vec_fini(&manager->submissions);
     free(manager->state_dir);
     free(manager->shim);
@@ -69,6 +71,7 @@ static void on_active_closed(uv_handle_t *handle)
     reidd_job_fini(&active->job);
     free(active->detail);
     free(active->after);
+    free(active->told);
     free(active->ticket);
     free(active->gpus);
     free(active->reported);
@@ -89,6 +92,7 @@ void reidd_active_remove(reidd_active *active)
     reidd_attempt_close(active->attempt);
     active->attempt = NULL;
     reidd_active_close_crew(active);
+    reidd_manager_forget_waiter(manager, active);
     reidd_index_remove(&manager->index, active->job.id);
     for (size_t i = 0; i < manager->active.count; i++) {
         if (manager->active.items[i] != active)
@@ -431,8 +435,8 @@ static reidd_job_view make_view(const reidd_manager *manager, const reidd_job *s
     else
         view.detail =
             active ? reid_xstrdup(active->detail ? active->detail : "") : describe_ended(&view.job);
-    view.queue_position = active && view.job.state == REIDD_PENDING ? active->queue_position : 0;
-    view.start_by_ms = view.queue_position > 0 ? active->start_by_ms : 0;
+    if (active)
+        view.queue_position = reidd_active_place(active, &view.start_by_ms);
     if (active)
         view.job.ran_ms += reidd_active_ran_ms(active);
     return view;

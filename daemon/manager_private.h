@@ -33,15 +33,11 @@ typedef struct reidd_active {
     reidd_manager *manager;
     reidd_job job;
     char *detail;
-    int queue_position;
-    char *after;     /* what is left of job.wishes.after */
-    char before[16]; /* who is before it in the queue */
-    reidd_sched_verdict_kind waits;
-    int64_t start_by_ms; /* when it starts at the latest; 0: not known */
-    bool queue_changed;  /* what it waits for, since listeners were told */
-    uint64_t run_since;  /* of the loop's clock: this attempt; 0: not asked yet */
-    uint64_t limit_at;   /* of the loop's clock: its time is over, and it is cut off then */
-    uint64_t ask_at;     /* when to ask again for a pause or stop; 0: not at all */
+    char *after;        /* what is left of job.wishes.after */
+    char *told;         /* why it waits, as those who watch it were told */
+    uint64_t run_since; /* of the loop's clock: this attempt; 0: not asked yet */
+    uint64_t limit_at;  /* of the loop's clock: its time is over, and it is cut off then */
+    uint64_t ask_at;    /* when to ask again for a pause or stop; 0: not at all */
     bool asked, never_pauses;
 
     reidd_attempt *attempt; /* STARTING, RUNNING */
@@ -86,6 +82,13 @@ typedef struct reidd_waiting_row {
     size_t size;
 } reidd_waiting_row;
 
+/* A job in the queue. */
+typedef struct reidd_waiter {
+    reidd_active *active;
+    reidd_sched_verdict_kind kind;
+    int64_t start_by_ms; /* 0: not known */
+} reidd_waiter;
+
 struct reidd_manager {
     uv_loop_t *loop;
     reidd_store *store;
@@ -106,6 +109,14 @@ struct reidd_manager {
     REID_VEC(reidd_active *) active; /* in order of submission, or of the latest requeue */
     reidd_index index;               /* of them */
     reidd_shares shares;
+    struct reidd_round *round;      /* queue.c */
+    REID_VEC(reidd_waiter) waiting; /* in the order of the queue */
+    size_t waiting_hint;            /* where somebody was found last */
+    struct reidd_tail {             /* its end as the last round left it; queue.c */
+        bool known;
+        int priority, unused;
+        int64_t number;
+    } tail;
     bool scheduling;
     char last_id[16];
     REID_VEC(reidd_waiting_row) rows; /* in order of arrival */
@@ -139,7 +150,14 @@ void reidd_manager_handle_closed(reidd_manager *manager);
 /* queue.c */
 /* Starts what can start, refuses what never can, and finds out why the others wait. */
 void reidd_manager_schedule(reidd_manager *manager);
+/* The same, for a job that has just been added. */
+void reidd_manager_enqueue(reidd_manager *manager, reidd_active *active);
 void reidd_manager_schedule_later(reidd_manager *manager, uint64_t delay_ms);
+typedef struct reidd_round reidd_round;
+void reidd_round_free(reidd_round *round); /* NULL is accepted */
+/* Its place in the queue, from 1; 0: it is not in it. */
+int reidd_active_place(const reidd_active *active, int64_t *ret_start_by_ms);
+void reidd_manager_forget_waiter(reidd_manager *manager, const reidd_active *active);
 /* Why a PENDING job waits. Caller frees. */
 char *reidd_active_wait_detail(const reidd_active *active);
 /* How long this attempt has had its slots; 0 when it has none. */

@@ -12,15 +12,21 @@
 #include "daemon/sched/after.h"
 #include "daemon/sched/order.h"
 
-/* One look at all jobs: the arguments of the scheduler, and whose they are. */
-typedef struct round {
+/* One look at all jobs: the arguments of the scheduler, and whose they are. The memory is kept for
+ * the next one. With very many jobs, a page that is written to costs most: reidd forks for each
+ * job, and shares all pages with the child for a while. So nothing is written that stays as it was.
+ */
+struct reidd_round {
     reidd_sched_plan plan;
     REID_VEC(reidd_sched_job) running, queue;
     REID_VEC(reidd_active *) holders;
     REID_VEC(int64_t) ran_ms;
     REID_VEC(reidd_active *) never; /* whose wishes cannot be fulfilled any more */
-    reidd_active **waiting;         /* [queue] */
-} round;
+    REID_VEC(reidd_active *) waiting;
+    REID_VEC(reidd_sched_verdict) verdicts;
+    REID_VEC(size_t) preempted_for;
+};
+typedef struct reidd_round round;
 
 /* ---- who is in it ---- */
 
@@ -40,8 +46,10 @@ static reidd_state state_of(const char *id, void *user)
 
 static void set_detail(reidd_active *active, char *own_detail)
 {
-    bool same = active->detail && own_detail && strcmp(active->detail, own_detail) == 0;
-    active->queue_changed = active->queue_changed || !same;
+    if (active->detail && own_detail && strcmp(active->detail, own_detail) == 0) {
+        free(own_detail);
+        return;
+    }
     free(active->detail);
     active->detail = own_detail;
 }
@@ -122,8 +130,8 @@ static void collect(reidd_manager *manager, round *r)
             reid_vec_push(&r->ran_ms, reidd_active_ran_ms(active));
             continue;
         }
-        active->run_since = 0;
-        active->queue_position = 0;
+        if (active->run_since != 0)
+            active->run_since = 0;
         if (is_queued(active, r))
             reid_vec_push(&r->queue, describe(active));
     }
@@ -153,33 +161,41 @@ static void plan(reidd_manager *manager, round *r)
     if (r->queue.count > 0)
         reidd_sched_order(&manager->shares, r->running.items, r->ran_ms.items, r->running.count,
                           reid_clock_wall_ms(), r->queue.items, r->queue.count);
-    r->waiting = reid_xcalloc(r->queue.count + 1, sizeof(reidd_active *));
+    reid_vec_reserve(&r->verdicts, r->queue.count + 1);
+    reid_vec_reserve(&r->preempted_for, r->running.count + 1);
     for (size_t i = 0; i < r->queue.count; i++)
-        r->waiting[i] = reidd_active_find(manager, r->queue.items[i].id);
+        reid_vec_push(&r->waiting, reidd_active_find(manager, r->queue.items[i].id));
     r->plan = (reidd_sched_plan){
         .nodes = manager->nodes,
         .running = r->running.items,
         .running_count = r->running.count,
         .queue = r->queue.items,
         .queue_count = r->queue.count,
-        .verdicts = reid_xcalloc(r->queue.count + 1, sizeof(reidd_sched_verdict)),
-        .preempted_for = reid_xcalloc(r->running.count + 1, sizeof(size_t)),
+        .verdicts = r->verdicts.items,
+        .preempted_for = r->preempted_for.items,
     };
     reidd_sched_run(&r->plan);
 }
 
-static void round_fini(round *r)
+static void round_begin(round *r)
 {
-    for (size_t i = 0; i < r->queue.count; i++)
-        free(r->plan.verdicts[i].placement);
-    free(r->plan.verdicts);
-    free(r->plan.preempted_for);
-    free((void *)r->waiting);
+    r->running.count = r->queue.count = r->holders.count = r->ran_ms.count = 0;
+    r->never.count = r->waiting.count = 0;
+}
+
+void reidd_round_free(reidd_round *r)
+{
+    if (!r)
+        return;
     reid_vec_fini(&r->running);
     reid_vec_fini(&r->queue);
     reid_vec_fini(&r->holders);
     reid_vec_fini(&r->ran_ms);
     reid_vec_fini(&r->never);
+    reid_vec_fini(&r->waiting);
+    reid_vec_fini(&r->verdicts);
+    reid_vec_fini(&r->preempted_for);
+    free(r);
 }
 
 /* ---- what follows from it ---- */
@@ -221,88 +237,160 @@ static void start(reidd_active *active, reidd_sched_verdict *verdict)
     free(active->job.placement);
     active->job.placement = verdict->placement;
     verdict->placement = NULL;
-    active->queue_position = 0;
-    active->start_by_ms = 0;
     reidd_active_start(active);
     if (active->job.state != REIDD_PENDING)
         return;
-    active->queue_position = 1; /* it could not be stored, and is tried again */
-    set_detail(active, reid_xstrdup("waits for the state folder to become writable"));
+    const reidd_waiter again = {.active = active, .kind = REIDD_SCHED_WAIT_SLOTS};
+    reid_vec_push(&active->manager->waiting,
+                  again); /* it could not be stored, and is tried again */
 }
 
-/* Why a job waits; the hub is told only when somebody listens and something is new. */
-static void note_wait(round *r, size_t index, int position)
+static bool is_turn(reidd_sched_verdict_kind kind)
 {
-    reidd_active *active = r->waiting[index];
+    return kind == REIDD_SCHED_WAIT_TURN || kind == REIDD_SCHED_WAIT_KEPT;
+}
+
+/* Why a job waits. For its turn there may be thousands: that is put into words when somebody asks.
+ */
+static void note_wait(reidd_manager *manager, round *r, size_t index)
+{
+    reidd_active *active = r->waiting.items[index];
     reidd_sched_verdict *verdict = &r->plan.verdicts[index];
-    bool turn = index > 0 &&
-                (verdict->kind == REIDD_SCHED_WAIT_TURN || verdict->kind == REIDD_SCHED_WAIT_KEPT);
-    const char *before = index > 0 ? r->queue.items[index - 1].id : "";
-    active->start_by_ms =
-        verdict->start_in_ms > 0 ? reid_clock_wall_ms() + verdict->start_in_ms : 0;
-    verdict->start_in_ms = -1; /* said when somebody asks: the time goes on */
-    active->queue_changed = active->queue_changed || active->queue_position != position ||
-                            active->waits != verdict->kind || strcmp(active->before, before) != 0;
-    active->queue_position = position;
-    active->waits = verdict->kind;
-    memcpy(active->before, before, strlen(before) + 1);
-    if (turn) { /* of which there may be thousands: reidd_active_wait_detail */
-        free(active->detail);
-        active->detail = NULL;
-    } else {
+    const reidd_waiter waiter = {
+        .active = active,
+        .kind = verdict->kind,
+        .start_by_ms = verdict->start_in_ms > 0 ? reid_clock_wall_ms() + verdict->start_in_ms : 0,
+    };
+    verdict->start_in_ms = -1; /* the time goes on until it is said */
+    reid_vec_push(&manager->waiting, waiter);
+    if (index == 0 || !is_turn(verdict->kind))
         set_detail(active, reidd_sched_reason(&r->plan, index));
-    }
+    else if (active->detail)
+        set_detail(active, NULL);
 }
 
-static void tell_listeners(reidd_manager *manager)
+/* Its place among those that wait, from 1; 0: it is not there. */
+static size_t place_of(const reidd_active *active)
 {
-    for (const reidd_listener *l = manager->hub->first; l; l = l->after) {
-        reidd_active *active = reidd_active_find(manager, l->job_id);
-        if (!active || !active->queue_changed)
-            continue;
-        active->changed = true;
-        active->queue_changed = false;
-        reidd_manager_plan_flush(manager);
-    }
+    reidd_manager *manager = active->manager;
+    size_t count = manager->waiting.count, hint = manager->waiting_hint;
+    for (size_t i = hint > 0 ? hint - 1 : 0; i <= hint + 1 && i < count; i++)
+        if (manager->waiting.items[i].active == active)
+            return (manager->waiting_hint = i) + 1; /* lists ask for one after the other */
+    for (size_t i = 0; i < count; i++)
+        if (manager->waiting.items[i].active == active)
+            return (manager->waiting_hint = i) + 1;
+    return 0;
+}
+
+void reidd_manager_forget_waiter(reidd_manager *manager, const reidd_active *active)
+{
+    size_t place = place_of(active);
+    if (place > 0)
+        reid_vec_remove(&manager->waiting, place - 1);
+    manager->tail.known = false;
+}
+
+int reidd_active_place(const reidd_active *active, int64_t *ret_start_by_ms)
+{
+    size_t place = active->job.state == REIDD_PENDING ? place_of(active) : 0;
+    *ret_start_by_ms = place > 0 ? active->manager->waiting.items[place - 1].start_by_ms : 0;
+    return (int)place;
+}
+
+/* The job's own words, or whose turn it is before. */
+static char *reason_of(const reidd_active *active, size_t place)
+{
+    const reidd_manager *manager = active->manager;
+    if (place > 0 && manager->store_fails)
+        return reid_xstrdup("waits for the state folder to become writable");
+    if (active->detail)
+        return reid_xstrdup(active->detail);
+    if (place > 1)
+        return reidd_sched_turn(manager->waiting.items[place - 1].kind,
+                                manager->waiting.items[place - 2].active->job.id);
+    return reid_xstrdup("waits for slots");
 }
 
 char *reidd_active_wait_detail(const reidd_active *active)
 {
-    reid_str text = REID_STR_INIT;
     if (active->job.restart.at_ms != 0)
         return reidd_restart_detail(&active->job, reid_clock_wall_ms());
-    if (active->manager->store_fails && active->queue_position > 0)
-        return reid_xstrdup("waits for the state folder to become writable");
-    if (active->detail) {
-        reid_str_add(&text, active->detail);
-    } else {
-        REID_AUTOFREE char *turn = reidd_sched_turn(active->waits, active->before);
-        reid_str_add(&text, turn);
-    }
-    int64_t left_ms = active->start_by_ms - reid_clock_wall_ms();
-    if (active->queue_position > 0 && left_ms > 0) {
-        char duration[32];
-        reid_format_duration(duration, (double)left_ms / 1000.0);
-        reid_str_addf(&text, "; at the latest in %s", duration);
-    }
-    return reid_str_take(&text);
+    int64_t start_by_ms = 0;
+    size_t place = (size_t)reidd_active_place(active, &start_by_ms);
+    char *reason = reason_of(active, place);
+    int64_t left_ms = start_by_ms - reid_clock_wall_ms();
+    if (left_ms <= 0)
+        return reason;
+    char duration[32];
+    reid_format_duration(duration, (double)left_ms / 1000.0);
+    char *whole = reid_xasprintf("%s; at the latest in %s", reason, duration);
+    free(reason);
+    return whole;
 }
 
-/* True when another round is needed: what is to be paused is to be seen as leaving. */
+/* Those who watch a job that waits are told when its place or the reason is another one. */
+static void tell_listeners(reidd_manager *manager)
+{
+    for (const reidd_listener *l = manager->hub->first; l; l = l->after) {
+        reidd_active *active = reidd_active_find(manager, l->job_id);
+        if (!active || active->job.state != REIDD_PENDING || active->changed)
+            continue;
+        size_t place = place_of(active);
+        REID_AUTOFREE char *reason = reason_of(active, place);
+        REID_AUTOFREE char *told = reid_xasprintf("%zu %s", place, reason);
+        if (active->told && strcmp(active->told, told) == 0)
+            continue;
+        free(active->told);
+        active->told = reid_xstrdup(told);
+        active->changed = true;
+        reidd_manager_plan_flush(manager);
+    }
+}
+
+static void note_tail(reidd_manager *manager, const round *r)
+{
+    struct reidd_tail *tail = &manager->tail;
+    size_t last = r->queue.count - 1;
+    tail->known = r->queue.count > 0 && r->plan.over && manager->shares.half_life_ms == 0 &&
+                  is_turn(r->plan.verdicts[last].kind);
+    if (!tail->known)
+        return;
+    tail->priority = r->queue.items[last].priority;
+    tail->number = r->queue.items[last].submitted_order;
+    tail->unused = r->plan.unused;
+}
+
+/* What the plan wants to run or to make room does so; reasons are found with that in mind. */
+static void carry_out(round *r)
+{
+    for (size_t i = 0; i < r->plan.running_count; i++) {
+        if (r->plan.preempted_for[i] == REIDD_SCHED_NOBODY)
+            continue;
+        reidd_active_preempt(r->holders.items[i], r->queue.items[r->plan.preempted_for[i]].id);
+        r->running.items[i].leaving = r->holders.items[i]->job.yields != NULL;
+    }
+    for (size_t i = 0; i < r->queue.count; i++) {
+        if (r->plan.verdicts[i].kind != REIDD_SCHED_START)
+            continue;
+        start(r->waiting.items[i], &r->plan.verdicts[i]);
+        reid_vec_push(&r->running, r->queue.items[i]);
+    }
+    r->plan.running = r->running.items;
+    r->plan.running_count = r->running.count;
+}
+
 static void apply(reidd_manager *manager, round *r)
 {
-    for (size_t i = 0; i < r->running.count; i++)
-        if (r->plan.preempted_for[i] != REIDD_SCHED_NOBODY)
-            reidd_active_preempt(r->holders.items[i], r->queue.items[r->plan.preempted_for[i]].id);
-    int position = 0;
+    carry_out(r);
     for (size_t i = 0; i < r->queue.count; i++)
-        if (r->plan.verdicts[i].kind == REIDD_SCHED_START)
-            start(r->waiting[i], &r->plan.verdicts[i]);
-        else if (r->plan.verdicts[i].kind != REIDD_SCHED_REFUSE)
-            note_wait(r, i, ++position);
+        if (r->plan.verdicts[i].kind != REIDD_SCHED_START &&
+            r->plan.verdicts[i].kind != REIDD_SCHED_REFUSE)
+            note_wait(manager, r, i);
+    note_tail(manager, r);
     for (size_t i = 0; i < r->queue.count; i++)
         if (r->plan.verdicts[i].kind == REIDD_SCHED_REFUSE)
-            refuse_too_large(r->waiting[i]);
+            refuse_too_large(r->waiting.items[i]);
     for (size_t i = 0; i < r->never.count; i++) {
         REID_AUTOFREE char *sentence = reid_xstrdup(r->never.items[i]->detail);
         refuse(r->never.items[i], sentence);
@@ -316,13 +404,37 @@ void reidd_manager_schedule(reidd_manager *manager)
     if (manager->closing || manager->scheduling)
         return;
     manager->scheduling = true;
-    round r = {0};
-    plan(manager, &r);
-    apply(manager, &r);
-    round_fini(&r);
+    manager->tail.known = false;
+    manager->waiting.count = 0;
+    if (!manager->round)
+        manager->round = reid_xcalloc(1, sizeof *manager->round);
+    round_begin(manager->round);
+    plan(manager, manager->round);
+    apply(manager, manager->round);
     manager->scheduling = false;
     tell_listeners(manager);
     reidd_manager_watch_limits(manager);
+}
+
+/* One more at the end of a queue of which nobody at the end can start changes nothing for the
+ * others, however many they are. */
+void reidd_manager_enqueue(reidd_manager *manager, reidd_active *active)
+{
+    struct reidd_tail *tail = &manager->tail;
+    const reidd_job *job = &active->job;
+    int64_t number = reidd_job_id_number(job->id);
+    if (!tail->known || manager->scheduling || job->state != REIDD_PENDING || active->after ||
+        job->wishes.held || job->wishes.priority > tail->priority || number < tail->number) {
+        reidd_manager_schedule(manager);
+        return;
+    }
+    const reidd_waiter waiter = {
+        .active = active,
+        .kind = job->ranks <= tail->unused ? REIDD_SCHED_WAIT_KEPT : REIDD_SCHED_WAIT_TURN,
+    };
+    reid_vec_push(&manager->waiting, waiter);
+    tail->priority = job->wishes.priority;
+    tail->number = number;
 }
 
 static void on_schedule_timer(uv_timer_t *timer)

@@ -255,8 +255,7 @@ static void finish(reidd_submission *submission, reid_error *result)
         const reidd_job *job = &submission->job;
         reid_log_info("job submitted id=%s name=%s user=%s ranks=%d", id, job->name, job->user,
                       job->ranks);
-        reidd_active_add(manager, &submission->job);
-        reidd_manager_schedule(manager);
+        reidd_manager_enqueue(manager, reidd_active_add(manager, &submission->job));
     } else {
         reid_log_info("job not accepted name=%s %s", submission->job.name, result->text);
         reid_remove_tree(submission->folder, NULL);

@@ -40,7 +40,7 @@ static reid_status ask(reidd_active *active, const char *kind, const char *reaso
 
 /* ---- pauses ---- */
 
-reid_status reidd_active_yield(reidd_active *active, const char *why, reid_error *err)
+static reid_status yield(reidd_active *active, const char *why, bool preempted, reid_error *err)
 {
     reidd_job job;
     const char *id = active->job.id;
@@ -54,6 +54,7 @@ reid_status reidd_active_yield(reidd_active *active, const char *why, reid_error
                          active->job.yields);
     reidd_job_copy(&job, &active->job);
     job.yields = reid_xstrdup(why);
+    job.preemptions += preempted;
     REID_TRY(reidd_active_replace(active, &job, "yield", why, err));
     reid_log_info("job yields id=%s %s", id, why);
     ask(active, "pause", why, NULL); /* otherwise the timer asks again */
@@ -61,15 +62,17 @@ reid_status reidd_active_yield(reidd_active *active, const char *why, reid_error
     return REID_OK;
 }
 
+reid_status reidd_active_yield(reidd_active *active, const char *why, reid_error *err)
+{
+    return yield(active, why, false, err);
+}
+
 void reidd_active_preempt(reidd_active *active, const char *for_id)
 {
     reid_error err = {0};
     REID_AUTOFREE char *why = reid_xasprintf("job %s needs its slots", for_id);
-    if (reidd_active_yield(active, why, &err) == REID_OK) {
-        active->job.preemptions++;                        /* stored with the pause */
-        reidd_manager_schedule_later(active->manager, 0); /* whoever waits is told for whom */
+    if (yield(active, why, true, &err) == REID_OK)
         return;
-    }
     reid_log_warn("job not preempted id=%s %s", active->job.id, err.text);
     active->never_pauses = err.code == REID_ERR_PRECONDITION;
     reidd_manager_schedule_later(active->manager, REIDD_RETRY_MS);

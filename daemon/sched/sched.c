@@ -183,5 +183,7 @@ void reidd_sched_run(reidd_sched_plan *plan)
     r.unused = reidd_profile_free_now(&r.profile);
     for (size_t i = 0; i < plan->queue_count; i++)
         decide(&r, i);
+    plan->over = r.over;
+    plan->unused = r.unused;
     reidd_profile_fini(&r.profile);
 }

@@ -73,6 +73,8 @@ typedef struct reidd_sched_plan {
     reidd_sched_verdict *verdicts; /* [queue_count] */
     size_t *preempted_for; /* [running_count] for whom to pause it now: an index of the queue, or
                               NOBODY */
+    bool over;             /* told: nobody at the end of the queue can start, whatever it needs */
+    int unused;            /* told: slots that stay free, kept for those that wait */
 } reidd_sched_plan;
 
 /* Fills verdicts and preempted_for, which the caller has allocated. */

@@ -87,6 +87,24 @@ class Job:
         return self._message.queue_position or None
 
     @property
+    def priority(self) -> int:
+        return int(self._message.priority)
+
+    @property
+    def held(self) -> bool:
+        return bool(self._message.held)
+
+    @property
+    def placement(self) -> str:
+        """Where the ranks of the newest attempt are: 'node1:2,node3:2'; '' when all are on the head."""
+        return str(self._message.placement)
+
+    @property
+    def start_by(self) -> Optional[float]:
+        """When it starts at the latest (Unix seconds), as far as time limits of others tell; None: not known."""
+        return self._message.start_by_ms / 1000 if self._message.start_by_ms else None
+
+    @property
     def exit_code(self) -> Optional[int]:
         """None before the end."""
         return int(self._message.exit_code) if self.ended else None
@@ -196,6 +214,27 @@ class Job:
         """Asks it to stop, and ends it after `grace` seconds (0: reidd's default). Returns at once."""
         request = pb.CancelJobRequest(id=self.id, grace_seconds=grace, reason=reason)
         return self._take(self._connection.call(self._connection.jobs_service.Cancel, request))
+
+    def _ask_queue(self, method: str, reason: str) -> Job:
+        call = getattr(self._connection.jobs_service, method)
+        return self._take(self._connection.call(call, pb.JobRequest(id=self.id, reason=reason)))
+
+    def hold(self, *, reason: str = "") -> Job:
+        """Of a PENDING job: it does not start before release()."""
+        return self._ask_queue("Hold", reason)
+
+    def release(self, *, reason: str = "") -> Job:
+        return self._ask_queue("Release", reason)
+
+    def requeue(self, *, reason: str = "") -> Job:
+        """Back into the queue at its old place: a job that runs saves its state first; one that has failed, was cancelled or
+        stopped early goes on from its last checkpoint, if it has one."""
+        return self._ask_queue("Requeue", reason)
+
+    def set_priority(self, priority: int, *, reason: str = "") -> Job:
+        """The larger, the sooner; above 0 for admins only."""
+        request = pb.PriorityRequest(id=self.id, priority=priority, reason=reason)
+        return self._take(self._connection.call(self._connection.jobs_service.SetPriority, request))
 
     def audit(self) -> Audit:
         """The whole journal, checked."""
