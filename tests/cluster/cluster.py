@@ -42,6 +42,7 @@ class Cluster:
         self.options = ['--trainer', str(trainer), *map(str, options)] if trainer else list(map(str, options))
         self.autostart = start
         self.daemons, self.logs = {}, {}
+        self.environment = {}  # of daemons, by name
 
     def __enter__(self):
         self.hosts.__enter__()
@@ -127,7 +128,7 @@ class Cluster:
         self.daemons[name] = self.hosts.start(
             name, [BIN / 'reidd', '--state-dir', self.state(name), '--socket', self.socket(name), '--cluster', self.file,
                    '--tls-dir', self.folder / 'tls', *self.options, *more],
-            stdin=subprocess.DEVNULL, stdout=self.logs[name], stderr=self.logs[name])
+            stdin=subprocess.DEVNULL, stdout=self.logs[name], stderr=self.logs[name], env={**os.environ, **self.environment.get(name, {})})
         if wait:
             wait_for(lambda: self.ctl(name, 'version').returncode == 0 or self.daemons[name].poll() is not None, 10,
                      f'reidd of {name} answers')

@@ -196,6 +196,37 @@ class Members(cluster.Case):
         self.cluster.wait_up('node2')
 
 
+class Gpus(unittest.TestCase):
+    """Nodes whose slots are GPUs (of a stand-in for the driver's library)."""
+    @unittest.skipIf(os.environ.get('REID_HAVE_MPI', '1') != '1', 'a build without MPI')
+    def test_gpus_of_all_nodes(self):
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE, cluster.BUILD / 'lib/nvml/libnvidia-ml.so.1')
+        with cluster.Cluster(2, start=False) as c:
+            for name, kind in (('node1', 'A100'), ('node2', 'H100')):
+                told = c.folder / f'{name}.nvml'
+                told.write_text('driver 580.65.06\n' + ''.join(f'gpu GPU-{name}-{i}\nname NVIDIA {kind}\nmemory 80 {i}\n' for i in (0, 1)))
+                c.environment[name] = {'LD_LIBRARY_PATH': str(cluster.BUILD / 'lib/nvml'), 'REID_FAKE_NVML': str(told)}
+                c.start(name)
+            c.wait_up('node1', 'node2')
+            wait_for(lambda: len(c.nodes()['node2']['gpus']) == 2, 20, 'node2 tells its GPUs')
+            job, out = c.submit('environment CUDA_VISIBLE_DEVICES\nlink\nphase 2\nwait go\nexit 0\n', '-n', '4')
+            c.wait_job(job, ('RUNNING',), 30)
+
+            def held():
+                return {g['uuid']: (g['job'], g['rank']) for n in c.nodes().values() for g in n['gpus']}
+            wanted = {'GPU-node1-0': (job, 0), 'GPU-node1-1': (job, 1), 'GPU-node2-0': (job, 2), 'GPU-node2-1': (job, 3)}
+            wait_for(lambda: held() == wanted, 20, 'every GPU tells its rank')
+            text = c.ctl('node1', 'logs', job).stdout
+            for rank, name in enumerate(('node1', 'node1', 'node2', 'node2')):
+                self.assertIn(f'[{rank}] CUDA_VISIBLE_DEVICES=GPU-{name}-0,GPU-{name}-1\n', text)
+            (out / 'go').touch()
+            c.wait_job(job, ('SUCCEEDED',), 30)
+            wait_for(lambda: set(held().values()) == {(None, None)}, 20, 'all GPUs are free')
+            table = c.ctl('node2', 'nodes').stdout
+            self.assertIn('2xA100', table)
+            self.assertIn('2xH100', table)
+
+
 class Moved(unittest.TestCase):
     def test_store_of_the_head_on_another_node(self):
         """The head is gone for good; its database goes on at node2, with what ran and what waited."""
