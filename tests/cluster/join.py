@@ -42,6 +42,10 @@ class Join(unittest.TestCase):
                 self.assertEqual([line.split()[0].rsplit('/', 1)[-1] for line in found.values()], ['reidd'], found)
                 pid = next(iter(found))
                 self.assertNotIn(b'OMPI_', pathlib.Path(f'/proc/{pid}/environ').read_bytes())
+            # Nothing that mpirun left is in the way of a job over all nodes.
+            job, _ = c.submit('link\nphase 2\nout here\nexit 0\n', '-n', '3')
+            c.wait_job(job, ('SUCCEEDED',), 40)
+            self.assertEqual(c.ctl('node1', 'logs', job).stdout.count('here'), 3)
             # A second time: each says that it is there, mpirun fails, the daemons live on.
             code, text = self.mpirun(c, shell, '--network', '10.77.0.0/24')
             self.assertNotEqual(code, 0)
