@@ -58,6 +58,11 @@ class Join(unittest.TestCase):
             c.start('node3')
             c.wait_up('node3')
 
+
+class More(Join):
+    """By hand: join.py More."""
+    test_started_together = None
+
     def test_refusals(self):
         cluster.need_programs('reidd', 'reidctl', 'reidd-join', 'reidd-shim', cluster.FAKE)
         with cluster.Cluster(2, start=False) as c:

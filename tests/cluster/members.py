@@ -28,6 +28,28 @@ for metadata in ((), (('reid-caller', 'viewer eve'),), (('reid-caller', 'eve'),)
 '''
 
 
+# Says other things than a node does, with a node's certificate.
+JOINER = '''
+import grpc, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+key, certificate, ca = ((folder / name).read_bytes() for name in ('key.pem', 'cert.pem', 'ca.pem'))
+channel = grpc.secure_channel(sys.argv[2], grpc.ssl_channel_credentials(ca, key, certificate))
+join = channel.stream_stream('/reid.v1.NodeService/Join', lambda x: x, lambda x: x)
+def hello(name, protocol):
+    inner = bytes([0x0a, len(name)]) + name.encode() + bytes([0x10, protocol, 0x28, 1])
+    return bytes([0x0a, len(inner)]) + inner
+def say(*messages):
+    yield from messages
+    time.sleep(30)
+for messages in ((hello('node2', 1),), (hello('node3', 2),), (hello('node1', 2),), (bytes([0x12, 0]),), ()):
+    try:
+        for answer in join(say(*messages), timeout=60):
+            print('answered')
+    except grpc.RpcError as error:
+        print(error.code().name, error.details(), flush=True)
+'''
+
+
 class Members(cluster.Case):
     options = ('--slots', '2', '--operators', 'nogroup')
 
@@ -71,15 +93,6 @@ class Members(cluster.Case):
         self.assertEqual(node['note'], 'reidd on node3 was stopped')
         self.cluster.start('node3')
         self.cluster.wait_up('node3')
-
-    def test_stopped_process_is_silent(self):
-        self.cluster.kill('node2', signal.SIGSTOP)
-        try:
-            node = self.cluster.wait_state('node2', 'DOWN', 15)
-            self.assertEqual(node['note'], 'nothing was heard of node2 for 5 s')
-        finally:
-            self.cluster.kill('node2', signal.SIGCONT)
-        self.cluster.wait_up('node2')
 
     def test_a_head_that_slept_blames_nobody(self):
         before = len(self.cluster.log('node1'))
@@ -265,6 +278,26 @@ class Moved(unittest.TestCase):
 
 
 class Strangers(unittest.TestCase):
+    def test_what_a_node_must_not_say(self):
+        cluster.need_programs('reidd', 'reidctl', cluster.FAKE)
+        try:
+            import grpc  # noqa: F401
+        except ImportError as missing:
+            self.skipTest(f'{missing}; install it with: apt-get install python3-grpcio')
+        with cluster.Cluster(2, '--slots', '1', start=False) as c:
+            c.start('node1')
+            done = c.hosts.run('node2', ['/usr/bin/python3', '-c', JOINER, c.folder / 'tls/node2', '10.77.0.1:7411'], timeout=100)
+            lines = done.stdout.splitlines()
+            self.assertEqual(len(lines), 5, done.stdout + done.stderr)
+            self.assertIn('the reidd of node2', lines[0])
+            self.assertIn('protocol', lines[0])
+            self.assertEqual(lines[1:], [
+                "PERMISSION_DENIED this is 'node2' by its certificate, not 'node3'",
+                "PERMISSION_DENIED this is 'node2' by its certificate, not 'node1'",
+                'FAILED_PRECONDITION the first message of a node is its hello',
+                'DEADLINE_EXCEEDED nothing was heard of this peer for 5 s'])
+            self.assertIn('protocol', c.nodes()['node2']['note'])
+
     def test_who_is_not_let_in(self):
         cluster.need_programs('reidd', 'reidctl', cluster.FAKE)
         with cluster.Cluster(3, '--slots', '1', start=False) as c:
@@ -290,6 +323,18 @@ class Strangers(unittest.TestCase):
             node = c.nodes()['node3']
             self.assertEqual(node['state'], 'DOWN')
             self.assertIn("node3 has its trainer at '/bin/true'", node['note'])
+
+
+class More(cluster.Case):
+    """By hand: members.py More."""
+    def test_stopped_process_is_silent(self):
+        self.cluster.kill('node2', signal.SIGSTOP)
+        try:
+            node = self.cluster.wait_state('node2', 'DOWN', 15)
+            self.assertEqual(node['note'], 'nothing was heard of node2 for 5 s')
+        finally:
+            self.cluster.kill('node2', signal.SIGCONT)
+        self.cluster.wait_up('node2')
 
 
 if __name__ == '__main__':
