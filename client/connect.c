@@ -100,7 +100,7 @@ static void explain_age(reidctl *ctl, reid_error *err)
 {
     Reid__V1__InfoRequest request = REID__V1__INFO_REQUEST__INIT;
     ProtobufCMessage *answer = NULL;
-    if (err->code != REID_ERR_UNSUPPORTED ||
+    if ((err->code != REID_ERR_UNSUPPORTED && err->code != REID_ERR_INVALID) ||
         reid_rpc_client_unary(ctl->client, "/reid.v1.SystemService/Info", &request.base,
                               &reid__v1__info_response__descriptor, CALL_MS, &answer,
                               NULL) != REID_OK)
