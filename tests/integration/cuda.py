@@ -168,13 +168,13 @@ class Agreement(Cuda):
     def test_fp16_like_cpu(self):
         """Against float32; the first of the scales overflows nowhere."""
         for ranks in 1, 2:
-            self.on_cpu(f'cpu{ranks}', *SHORT, *PLAIN_SGD, ranks=ranks)
+            self.on_cpu(f'f32-{ranks}', *SHORT, *PLAIN_SGD, ranks=ranks)
             text = self.clean(f'fp16-{ranks}', *SHORT, *PLAIN_SGD, *FP16, 'SOLVER.AMP.LOSS_SCALE', '1024', ranks=ranks)
             self.assertNotIn('overflow', text)
-            self.check_alike(f'fp16-{ranks}', f'cpu{ranks}', 5e-3)
+            self.check_alike(f'fp16-{ranks}', f'f32-{ranks}', 5e-3)
             self.assertEqual(self.metrics(f'fp16-{ranks}')['loss_scale'], 1024)
             # The gradients' running sum. Rounding alone makes it differ by a quarter: other triplets, other ReLUs.
-            a, b = (tensors(self.folder / f'{out}{ranks}/model_final/optimizer.safetensors') for out in ('fp16-', 'cpu'))
+            a, b = (tensors(self.folder / f'{out}{ranks}/model_final/optimizer.safetensors') for out in ('fp16-', 'f32-'))
             far = math.fsum((x - y) ** 2 for name in b for x, y in zip(a[name], b[name]))
             self.assertLess(math.sqrt(far / math.fsum(y * y for values in b.values() for y in values)), 0.6)
 
@@ -182,18 +182,18 @@ class Agreement(Cuda):
         """Steps that overflow are left out on all ranks (else their parameters differ in the end, which is an error), the scale is
         halved each time and doubled later, and a resumed run goes on with it."""
         options = [*NO_TEST, *FP16, 'SOLVER.CHECKPOINT_PERIOD', '1', 'SOLVER.AMP.LOSS_SCALE', str(2 ** 22), 'SOLVER.AMP.GROWTH_INTERVAL', '4']
-        text = self.clean('whole', *options, ranks=2)
+        text = self.clean('overflow', *options, ranks=2)
         left_out = [(int(a), int(b)) for a, b in re.findall(r'gradients overflow at loss scale (\d+): this step is left out, the scale is (\d+) now', text)]
         self.assertEqual(left_out[:4], [(2 ** k, 2 ** (k - 1)) for k in (22, 21, 20, 19)])
         self.assertTrue(all(a == 2 * b for a, b in left_out) and len(left_out) < 16, left_out)
-        state = json.loads((self.folder / 'whole/model_final/state.json').read_text())
+        state = json.loads((self.folder / 'overflow/model_final/state.json').read_text())
         self.assertEqual(state['optimizer_steps'], 24 - len(left_out))
-        shutil.copytree(self.folder / 'whole', self.folder / 'parts')  # as if killed after the first epoch
-        shutil.rmtree(self.folder / 'parts/model_final')
-        (self.folder / 'parts/last_checkpoint').write_text('model_0000')
-        self.assertIn('at iteration 12', self.clean('parts', *options, ranks=2, flags=['--resume']))
-        self.assertEqual(common.bits(self.folder / 'whole/model_final'), common.bits(self.folder / 'parts/model_final'))
-        again = json.loads((self.folder / 'parts/model_final/state.json').read_text())
+        shutil.copytree(self.folder / 'overflow', self.folder / 'overflow_parts')  # as if killed after the first epoch
+        shutil.rmtree(self.folder / 'overflow_parts/model_final')
+        (self.folder / 'overflow_parts/last_checkpoint').write_text('model_0000')
+        self.assertIn('at iteration 12', self.clean('overflow_parts', *options, ranks=2, flags=['--resume']))
+        self.assertEqual(common.bits(self.folder / 'overflow/model_final'), common.bits(self.folder / 'overflow_parts/model_final'))
+        again = json.loads((self.folder / 'overflow_parts/model_final/state.json').read_text())
         self.assertEqual((again['loss_scale'], again['loss_scale_good_steps']), (state['loss_scale'], state['loss_scale_good_steps']))
 
 
