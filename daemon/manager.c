@@ -318,7 +318,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     uv_timer_init(loop, &manager->limit_timer);
     manager->handles = 4;
     if (manager->cluster && reidd_cluster_is_head(manager->cluster))
-        manager->crews = reidd_crews_new(loop, manager->cluster);
+        manager->crews = reidd_crews_new(loop, manager->cluster, manager->state_dir);
     reid_status status = reidd_manager_load_shares(manager, options->share_half_life_ms, err);
     if (status == REID_OK)
         status = load(manager, err);

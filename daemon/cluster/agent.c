@@ -17,6 +17,7 @@
 
 #define CONFIG_LIMIT_BYTES (512u << 10) /* what a message of a Join takes, with room */
 #define TICK_MS 200
+#define MOST_RANKS 4096  /* of one node */
 #define ADOPTED_MS 15000 /* for a node to come back after this daemon has */
 
 typedef enum part_state { IDLE, UNSURE, STARTING, RUNNING, OVER } part_state;
@@ -55,6 +56,7 @@ struct reidd_crew {
 struct reidd_crews {
     uv_loop_t *loop;
     reidd_cluster *cluster;
+    char *state_dir;
     uv_timer_t timer;
     REID_VEC(reidd_crew *) items;
     bool closing;
@@ -113,6 +115,33 @@ static bool has_mark(const crew_part *part, const char *suffix)
     return reid_path_exists(path);
 }
 
+/* The folder of an attempt in which the node has or had ranks, and which ones. Caller frees; NULL:
+ * there is none. */
+static char *find_folder(const reidd_crews *crews, const char *node, const Reid__V1__PartKey *key,
+                         reidd_mirror_ranks *ret_ranks)
+{
+    const crew_part *part = find_on(find_crew(crews, key), node);
+    if (part) {
+        *ret_ranks = part->ranks;
+        return reid_xstrdup(part->crew->folder);
+    }
+    if (!key || !key->job || key->job[0] == '\0' || key->attempt < 1 ||
+        key->job[strspn(key->job, "0123456789abcdefghijklmnopqrstuvwxyz")] != '\0')
+        return NULL;
+    char *folder =
+        reid_xasprintf("%s/jobs/%s/attempt-%d", crews->state_dir, key->job, (int)key->attempt);
+    REID_AUTOFREE char *path = reidd_node_path(folder, node, "begun");
+    REID_AUTOFREE char *text = NULL;
+    size_t size = 0;
+    REIDD_AS_OWNER(folder);
+    if (reid_file_read(path, 64, &text, &size, NULL) == REID_OK &&
+        sscanf(text, "%d %d", &ret_ranks->first, &ret_ranks->count) == 2 && ret_ranks->first >= 0 &&
+        ret_ranks->count > 0 && ret_ranks->count <= MOST_RANKS)
+        return folder;
+    free(folder);
+    return NULL;
+}
+
 /* ---- to the nodes ---- */
 
 static Reid__V1__PartKey key_of(const reidd_crew *crew)
@@ -125,16 +154,15 @@ static Reid__V1__PartKey key_of(const reidd_crew *crew)
 
 static reid_status send_start(crew_part *part, char **argv, reid_error *err)
 {
-    enum { MOST = 4096 };
     reidd_crew *crew = part->crew;
     Reid__V1__PartKey key = key_of(crew);
     Reid__V1__PartStart start = REID__V1__PART_START__INIT;
     Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
     REID_AUTOFREE char *config = NULL;
     size_t size = 0;
-    int32_t ranks[MOST];
-    if (part->ranks.count > MOST)
-        return reid_fail(err, REID_ERR_INVALID, "a node has at most %d ranks of a job", MOST);
+    int32_t ranks[MOST_RANKS];
+    if (part->ranks.count > MOST_RANKS)
+        return reid_fail(err, REID_ERR_INVALID, "a node has at most %d ranks of a job", MOST_RANKS);
     REID_TRY(reid_file_read(crew->config_path, CONFIG_LIMIT_BYTES, &config, &size, err));
     for (int i = 0; i < part->ranks.count; i++)
         ranks[i] = part->ranks.first + i;
@@ -285,11 +313,11 @@ static void take_ended(reidd_crews *crews, const char *node, const Reid__V1__Par
 static reid_status take_piece(reidd_crews *crews, const char *node,
                               const Reid__V1__MirrorData *data, reid_error *err)
 {
-    const reidd_crew *crew = find_crew(crews, data->key);
-    const crew_part *part = find_on(crew, node);
-    /* Of an attempt that is over: nobody wants it, and the node shall not wait. */
+    reidd_mirror_ranks ranks;
+    REID_AUTOFREE char *folder = find_folder(crews, node, data->key, &ranks);
+    /* Of an attempt that is not there any more: nobody wants it, and the node shall not wait. */
     int64_t size = data->offset + (int64_t)data->data.len;
-    if (part) {
+    if (folder) {
         const reidd_mirror_piece piece = {
             .path = data->path,
             .offset = data->offset,
@@ -297,7 +325,7 @@ static reid_status take_piece(reidd_crews *crews, const char *node,
             .size = data->data.len,
             .whole = data->whole,
         };
-        REID_TRY(reidd_mirror_take(crew->folder, node, part->ranks, &piece, &size, err));
+        REID_TRY(reidd_mirror_take(folder, node, ranks, &piece, &size, err));
     }
     Reid__V1__MirrorAck ack = REID__V1__MIRROR_ACK__INIT;
     Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
@@ -345,16 +373,17 @@ static Reid__V1__PartKnown *know(const reidd_crews *crews, const char *node,
 {
     Reid__V1__PartKnown *known = reid_xmalloc(sizeof *known);
     file_list files = {0};
-    const reidd_crew *crew = find_crew(crews, key);
-    const crew_part *part = find_on(crew, node);
+    const crew_part *part = find_on(find_crew(crews, key), node);
     reid__v1__part_known__init(known);
     known->key = reid_xmalloc(sizeof *known->key);
     reid__v1__part_key__init(known->key);
     known->key->job = reid_xstrdup(key && key->job ? key->job : "");
     known->key->attempt = key ? key->attempt : 0;
     known->stop = !part || part->state == OVER || part->stop_wanted;
-    if (part)
-        reidd_mirror_each(crew->folder, node, part->ranks, add_size, &files);
+    reidd_mirror_ranks ranks;
+    REID_AUTOFREE char *folder = find_folder(crews, node, key, &ranks);
+    if (folder)
+        reidd_mirror_each(folder, node, ranks, add_size, &files);
     known->n_files = files.items.count;
     known->files = files.items.items;
     return known;
@@ -672,7 +701,9 @@ static reid_status begin(crew_part *part, char *const *words, size_t count, reid
         return reid_fail(err, REID_ERR_PRECONDITION, "%s", sentence);
     }
     part->state = STARTING;
-    mark(part, "begun", "");
+    char text[32];
+    snprintf(text, sizeof text, "%d %d", part->ranks.first, part->ranks.count);
+    mark(part, "begun", text);
     reid_log_info("part starting id=%s attempt=%d node=%s ranks=%d-%d", crew->job, crew->attempt,
                   part->node, part->ranks.first, part->ranks.first + part->ranks.count - 1);
     return REID_OK;
@@ -717,11 +748,12 @@ void reidd_crew_detach(reidd_agent *agent, bool gone)
 
 /* ---- start and end ---- */
 
-reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster)
+reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster, const char *state_dir)
 {
     reidd_crews *crews = reid_xcalloc(1, sizeof *crews);
     crews->loop = loop;
     crews->cluster = cluster;
+    crews->state_dir = reid_xstrdup(state_dir);
     crews->timer.data = crews;
     uv_timer_init(loop, &crews->timer);
     reidd_cluster_set_parts(cluster, &events, crews);
@@ -732,6 +764,7 @@ static void on_closed(uv_handle_t *handle)
 {
     reidd_crews *crews = handle->data;
     reid_vec_fini(&crews->items);
+    free(crews->state_dir);
     free(crews);
 }
 

@@ -6,6 +6,9 @@
  * also told to the attempt's supervisor by files (shim/away.h). An agent that goes away takes its
  * part along, unless this daemon itself ends: then the agent comes again to the next one.
  *
+ * A node that comes back after it was given up still hands over what its ranks have written, into
+ * the folder of that attempt, which is over.
+ *
  * Nobody's process on another node is ever signalled from here; members do that.
  *
  * Life: reidd_crews_new (registers with the cluster) → reidd_crew_new for each attempt, also for
@@ -29,8 +32,8 @@ typedef struct reidd_crews reidd_crews;
 typedef struct reidd_crew reidd_crew;
 typedef struct reidd_agent reidd_agent;
 
-/* `cluster`: this node is its head. Borrowed. */
-reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster);
+/* `cluster`: this node is its head. Borrowed. `state_dir`: where jobs/ID/attempt-N are. */
+reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster, const char *state_dir);
 void reidd_crews_close(reidd_crews *crews); /* NULL is accepted */
 
 typedef struct reidd_crew_spec {

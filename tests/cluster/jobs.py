@@ -258,6 +258,25 @@ class More(Jobs):
         self.finish(job)
 
 
+    def test_lines_of_a_node_that_was_given_up(self):
+        """What was written behind a cut cable is there when the node is back, though the job has gone on without it."""
+        written = WAITS.replace('wait go', 'wait more\nout behind the cut\nmark said\nwait go')
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2', ranks=4, script=written)
+        victim = max({host for host, _ in self.processes(is_rank)} - {'node1'})
+        self.cluster.hosts.cut(victim)
+        try:
+            (self.out / 'more').touch()
+            wait_for(lambda: self.cluster.job(job)['attempt'] == 2 and self.cluster.job(job)['state'] == 'RUNNING', 30, 'restarted')
+            self.go()
+            self.assertEqual(self.cluster.wait_job(job, OVER)['state'], 'SUCCEEDED')
+        finally:
+            self.cluster.hosts.heal(victim)
+        self.cluster.wait_up(victim)
+        self.wait_end(job)
+        logs = self.logs(job, '--attempt', '1')
+        for rank in range(4):
+            self.assertIn(f'[{rank}] behind the cut\n', logs)
+
     def test_members_that_do_not_reach_each_other(self):
         """The head reaches both, so only they can tell."""
         job = self.start('--max-restarts', '1', '--restart-backoff', '0.2')
