@@ -6,6 +6,7 @@ static void add_value(reid_json_writer *w, const ProtobufCFieldDescriptor *field
 {
     switch (field->type) {
     case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
     case PROTOBUF_C_TYPE_ENUM:
         reid_json_int(w, *(const int32_t *)value);
         break;
@@ -33,6 +34,7 @@ static size_t value_size(const ProtobufCFieldDescriptor *field)
 {
     switch (field->type) {
     case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
     case PROTOBUF_C_TYPE_ENUM:
     case PROTOBUF_C_TYPE_BOOL:
         return 4;
