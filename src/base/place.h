@@ -11,7 +11,7 @@ char *reid_place_state_dir(const char *option);
 /* The public socket as an address, "unix:/path": `option` (--socket, -H), else $REIDD_HOST, else
  * /run/reidd/reidd.sock for root, else $XDG_RUNTIME_DIR/reidd/reidd.sock, else reidd.sock in the
  * state folder (reid_place_state_dir(state_dir_option)). A path with a '/' stands for itself with
- * "unix:" before it; any other text is returned as it is, for reid_rpc_address_parse to judge.
+ * "unix:" before it; any other text is returned as it is, for reid_rpc_address_init to judge.
  * Caller frees. */
 char *reid_place_address(const char *option, const char *state_dir_option);
 

@@ -61,8 +61,9 @@ int reid_rpc_wire_attach(reid_rpc_wire *wire, int own_fd);
 /* The same with TLS, which is owned from here on, too. Its failure is on_broken's, and then
  * secure->refused is set. */
 int reid_rpc_wire_attach_secure(reid_rpc_wire *wire, int own_fd, reid_rpc_secure *own_secure);
-/* From now on a peer that has said nothing for `quiet_ms` is sent a PING, and the wire breaks when
- * nothing comes for as long again. For peers whose loop always runs. */
+/* From now on it is looked every `quiet_ms` whether the peer has said anything since: if not, it is
+ * sent a PING, and if nothing comes by the next look the wire breaks: two to three times as long
+ * after its last word. For peers whose loop always runs. */
 void reid_rpc_wire_watch(reid_rpc_wire *wire, uint32_t quiet_ms);
 void reid_rpc_wire_touch(reid_rpc_wire *wire); /* the session has something to write */
 void reid_rpc_wire_close(reid_rpc_wire *wire);
