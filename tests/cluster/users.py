@@ -65,6 +65,18 @@ class Users(cluster.Case):
         done = c.ctl(c.head, 'cancel', job, user='nobody')
         self.assertEqual(done.returncode, 0, done.stderr)
         c.wait_job(job, ('CANCELLED',))
+        # Keys are where they were made, and nowhere else.
+        secrets = [path.read_text().splitlines()[1].encode() for path in (c.folder / 'tls').rglob('key.pem')]
+        texts = [path for name in c.names for path in c.state(name).rglob('*') if path.is_file()]
+        texts += [entry / part for entry in pathlib.Path('/proc').iterdir() if entry.name.isdigit() for part in ('cmdline', 'environ')]
+        self.assertGreater(len(secrets), 5)
+        for path in texts:
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
+            for secret in secrets:
+                self.assertNotIn(secret, data, path)
 
     def environment(self, process):
         try:

@@ -227,6 +227,36 @@ class Access(unittest.TestCase):
         self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config),
                      f'checked by {NOBODY[0]}:{NOBODY[1]}, home {pwd.getpwuid(NOBODY[0]).pw_dir}')
 
+    def test_a_daemon_that_is_not_root(self):
+        """All jobs are its own user's; who has submitted them is remembered all the same."""
+        state = self.folder / 'unprivileged'
+        state.mkdir()
+        os.chown(state, *NOBODY)
+        log = open(self.folder / 'unprivileged.log', 'wb')
+        self.addCleanup(log.close)
+        process = subprocess.Popen([self.bin / 'reidd', '--state-dir', state, '--socket', f'unix:{state}/reidd.sock', '--slots', '2',
+                                    '--trainer', self.trainer, '--operators', grp.getgrgid(GAMES[1]).gr_name],
+                                   user=NOBODY[0], group=NOBODY[1], extra_groups=[], stdout=log, stderr=log)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        state.chmod(0o755)
+
+        def ctl(who, *args):
+            return as_user(*who, [self.bin / 'reidctl', '-H', f'unix:{state}/reidd.sock', *args], cwd='/')
+        common.wait_for(lambda: ctl(NOBODY, 'version').returncode == 0, 20, 'reidd answers')
+        out, config = self.output('one', NOBODY, 'id -u > uid; exec sleep 600')
+        out.chmod(0o777)
+        done = ctl(GAMES, 'submit', '--config-file', config)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        job = done.stdout.split()[-1]
+        self.assertEqual(self.mark(out / 'uid'), str(NOBODY[0]))
+        self.assertEqual(json.loads(ctl(GAMES, 'describe', job, '-o', 'json').stdout)['user'], 'games')
+        self.refused(ctl((DAEMON[0], GAMES[1]), 'cancel', job), 'only games and admins may act on it, not daemon')
+        self.refused(ctl(STRANGER, 'ps'), 'has no role here')
+        self.assertEqual(json.loads(ctl((0, 0), 'info', '-o', 'json').stdout)['role'], 'admin')
+        self.assertEqual(ctl(NOBODY, 'cancel', '--grace', '0', job).returncode, 0)  # the daemon's own user is an admin
+        common.wait_for(lambda: 'CANCELLED' in ctl(GAMES, 'ps', '-a').stdout, 30, 'the job is cancelled')
+
     # ---- limits, places ----
 
     def test_limits_of_a_user(self):
