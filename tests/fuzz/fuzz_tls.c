@@ -121,11 +121,13 @@ static void edit(edits *e, uint8_t *bytes, size_t size)
 static bool pass(reid_rpc_secure *from, reid_rpc_secure *to, edits *e)
 {
     size_t size = from->out_bytes - from->out_sent;
-    uint8_t *bytes = reid_xmalloc(size + 1);
+    if (size == 0)
+        return true;
+    uint8_t *bytes = reid_xmalloc(size);
     memcpy(bytes, from->out + from->out_sent, size);
     edit(e, bytes, size);
     reid_rpc_secure_sent(from, size);
-    bool good = size == 0 || take(to, bytes, size);
+    bool good = take(to, bytes, size);
     free(bytes);
     return good;
 }
