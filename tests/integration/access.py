@@ -64,6 +64,10 @@ def open_folder():
 
 if os.geteuid() != 0:
     skip('needs root')
+try:
+    as_user(65534, 65534, ['true'])
+except OSError as refused:
+    skip(f'this root cannot become another user: {refused}')
 NOBODY, GAMES, DAEMON = account('nobody'), account('games'), account('daemon')
 STRANGER = (54321, grp.getgrnam('nogroup').gr_gid)
 OPERATORS = grp.getgrgid(NOBODY[1]).gr_name
