@@ -21,7 +21,8 @@
 #include "rpc/tls_impl.h"
 
 #define LOOK_NS 1000000000LL /* the files are not looked at more often */
-enum { MAX_CHAIN = 2 };      /* authorities between a certificate and ca.pem */
+enum { WARN_DAYS = 14 };
+enum { MAX_CHAIN = 2 }; /* authorities between a certificate and ca.pem */
 
 /* ---- names and roles ---- */
 
@@ -222,6 +223,15 @@ static reid_status check_own(SSL_CTX *context, const char *dir, reid_rpc_peer *r
     return good ? REID_OK : REID_ERR_INVALID;
 }
 
+/* A node's certificate that ends unnoticed ends the node's part in the cluster. */
+static void warn_of_end(const X509 *own, const reid_rpc_peer *self)
+{
+    int days, seconds;
+    if (strcmp(self->role, "node") == 0 &&
+        ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(own)) == 1 && days < WARN_DAYS)
+        reid_log_warn("rpc certificate ends soon name=%s days=%d", self->name, days);
+}
+
 /* ---- contexts ---- */
 
 static bool configure(SSL_CTX *context)
@@ -253,11 +263,13 @@ static reid_status load(const char *dir, SSL_CTX **ret_context, reid_rpc_peer *r
     if (status == REID_OK)
         status = check_own(context, dir, ret_self, err);
     ERR_clear_error();
-    if (status == REID_OK)
-        *ret_context = context;
-    else
+    if (status != REID_OK) {
         SSL_CTX_free(context);
-    return status;
+        return status;
+    }
+    warn_of_end(SSL_CTX_get0_certificate(context), ret_self);
+    *ret_context = context;
+    return REID_OK;
 }
 
 /* What the files are at the moment; a missing one is all zero. */
