@@ -36,6 +36,7 @@ static const reidctl_option options[] = {
     FLAG("eval-only", 0, "evaluate MODEL.WEIGHTS, do not train", eval_only),
     INT("max-restarts", 0, 0, "N", "when it fails, start it again from its last checkpoint, N times (default 0)", max_restarts),
     REAL("restart-backoff", "S", "seconds before the first restart, then doubled up to 60 (default 1)", restart_backoff),
+    INT("min-ranks", 0, 1, "N", "after a failure go on with fewer ranks, down to N, while there is no room for all", min_ranks),
     INT("priority", 0, -1000, "N", "jobs of larger N go first and may pause others; above 0 for admins only (default 0)", priority),
     TEXT("after", 0, "JOB[:ok|:any]", "not before JOB has succeeded (any: has ended); several with commas", after),
     TEXT("max-time", 0, "TIME", "90s, 30m, 8h, 2d: then it is saved and stopped; lets it go before longer ones", max_time),
@@ -90,7 +91,7 @@ static const reidctl_command commands[] = {
      "CONFIG is a fast-reid configuration; - reads standard input. KEY=VALUE may stand for KEY VALUE. Relative\n"
      "OUTPUT_DIR, DATASETS.ROOT and MODEL.WEIGHTS begin in the current folder. Prints the job's id.\n"
      "A restart follows any failure but exit status 2 (a wrong configuration); cancel ends the restarts, too.",
-     "follow,ranks,num-gpus,name,config-file,resume,eval-only,max-restarts,restart-backoff,priority,after,max-time,gpu-type,hold,no-preempt,dry-run,reconnect", text_json, reidctl_cmd_submit},
+     "follow,ranks,num-gpus,name,config-file,resume,eval-only,max-restarts,restart-backoff,min-ranks,priority,after,max-time,gpu-type,hold,no-preempt,dry-run,reconnect", text_json, reidctl_cmd_submit},
     {"ps", "ls", "", REIDCTL_WORDS_NONE, 0, 0, "list the jobs that have not ended, newest first",
      NULL, "all,quiet,no-headers,limit", table_json, reidctl_cmd_ps},
     {"describe", "inspect", "JOB", REIDCTL_WORDS_JOBS, 1, 1, "everything about one job",
@@ -149,7 +150,7 @@ static const reidctl_command commands[] = {
      "It begins where JOB was before iteration --at-iter (default: JOB's last checkpoint) and goes on with JOB's\n"
      "configuration, changed by KEY VALUE. KEY is a key of the configuration, not a knob. OUTPUT_DIR is a new one\n"
      "beside JOB's unless given. Prints the new job's id.",
-     "follow,ranks,name,at-iter,max-restarts,restart-backoff,priority,after,max-time,gpu-type,hold,no-preempt,dry-run,reconnect", text_json,
+     "follow,ranks,name,at-iter,max-restarts,restart-backoff,min-ranks,priority,after,max-time,gpu-type,hold,no-preempt,dry-run,reconnect", text_json,
      reidctl_cmd_fork},
     {"events", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "what has happened to a job: states, control words, hooks", NULL,
      "follow,no-headers,reconnect", table_json, reidctl_cmd_events},

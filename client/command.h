@@ -39,7 +39,7 @@ typedef struct reidctl_args {
     bool help, version;
     bool follow, all, quiet, no_headers, resume, eval_only, dry_run, verify, asynchronous, hold,
         no_preempt;
-    int64_t ranks, tail, limit, attempt, at_iter, every, steps, max_restarts, priority;
+    int64_t ranks, tail, limit, attempt, at_iter, every, steps, max_restarts, priority, min_ranks;
     int64_t rank; /* REIDCTL_ALL_RANKS unless given */
     double grace, timeout;
     double interval;                  /* REIDCTL_INTERVAL_SECONDS unless given */

@@ -103,6 +103,7 @@ static reid_status take_wishes(const reidctl *ctl, Reid__V1__SubmitRequest *requ
                                reid_error *err)
 {
     request->priority = (int32_t)ctl->args.priority;
+    request->min_ranks = (int32_t)ctl->args.min_ranks;
     request->gpu_type = (char *)(ctl->args.gpu_type != NULL ? ctl->args.gpu_type : "");
     request->hold = ctl->args.hold;
     request->no_preempt = ctl->args.no_preempt;

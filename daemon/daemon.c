@@ -222,7 +222,7 @@ static reid_status open_nodes(reidd_daemon *daemon, reid_error *err)
         };
         REID_TRY(reidd_cluster_new(&daemon->loop, &wanted, &daemon->cluster, err));
     } else {
-        reidd_nodes_add(&daemon->nodes, daemon->node, daemon->slots, NULL);
+        reidd_nodes_add(&daemon->nodes, daemon->node, daemon->slots, reidd_gpus_type(daemon->gpus));
     }
     REID_TRY(reidd_roster_init(&daemon->roster, daemon->store, &daemon->nodes, err));
     if (daemon->cluster)

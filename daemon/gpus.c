@@ -134,6 +134,14 @@ void reidd_gpus_close(reidd_gpus *gpus)
         destroy(gpus);
 }
 
+const char *reidd_gpus_type(const reidd_gpus *gpus)
+{
+    for (size_t i = 0; i < gpus->sample.count; i++)
+        if (reidd_gpus_offers(gpus, gpus->sample.infos[i].uuid))
+            return gpus->sample.infos[i].name;
+    return NULL;
+}
+
 size_t reidd_gpus_count(const reidd_gpus *gpus)
 {
     return gpus->uuids.count;

@@ -29,6 +29,9 @@ void reidd_gpus_close(reidd_gpus *gpus); /* NULL is accepted */
 
 /* Those that are slots. */
 size_t reidd_gpus_count(const reidd_gpus *gpus);
+/* The name of the first of them ("NVIDIA H100 80GB HBM3"); NULL without any. The texts live as long
+ * as nobody looks. */
+const char *reidd_gpus_type(const reidd_gpus *gpus);
 const char *reidd_gpus_uuid(const reidd_gpus *gpus, size_t i);
 bool reidd_gpus_offers(const reidd_gpus *gpus, const char *uuid);
 

@@ -169,6 +169,11 @@ void reidd_active_describe(reidd_active *active)
     if (reidd_state_is_started(active->job.state)) {
         free(active->detail);
         active->detail = describe_started(active);
+        if (active->job.ranks < active->job.wishes.ranks) {
+            REID_AUTOFREE char *text = active->detail;
+            active->detail = reid_xasprintf("%s; runs on %d of %d ranks", text,
+                                            (int)active->job.ranks, (int)active->job.wishes.ranks);
+        }
     } else if (active->job.state == REIDD_PAUSED) {
         const reidd_progress *p = &active->job.progress;
         free(active->detail);

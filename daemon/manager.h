@@ -108,6 +108,7 @@ typedef struct reidd_submit_request {
     size_t after_count;
     const char *gpu_type; /* "": any */
     bool hold, no_preempt;
+    int min_ranks; /* with so many it may go on after a failure; 0: never with fewer */
     const char *user;
     uint32_t uid;
     bool by_admin; /* the limits of one user do not count */

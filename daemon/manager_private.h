@@ -262,6 +262,11 @@ reid_status reidd_wishes_check(const reidd_manager *manager, const reidd_submit_
 /* The jobs that it waits for, by their ids; NULL: none. Caller frees. */
 reid_status reidd_wishes_after(reidd_manager *manager, const reidd_submit_request *request,
                                char **ret_after, reid_error *err);
+/* With how many ranks below `ranks` the configuration would go, down to min_ranks: "4,3". INVALID
+ * when there is none; min_ranks 0 or `ranks`: NULL. Caller frees. */
+struct reid_config;
+reid_status reidd_wishes_fewer(const struct reid_config *config, int ranks, int min_ranks,
+                               char **ret_fewer, reid_error *err);
 void reidd_wishes_fill(const reidd_submit_request *request, char *own_after,
                        reidd_wishes *ret_wishes);
 

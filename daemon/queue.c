@@ -113,7 +113,9 @@ static reidd_sched_job describe(reidd_active *active)
         .placement = job->placement,
         .time_ms = reidd_active_left_ms(active),
         .submitted_order = reidd_job_id_number(job->id),
-        .ranks = job->ranks,
+        .ranks = reidd_state_is_started(job->state) || job->wishes.ranks == 0 ? job->ranks
+                                                                              : job->wishes.ranks,
+        .fewer = job->attempt > 0 ? job->wishes.fewer : NULL,
         .priority = job->wishes.priority,
         .no_preempt = job->wishes.no_preempt || job->eval_only || active->never_pauses,
         .leaving = reidd_state_is_started(job->state) && leaving,
@@ -232,14 +234,32 @@ static void refuse_too_large(reidd_active *active)
     refuse(active, sentence);
 }
 
+static void note_ranks(const reidd_active *active)
+{
+    const reidd_job *job = &active->job;
+    if (job->wishes.ranks == 0 || job->ranks == job->wishes.ranks)
+        return;
+    REID_AUTOFREE char *detail =
+        reid_xasprintf("%d of %d: the nodes that are up and not avoided have no room for more",
+                       (int)job->ranks, (int)job->wishes.ranks);
+    reid_log_warn("job has fewer ranks id=%s %s", job->id, detail);
+    reid_error err = {0};
+    if (reidd_store_event_add(active->manager->store, job->id, job->attempt, reid_clock_wall_ms(),
+                              "ranks", detail, &err) != REID_OK)
+        reid_log_warn("job event not stored id=%s %s", job->id, err.text);
+}
+
 static void start(reidd_active *active, reidd_sched_verdict *verdict)
 {
     free(active->job.placement);
     active->job.placement = verdict->placement;
     verdict->placement = NULL;
+    active->job.ranks = verdict->ranks;
     reidd_active_start(active);
-    if (active->job.state != REIDD_PENDING)
+    if (active->job.state != REIDD_PENDING) {
+        note_ranks(active);
         return;
+    }
     const reidd_waiter again = {.active = active, .kind = REIDD_SCHED_WAIT_SLOTS};
     reid_vec_push(&active->manager->waiting,
                   again); /* it could not be stored, and is tried again */
@@ -373,8 +393,10 @@ static void carry_out(round *r)
     for (size_t i = 0; i < r->queue.count; i++) {
         if (r->plan.verdicts[i].kind != REIDD_SCHED_START)
             continue;
+        reidd_sched_job started = r->queue.items[i];
+        started.ranks = r->plan.verdicts[i].ranks;
         start(r->waiting.items[i], &r->plan.verdicts[i]);
-        reid_vec_push(&r->running, r->queue.items[i]);
+        reid_vec_push(&r->running, started);
     }
     r->plan.running = r->running.items;
     r->plan.running_count = r->running.count;

@@ -89,7 +89,8 @@ static reid_status check_roots(const reidd_manager *manager, const reid_config *
 }
 
 static reid_status check_config(const reidd_manager *manager, const char *yaml, int ranks,
-                                char **ret_output_dir, reid_error *err)
+                                int min_ranks, char **ret_output_dir, char **ret_fewer,
+                                reid_error *err)
 {
     reid_config *config = reid_config_new();
     reid_status status = reid_config_load_text(config, yaml, "configuration", err);
@@ -103,6 +104,8 @@ static reid_status check_config(const reidd_manager *manager, const char *yaml, 
         status = check_path(config, "DATASETS.ROOT", err);
     if (status == REID_OK)
         status = check_roots(manager, config, err);
+    if (status == REID_OK)
+        status = reidd_wishes_fewer(config, ranks, min_ranks, ret_fewer, err);
     if (status == REID_OK)
         *ret_output_dir = reid_xstrdup(reid_config_string(config, "OUTPUT_DIR"));
     reid_config_free(config);
@@ -390,18 +393,22 @@ reid_status reidd_manager_submit(reidd_manager *manager, const reidd_submit_requ
     REID_TRY(reidd_run_as_find(request->uid, lowest_uid, NULL, &other, &account, err));
     REID_TRY(check_numbers(manager, request, ranks, err));
     char *fork_from = NULL;
-    REID_TRY(check_config(manager, request->config_yaml, ranks, &output_dir, err));
-    char *own_after = NULL;
+    char *own_after = NULL, *own_fewer = NULL;
+    REID_TRY(check_config(manager, request->config_yaml, ranks, request->min_ranks, &output_dir,
+                          &own_fewer, err));
     reid_status fits = check_fork(manager, request, output_dir, &fork_from, err);
     if (fits == REID_OK)
         fits = reidd_wishes_after(manager, request, &own_after, err);
     if (fits != REID_OK) {
         free(output_dir);
+        free(own_fewer);
         free(fork_from);
         return fits;
     }
     reidd_submission *submission = submission_new(manager, request, ranks, output_dir);
     reidd_wishes_fill(request, own_after, &submission->job.wishes);
+    submission->job.wishes.ranks = ranks;
+    submission->job.wishes.fewer = own_fewer;
     submission->job.fork_from = fork_from;
     submission->job.fork_iter = fork_from ? request->fork_iter : 0;
     submission->other = other;

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/str.h"
+#include "config/config.h"
 #include "daemon/manager_private.h"
 #include "daemon/sched/after.h"
 
@@ -41,12 +42,34 @@ reid_status reidd_wishes_check(const reidd_manager *manager, const reidd_submit_
         return reid_fail(err, REID_ERR_INVALID,
                          "the time limit is %g s, but must be between 0 and %g s",
                          request->max_time_s, MOST_TIME_S);
+    if (request->min_ranks < 0 || request->min_ranks > ranks)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "the least number of ranks is %d, but the job has %d ranks",
+                         request->min_ranks, ranks);
     if (strlen(request->gpu_type) > TYPE_BYTES)
         return reid_fail(err, REID_ERR_INVALID, "a type of GPUs has at most %d bytes", TYPE_BYTES);
     if (request->after_count > REIDD_AFTER_MOST)
         return reid_fail(err, REID_ERR_INVALID, "a job waits for at most %d others, not %zu",
                          REIDD_AFTER_MOST, request->after_count);
     return check_capacity(manager, request->gpu_type, ranks, err);
+}
+
+reid_status reidd_wishes_fewer(const reid_config *config, int ranks, int min_ranks,
+                               char **ret_fewer, reid_error *err)
+{
+    reid_str fewer = REID_STR_INIT;
+    reid_error why = {0};
+    if (min_ranks == 0 || min_ranks == ranks)
+        return REID_OK;
+    for (int count = ranks - 1; count >= min_ranks; count--)
+        if (reid_config_check_world(config, count, why.code == REID_OK ? &why : NULL) == REID_OK)
+            reid_str_addf(&fewer, "%s%d", fewer.length > 0 ? "," : "", count);
+    if (fewer.length == 0)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "the job could go on with none of %d to %d ranks: %s", min_ranks,
+                         ranks - 1, why.text);
+    *ret_fewer = reid_str_take(&fewer);
+    return REID_OK;
 }
 
 static reid_status add_after(reidd_manager *manager, const char *word, reid_str *text,

@@ -143,6 +143,10 @@ static void print_events(reidctl *ctl, const Reid__V1__Job *job)
 
 static void print_wishes(const Reid__V1__Job *job)
 {
+    if (job->wanted_ranks > 0 && job->wanted_ranks != job->ranks)
+        printf(KEY "%d\n", "Ranks wanted", (int)job->wanted_ranks);
+    if (job->min_ranks > 0)
+        printf(KEY "%d\n", "Ranks at least", (int)job->min_ranks);
     if (job->priority != 0)
         printf(KEY "%d\n", "Priority", (int)job->priority);
     if (*job->after != '\0')

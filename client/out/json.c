@@ -72,6 +72,8 @@ static void add_failure(reid_json_writer *w, const Reid__V1__Failure *f)
 /* What was asked of the scheduler, and what has come of it. */
 static void add_queue(reid_json_writer *w, const Reid__V1__Job *job)
 {
+    add_int(w, "wanted_ranks", job->wanted_ranks);
+    add_int(w, "min_ranks", job->min_ranks);
     add_int(w, "priority", job->priority);
     add_text(w, "after", job->after);
     reid_json_key(w, "max_time_seconds");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/str.h"
 #include "base/utf8.h"
 #include "base/vec.h"
 #include "rpc/text.h"
@@ -49,6 +50,16 @@ static Reid__V1__Failure *convert_failure(const reidd_failure *failure)
     return message;
 }
 
+/* The last one of "4,3"; 0 without any. */
+static int32_t least_of(const char *fewer)
+{
+    int64_t number = 0;
+    const char *comma = fewer ? strrchr(fewer, ',') : NULL;
+    if (fewer)
+        reid_parse_int64(comma ? comma + 1 : fewer, &number);
+    return (int32_t)number;
+}
+
 Reid__V1__Job *reidd_convert_job(const reidd_job_view *view)
 {
     const reidd_job *job = &view->job;
@@ -85,6 +96,8 @@ Reid__V1__Job *reidd_convert_job(const reidd_job_view *view)
     message->ran_seconds = (double)job->ran_ms / 1000.0;
     message->preemptions = job->preemptions;
     message->start_by_ms = view->start_by_ms;
+    message->wanted_ranks = job->wishes.ranks ? job->wishes.ranks : job->ranks;
+    message->min_ranks = least_of(job->wishes.fewer);
     return message;
 }
 

@@ -100,6 +100,7 @@ static void submit(reid_rpc_call *call, const ProtobufCMessage *message, void *s
         .gpu_type = in->gpu_type,
         .hold = in->hold,
         .no_preempt = in->no_preempt,
+        .min_ranks = in->min_ranks,
         .user = caller.name,
         .uid = caller.has_uid ? caller.uid : geteuid(),
         .by_admin = caller.role == REIDD_ROLE_ADMIN,

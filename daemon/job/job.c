@@ -71,6 +71,7 @@ void reidd_job_fini(reidd_job *job)
     free(job->cancel.reason);
     free(job->wishes.after);
     free(job->wishes.gpu_type);
+    free(job->wishes.fewer);
     free(job->placement);
     free(job->avoid);
     free(job->yields);
@@ -93,6 +94,7 @@ void reidd_job_copy(reidd_job *ret_copy, const reidd_job *job)
     ret_copy->cancel.reason = copy_text(job->cancel.reason);
     ret_copy->wishes.after = copy_text(job->wishes.after);
     ret_copy->wishes.gpu_type = copy_text(job->wishes.gpu_type);
+    ret_copy->wishes.fewer = copy_text(job->wishes.fewer);
     ret_copy->placement = copy_text(job->placement);
     ret_copy->avoid = copy_text(job->avoid);
     ret_copy->yields = copy_text(job->yields);

@@ -88,6 +88,8 @@ typedef struct reidd_wishes {
     int64_t max_time_ms; /* on slots, over all attempts; 0: no limit */
     char *after;         /* "ID:ok,ID:any": not before these have ended; NULL: nothing */
     char *gpu_type;      /* a part of the name of the GPUs that it wants, in any case; NULL: any */
+    int32_t ranks;       /* what it was submitted with; 0: as many as it has */
+    char *fewer;         /* "4,3": with so many it may go on, too, after a failure; NULL: never */
     bool held;           /* not started before somebody releases it */
     bool no_preempt;     /* never paused for the sake of another job */
 } reidd_wishes;
@@ -98,7 +100,7 @@ typedef struct reidd_job {
     char *user;
     uint32_t uid;
     char *output_dir;
-    int32_t ranks;
+    int32_t ranks; /* of the newest attempt (wishes.ranks: what was asked for) */
     bool resume, eval_only;
     char *fork_from;   /* OUTPUT_DIR of the job whose state it begins with; NULL: none */
     int64_t fork_iter; /* before this iteration; 0: of the last checkpoint */

@@ -158,19 +158,23 @@ static bool has_type(const reidd_node *node, const char *wanted)
     return !wanted || !*wanted || (node->gpu_type && strcasestr(node->gpu_type, wanted));
 }
 
-bool reidd_profile_choose(reidd_profile *profile, const reidd_sched_job *job)
+static bool choose(reidd_profile *profile, const reidd_sched_job *job, const char *avoid)
 {
     const reidd_nodes *nodes = profile->nodes;
-    bool avoids = job->avoid && *job->avoid;
-    for (int round = avoids ? 0 : 1; round < 2; round++) {
-        for (size_t i = 0; i < nodes->count; i++)
-            profile->usable[i] =
-                has_type(&nodes->items[i], job->gpu_type) &&
-                (round == 1 || !reidd_names_have(job->avoid, nodes->items[i].name));
-        if (suffices(profile, job->ranks))
-            return true;
-    }
-    return false;
+    for (size_t i = 0; i < nodes->count; i++)
+        profile->usable[i] = has_type(&nodes->items[i], job->gpu_type) &&
+                             !reidd_names_have(avoid, nodes->items[i].name);
+    return suffices(profile, job->ranks);
+}
+
+bool reidd_profile_choose_well(reidd_profile *profile, const reidd_sched_job *job)
+{
+    return choose(profile, job, job->avoid);
+}
+
+bool reidd_profile_choose(reidd_profile *profile, const reidd_sched_job *job)
+{
+    return choose(profile, job, job->avoid) || choose(profile, job, NULL);
 }
 
 /* The node with the least room that has `ranks` left; nodes->count: none. */

@@ -42,6 +42,8 @@ void reidd_profile_fini(reidd_profile *profile);
 /* What `job` may use: fills `usable`. False when it could not start even if all of that were free
  * and open. */
 bool reidd_profile_choose(reidd_profile *profile, const reidd_sched_job *job);
+/* The same without the nodes that it avoids. */
+bool reidd_profile_choose_well(reidd_profile *profile, const reidd_sched_job *job);
 /* Whether the job, whose nodes were chosen, fits from `at` on for its whole time; then `shares` has
  * its ranks on each node. */
 bool reidd_profile_fits(reidd_profile *profile, const reidd_sched_job *job, int64_t at);

@@ -33,14 +33,15 @@ int reidd_sched_capacity(const reidd_nodes *nodes, const char *gpu_type)
     return (int)REID_MIN(REID_MAX(plain, with_gpus), INT_MAX);
 }
 
-static void start(run *r, size_t index)
+static void start(run *r, size_t index, const reidd_sched_job *job)
 {
     r->plan->verdicts[index] = (reidd_sched_verdict){
         .kind = REIDD_SCHED_START,
+        .ranks = job->ranks,
         .placement = reidd_profile_placement(&r->profile),
     };
-    reidd_profile_keep(&r->profile, &r->plan->queue[index], 0);
-    r->unused -= r->plan->queue[index].ranks;
+    reidd_profile_keep(&r->profile, job, 0);
+    r->unused -= job->ranks;
 }
 
 /* ---- preemption ---- */
@@ -93,9 +94,8 @@ static void spare(run *r, size_t index, const reidd_sched_job *job)
     }
 }
 
-static bool preempt(run *r, size_t index)
+static bool preempt(run *r, size_t index, const reidd_sched_job *job)
 {
-    const reidd_sched_job *job = &r->plan->queue[index];
     bool fits = false;
     for (;;) {
         size_t victim = next_victim(r, job);
@@ -127,13 +127,12 @@ static bool anybody_lower(const run *r, const reidd_sched_job *job)
 
 /* ---- one job after the other ---- */
 
-static void block(run *r, size_t index)
+static void block(run *r, size_t index, const reidd_sched_job *job)
 {
-    const reidd_sched_job *job = &r->plan->queue[index];
     reidd_sched_verdict *verdict = &r->plan->verdicts[index];
     int64_t at = reidd_profile_earliest(&r->profile, job);
     bool paused = at <= REIDD_SCHED_SOON_MS;
-    if (!paused && preempt(r, index)) {
+    if (!paused && preempt(r, index, job)) {
         at = reidd_profile_earliest(&r->profile, job);
         paused = true;
     }
@@ -149,6 +148,38 @@ static void block(run *r, size_t index)
     r->blocked++;
 }
 
+/* With fewer ranks: those that start now, else the most that its nodes would have room for. False
+ * when even the least number is too many for them. */
+static bool shrink(run *r, size_t index)
+{
+    reidd_sched_job job = r->plan->queue[index], most = {.ranks = 0};
+    for (const char *word = job.fewer; word && *word;) {
+        char *end = NULL;
+        job.ranks = (int)strtol(word, &end, 10);
+        word = *end == ',' ? end + 1 : NULL;
+        if (job.ranks < 1 || !reidd_profile_choose_well(&r->profile, &job))
+            continue;
+        if (reidd_profile_fits(&r->profile, &job, 0)) {
+            start(r, index, &job);
+            return true;
+        }
+        if (most.ranks == 0)
+            most = job;
+    }
+    if (most.ranks == 0)
+        return false;
+    reidd_profile_choose_well(&r->profile, &most);
+    block(r, index, &most);
+    return true;
+}
+
+/* The least number of ranks that it may start with. */
+static int least_ranks(const reidd_sched_job *job)
+{
+    const char *comma = job->fewer ? strrchr(job->fewer, ',') : NULL;
+    return job->fewer ? (int)strtol(comma ? comma + 1 : job->fewer, NULL, 10) : job->ranks;
+}
+
 static void decide(run *r, size_t index)
 {
     const reidd_sched_job *job = &r->plan->queue[index];
@@ -157,7 +188,7 @@ static void decide(run *r, size_t index)
         .kind = job->ranks <= r->unused ? REIDD_SCHED_WAIT_KEPT : REIDD_SCHED_WAIT_TURN,
         .start_in_ms = -1,
     };
-    if (job->ranks > reidd_sched_capacity(r->plan->nodes, job->gpu_type)) {
+    if (least_ranks(job) > reidd_sched_capacity(r->plan->nodes, job->gpu_type)) {
         verdict->kind = REIDD_SCHED_REFUSE;
         return;
     }
@@ -166,12 +197,14 @@ static void decide(run *r, size_t index)
         (r->blocked > 0 && reidd_profile_free_now(&r->profile) == 0 && !anybody_lower(r, job));
     if (r->over)
         return;
+    if (job->fewer && !reidd_profile_choose_well(&r->profile, job) && shrink(r, index))
+        return;
     if (!reidd_profile_choose(&r->profile, job))
         verdict->kind = REIDD_SCHED_WAIT_NODES;
     else if (reidd_profile_fits(&r->profile, job, 0))
-        start(r, index);
+        start(r, index, job);
     else
-        block(r, index);
+        block(r, index, job);
 }
 
 void reidd_sched_run(reidd_sched_plan *plan)

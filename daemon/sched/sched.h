@@ -15,7 +15,9 @@
  *
  * Placement: on one node where possible (the one with the least room left), otherwise on as few as
  * possible, all of one type of GPU, else all with GPUs, or all without. Nodes in `avoid` are used
- * only when the others would not suffice were they empty.
+ * only when the others would not suffice were they empty. A job that may have fewer ranks has fewer
+ * when its nodes, without those that are down, drained or in `avoid`, would not suffice even if
+ * they were empty: as many as start now, else it waits for as many as would ever fit there.
  */
 #ifndef REIDD_SCHED_SCHED_H
 #define REIDD_SCHED_SCHED_H
@@ -35,8 +37,9 @@
 typedef struct reidd_sched_job {
     const char *id;
     const char *user;
-    const char *gpu_type;    /* queue: part of the name of the GPUs that it wants; NULL: any */
-    const char *avoid;       /* queue: nodes, with commas; NULL: none */
+    const char *gpu_type; /* queue: part of the name of the GPUs that it wants; NULL: any */
+    const char *avoid;    /* queue: nodes, with commas; NULL: none */
+    const char *fewer;    /* queue: "4,3": it starts with so many where more have no place at all */
     const char *placement;   /* running: where; NULL: on row 0 */
     int64_t time_ms;         /* how long it may run from now on; 0: no limit */
     int64_t submitted_order; /* rising with the submissions (order.h) */
@@ -59,6 +62,7 @@ typedef enum reidd_sched_verdict_kind {
 typedef struct reidd_sched_verdict {
     reidd_sched_verdict_kind kind;
     char *placement;     /* START: nodes.h; NULL: on row 0. The caller's */
+    int ranks;           /* START: all, or one of `fewer` */
     int64_t start_in_ms; /* when it starts at the latest, if nobody comes before; -1: not known */
 } reidd_sched_verdict;
 

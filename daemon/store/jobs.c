@@ -63,6 +63,8 @@ static void bind_job(sqlite3_stmt *s, const reidd_job *job)
     sqlite3_bind_int(s, 46, job->preemptions);
     sqlite3_bind_int64(s, 47, job->ran_ms);
     sqlite3_bind_int(s, 48, job->limit_reached);
+    sqlite3_bind_int(s, 49, job->wishes.ranks);
+    bind_text(s, 50, job->wishes.fewer);
 }
 
 static char *column_text(sqlite3_stmt *s, int column)
@@ -114,7 +116,9 @@ static reidd_job read_job(sqlite3_stmt *s)
                    .after = column_text(s, 38),
                    .gpu_type = column_text(s, 39),
                    .held = sqlite3_column_int(s, 40) != 0,
-                   .no_preempt = sqlite3_column_int(s, 41) != 0},
+                   .no_preempt = sqlite3_column_int(s, 41) != 0,
+                   .ranks = sqlite3_column_int(s, 48),
+                   .fewer = column_text(s, 49)},
         .placement = column_text(s, 42),
         .avoid = column_text(s, 43),
         .yields = column_text(s, 44),

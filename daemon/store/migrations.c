@@ -58,6 +58,8 @@ static const char *const migrations[] = {
     " drained INTEGER NOT NULL, reason TEXT NOT NULL, who TEXT NOT NULL,"
     " wall_ms INTEGER NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE configs(job INTEGER PRIMARY KEY REFERENCES jobs(key), yaml TEXT NOT NULL);",
+    "ALTER TABLE jobs ADD COLUMN ranks_wanted INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN ranks_fewer TEXT;",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

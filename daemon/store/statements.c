@@ -8,16 +8,16 @@
     " cancel_wanted, cancel_reason, cancel_grace_ms, exit_code, fork_from, fork_iter,"             \
     " restarts_allowed, restarts_done, restart_backoff_ms, restart_at_ms, restart_origin,"         \
     " priority, max_time_ms, after, gpu_type, held, no_preempt, placement, avoid, yields,"         \
-    " preemptions, ran_ms, limit_reached"
+    " preemptions, ran_ms, limit_reached, ranks_wanted, ranks_fewer"
 
 const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_JOB_ADD] = "INSERT INTO jobs(" JOB_COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
                           "?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,"
                           "?27,?28,?29,?30,?31,?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,"
-                          "?44,?45,?46,?47,?48)",
+                          "?44,?45,?46,?47,?48,?49,?50)",
     /* The same numbers of parameters as above; what is fixed at submit is not written again. */
     [REIDD_SQL_JOB_SAVE] =
-        "UPDATE jobs SET resume=?7, state=?9, phase=?10, attempt=?11, submitted_ms=?12, "
+        "UPDATE jobs SET ranks=?6, resume=?7, state=?9, phase=?10, attempt=?11, submitted_ms=?12, "
         "started_ms=?13,"
         " ended_ms=?14, last_progress_ms=?15, iteration=?16, max_iteration=?17, epoch=?18,"
         " max_epoch=?19, eta_s=?20, images_per_s=?21, failure=?22, failure_rank=?23,"

@@ -76,18 +76,19 @@ class Connection:
     def submit(self, config: Any, ranks: int = 1, *, name: str = "", overrides: _config.Overrides = None,
                resume: bool = False, eval_only: bool = False, max_restarts: int = 0, restart_backoff: float = 0.0,
                priority: int = 0, after: Union[Job, str, Iterable[Union[Job, str]]] = (), max_time: float = 0.0,
-               gpu_type: str = "", hold: bool = False, no_preempt: bool = False) -> Job:
+               gpu_type: str = "", hold: bool = False, no_preempt: bool = False, min_ranks: int = 0) -> Job:
         """Queues a job. `config`: path of a YAML file, YAML text, a dict, or a CfgNode. `overrides`: a dict
         {'SOLVER.MAX_EPOCH': 60} or a list ['SOLVER.MAX_EPOCH', 60]. Relative paths are of the working folder.
 
         `priority`: the larger, the sooner, above 0 for admins only. `after`: jobs that must have succeeded before it starts;
         as 'JOB:any', that must have ended. `max_time`: seconds after which it is saved and stopped; 0: no limit. `gpu_type`: a
-        part of the GPUs' name. `hold`: not before release(). `no_preempt`: never paused for a job of higher priority."""
+        part of the GPUs' name. `hold`: not before release(). `no_preempt`: never paused for a job of higher priority.
+        `min_ranks`: after a failure it may go on with fewer ranks, down to so many, while there is no room for all."""
         words = [after] if isinstance(after, (Job, str)) else list(after)
         return self.submit_text(_config.resolve(config, overrides), ranks, name=name, resume=resume, eval_only=eval_only,
                                 max_restarts=max_restarts, restart_backoff_seconds=restart_backoff, priority=priority,
                                 after=[w.id if isinstance(w, Job) else w for w in words], max_time_seconds=max_time,
-                                gpu_type=gpu_type, hold=hold, no_preempt=no_preempt)
+                                gpu_type=gpu_type, hold=hold, no_preempt=no_preempt, min_ranks=min_ranks)
 
     def submit_text(self, text: str, ranks: int, **more: Any) -> Job:
         try:

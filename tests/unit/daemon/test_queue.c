@@ -408,6 +408,47 @@ static void test_impossible_wishes(void **state)
     assert_string_equal(err.text, "the job needs 2 slots, this node has 1");
 }
 
+/* One slot is gone when the daemon comes back, and the job has failed in the meantime. */
+static void test_fewer_ranks(void **state)
+{
+    test_reidd *t = *state;
+    wishes request = plain();
+    Reid__V1__Job *job = NULL;
+    reid_error err = {0};
+    if (!test_has_mpirun())
+        skip();
+    test_reidd_option(t, "--slots=2");
+    test_reidd_start(t);
+    request.ranks = 2;
+    request.min_ranks = 3;
+    assert_int_equal(ask(t, request, "", &job, &err), REID_ERR_INVALID);
+    request.min_ranks = 1;
+    char *a = submit(t, request,
+                     "resumed\nlink\nin-attempt 1\n0:mark last_checkpoint\nwait never\n"
+                     "in-attempt 2\nmark up\nwait go\nexit 0\n");
+    job = test_wait_state(t, a, STATE(RUNNING));
+    assert_int_equal(job->wanted_ranks, 2);
+    assert_int_equal(job->min_ranks, 1);
+    reid__v1__job__free_unpacked(job, NULL);
+    reid_assert_ok(test_cancel(t, a, 0.05, "", &err), &err);
+    test_expect_state(t, a, STATE(CANCELLED));
+    test_reidd_stop(t, 30);
+    test_reidd_option(t, "--slots=1");
+    test_reidd_start(t);
+    reid_assert_ok(verb(t, "Requeue", a, &err), &err);
+    test_wait_mark(t, t->jobs, "up");
+    job = test_wait_state(t, a, STATE(RUNNING));
+    assert_int_equal(job->ranks, 1);
+    assert_non_null(strstr(job->detail, "; runs on 1 of 2 ranks"));
+    reid__v1__job__free_unpacked(job, NULL);
+    test_give_mark(t, t->jobs, "go");
+    job = test_wait_state(t, a, STATE(SUCCEEDED));
+    assert_int_equal(job->attempt, 2);
+    assert_int_equal(job->wanted_ranks, 2);
+    reid__v1__job__free_unpacked(job, NULL);
+    free(a);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, test_reidd_set_up, test_reidd_tear_down)
 
 int main(void)
@@ -422,6 +463,7 @@ int main(void)
         CASE(test_time_limit_of_a_deaf_job),
         CASE(test_backfill),
         CASE(test_impossible_wishes),
+        CASE(test_fewer_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

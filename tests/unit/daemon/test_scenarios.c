@@ -23,8 +23,8 @@
 
 typedef struct sim_job {
     char id[16];
-    char *user, *gpu_type, *avoid, *after, *placement, *reason;
-    int ranks, priority;
+    char *user, *gpu_type, *avoid, *after, *fewer, *placement, *reason;
+    int ranks, wanted, attempts, priority;
     int64_t limit_ms, started_ms, start_order;
     bool held, no_preempt, pausing, refused;
     reidd_state state;
@@ -102,7 +102,8 @@ static reidd_sched_job describe(const sim *s, const sim_job *job)
         .placement = job->placement,
         .time_ms = !job->limit_ms || !runs(job) ? job->limit_ms : REID_MAX(left, 1),
         .submitted_order = job - s->jobs.items,
-        .ranks = job->ranks,
+        .ranks = runs(job) ? job->ranks : job->wanted,
+        .fewer = job->attempts > 0 ? job->fewer : NULL,
         .priority = job->priority,
         .no_preempt = job->no_preempt,
         .leaving = job->pausing,
@@ -145,6 +146,8 @@ static void apply(sim *s, reidd_sched_plan *plan)
         sim_job *job = job_of(s, plan->queue[i].id);
         if (plan->verdicts[i].kind == REIDD_SCHED_START) {
             job->state = REIDD_RUNNING;
+            job->ranks = plan->verdicts[i].ranks;
+            job->attempts++;
             job->started_ms = s->now_ms;
             job->start_order = ++s->starts;
             free(job->placement);
@@ -284,6 +287,8 @@ static void submit(sim *s, char **rest)
             job.gpu_type = reid_xstrdup(need(s, rest));
         else if (strcmp(word, "--avoid") == 0)
             job.avoid = reid_xstrdup(need(s, rest));
+        else if (strcmp(word, "--fewer") == 0)
+            job.fewer = reid_xstrdup(need(s, rest));
         else if (strcmp(word, "--hold") == 0)
             job.held = true;
         else if (strcmp(word, "--no-preempt") == 0)
@@ -291,6 +296,7 @@ static void submit(sim *s, char **rest)
         else
             BAD(s, "submit has no '%s'", word);
     }
+    job.wanted = job.ranks;
     reid_vec_push(&s->jobs, job);
 }
 
@@ -425,6 +431,7 @@ static void sim_fini(sim *s)
         free(job->gpu_type);
         free(job->avoid);
         free(job->after);
+        free(job->fewer);
         free(job->placement);
         free(job->reason);
     }

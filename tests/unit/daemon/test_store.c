@@ -76,6 +76,8 @@ static reidd_job make_job(const char *id, const char *name)
                                 .max_time_ms = 3600000,
                                 .after = reid_xstrdup("0abc0000:ok"),
                                 .gpu_type = reid_xstrdup("H100"),
+                                .ranks = 2,
+                                .fewer = reid_xstrdup("1"),
                                 .held = true,
                                 .no_preempt = true};
     return job;
@@ -112,6 +114,7 @@ static void test_job_comes_back_whole(void **state)
     job.wishes.priority = 7;
     job.wishes.max_time_ms = 60000;
     job.wishes.held = false;
+    job.ranks = 1; /* fewer than before, after a failure */
     job.placement = reid_xstrdup("node1:1,node2:1");
     job.avoid = reid_xstrdup("node3");
     job.yields = reid_xstrdup("job 0abc0009 needs its slots");
@@ -126,7 +129,9 @@ static void test_job_comes_back_whole(void **state)
     assert_string_equal(back.user, "ada");
     assert_int_equal(back.uid, 1000);
     assert_string_equal(back.output_dir, "/data/out");
-    assert_int_equal(back.ranks, 2);
+    assert_int_equal(back.ranks, 1);
+    assert_int_equal(back.wishes.ranks, 2);
+    assert_string_equal(back.wishes.fewer, "1");
     assert_false(back.resume);
     assert_false(back.eval_only);
     assert_string_equal(back.fork_from, "/data/before");
