@@ -209,7 +209,7 @@ static reid_status open_nodes(reidd_daemon *daemon, reid_error *err)
     if (daemon->options->cluster) {
         const reidd_cluster_options wanted = {
             .file = daemon->options->cluster,
-            .node = daemon->node,
+            .node = daemon->options->node,
             .tls = daemon->tls,
             .shim = daemon->shim,
             .trainer = daemon->trainer,
