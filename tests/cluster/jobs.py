@@ -277,6 +277,21 @@ class More(Jobs):
         for rank in range(4):
             self.assertIn(f'[{rank}] behind the cut\n', logs)
 
+    def test_cut_cable_with_fewer_ranks(self):
+        """All slots were taken: it goes on with those that are left."""
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2', '--min-ranks', '2')
+        start = time.monotonic()
+        self.cluster.hosts.cut('node3')
+        try:
+            wait_for(lambda: self.cluster.job(job)['attempt'] == 2 and self.cluster.job(job)['state'] == 'RUNNING', 30, 'restarted')
+            print(f'cut: runs with fewer ranks after {time.monotonic() - start:.1f} s')
+            wait_for(lambda: len(self.processes(is_rank)) == 4, 30, 'four ranks run')
+        finally:
+            self.cluster.hosts.heal('node3')
+        self.cluster.wait_up('node3')
+        self.go()
+        self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
+
     def test_members_that_do_not_reach_each_other(self):
         """The head reaches both, so only they can tell."""
         job = self.start('--max-restarts', '1', '--restart-backoff', '0.2')
