@@ -306,7 +306,7 @@ class Faults(common.Case):
                          'RANK NODE PID ITERATION STEP DATA COMPUTE WAIT HEARD NOTE'.split())
         os.kill(pids[0], signal.SIGSTOP)
         try:
-            self.assertIn('is stopped', daemon.ctl('top', 'two').stdout)
+            common.wait_for(lambda: 'is stopped' in daemon.ctl('top', 'two').stdout, 30, 'the stopped rank is named')
         finally:
             os.kill(pids[0], signal.SIGCONT)
 
