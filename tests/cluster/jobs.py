@@ -226,6 +226,23 @@ class More(Jobs):
         self.assertLess(time.monotonic() - start, 1 + 5 * PATIENCE)
         self.assertEqual(self.wait_end(job)['state'], 'CANCELLED')
 
+    def test_fewer_ranks_on_what_is_left(self):
+        """A job that needs all three nodes goes on with fewer ranks on two of them."""
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2', '--min-ranks', '3', ranks=6)
+        start = time.monotonic()
+        self.cluster.hosts.cut('node3')
+        try:
+            wait_for(lambda: self.cluster.job(job)['attempt'] == 2 and self.cluster.job(job)['state'] == 'RUNNING', 30, 'restarted')
+            print(f'cut: runs with fewer ranks after {time.monotonic() - start:.1f} s')
+            found = self.cluster.job(job)
+            self.assertEqual((found['ranks'], found['wanted_ranks'], found['placement']), (4, 6, 'node1:2,node2:2'))
+            self.assertIn('runs on 4 of 6 ranks', found['detail'])
+        finally:
+            self.cluster.hosts.heal('node3')
+        self.cluster.wait_up('node3')
+        self.go()
+        self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
+
     def test_crashed_rank_beside_mpirun(self):
         self.fail_by(is_rank, 'node1', r'^rank [01] on node1 was killed by signal 11', signal.SIGSEGV)
 
