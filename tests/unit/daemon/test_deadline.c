@@ -90,17 +90,24 @@ static void test_saving(void **state)
                 "saving has taken");
 }
 
+static bool is_stopped(void *user)
+{
+    reidd_process process = {0};
+    return reidd_process_read(*(pid_t *)user, &process) && process.state == 'T';
+}
+
 static void test_stopped_rank(void **state)
 {
     test_reidd *t = *state;
-    option(t, "--step-timeout", "0.5");
+    option(t, "--step-timeout", "2");
     test_reidd_start(t);
     char *id =
         submit(t, 1, 0, "link\nphase 2\nprogress 1 9\nrows 1\nlast-row\nmark up\nwait never\n");
     pid_t pid = test_wait_mark(t, 1, "up");
     assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_true(reid_test_wait(is_stopped, &pid, 30));
     char *sentence = reid_xasprintf(
-        "no iteration has ended for 0.5 s (--step-timeout): process %d of rank 0 is stopped",
+        "no iteration has ended for 2 s (--step-timeout): process %d of rank 0 is stopped",
         (int)pid);
     expect_failure(t, id, 0, sentence);
     free(sentence);
@@ -151,14 +158,15 @@ static void test_stopped_mpirun(void **state)
     test_reidd *t = *state;
     if (!test_has_mpirun())
         skip();
-    option(t, "--start-timeout", "2");
+    option(t, "--start-timeout", "8"); /* mpirun takes its time on a busy machine */
     option(t, "--slots", "2");
     test_reidd_start(t);
     char *id = submit(t, 2, 0, "1:mark up\n1:wait never\n0:link\n0:wait never\n");
     pid_t mpirun = wait_for_shim(t, id).launcher_pid;
     test_wait_mark(t, 1, "up");
     assert_int_equal(kill(mpirun, SIGSTOP), 0);
-    char *sentence = reid_xasprintf("rank 1 has not reported within 2 s of the start "
+    assert_true(reid_test_wait(is_stopped, &mpirun, 30));
+    char *sentence = reid_xasprintf("rank 1 has not reported within 8 s of the start "
                                     "(--start-timeout; 1 of 2 have): process %d of mpirun is "
                                     "stopped",
                                     (int)mpirun);
