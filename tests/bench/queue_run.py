@@ -135,6 +135,9 @@ class Bench:
         ended = sum(1 for job in self.connection.jobs(['SUCCEEDED'], limit=5000))
         self.figures |= {'jobs_run_per_s': round(ended / 10, 1), 'reidd_ms_per_job_run': round(1e3 * (cpu_seconds(self.daemon.pid) - cpu) / max(ended, 1), 2)}
         self.figures |= {'rss_later_mib': memory(self.daemon.pid)['rss_mib']}
+        self.ctl('nodes', 'drain', self.connection.info().node)
+        while self.connection.jobs(['STARTING', 'RUNNING']):  # it would look for its reidd for ever
+            time.sleep(0.05)
         self.stop()
 
 
