@@ -205,6 +205,15 @@ class Target:
         assert self.process.poll() is None, f'reidd ended with {self.process.returncode}: {self.log()}'
         assert self.ctl('metrics', self.done) == self.rows, 'stored rows have changed'
 
+    def leave_nothing(self):
+        """After a failure."""
+        if self.process.poll() is None:
+            for job in self.try_ctl('ps', '-q').stdout.split():
+                self.try_ctl('cancel', '--grace', '0.1', job)
+            time.sleep(1)
+            self.process.kill()
+            self.process.wait()
+
     def end(self):
         """Ends well, and the store is sound: a new daemon knows the first job."""
         self.process.send_signal(signal.SIGTERM)
@@ -386,6 +395,9 @@ def main():
                 rounds += 1
                 if rounds % 200 == 0:
                     target.check()
+        except BaseException:
+            target.leave_nothing()
+            raise
         finally:
             garbage.close()
         target.check()
