@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/protocol.h"
 #include "reid/v1/system.pb-c.h"
 
 #define ROWS_PER_CHUNK 200
@@ -362,6 +363,8 @@ static void on_info(reid_rpc_call *call, const ProtobufCMessage *message, void *
     info.revision = revision;
     info.node = node;
     info.pid = 4711;
+    info.protocol = REID_PROTOCOL;
+    info.protocol_oldest = REID_PROTOCOL;
     info.slots = 2;
     info.slots_used = 1;
     info.features = features;
