@@ -26,7 +26,7 @@ CASE = ['SOLVER.IMS_PER_BATCH', '8', 'DATALOADER.NUM_INSTANCE', '4', 'TEST.EVAL_
         'SOLVER.WARMUP_ITERS', '0', 'SEED', '1']
 LIMIT = 0.5  # a step: an allocation of each step counts 1; queues that grow as threads meet differ by some from start to start
 FAULTS = 2  # a step
-TRIES = 3
+TRIES = 5
 # How a step waits for others; rare calls (a log line) are less than half a call a step.
 WAITING = {'futex', 'clock_nanosleep', 'sched_yield', 'restart_syscall'}
 # A row for reidd: into the spool, and the wake-up of the link's thread.
