@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ typedef struct place {
 static int make_place(void **state)
 {
     place *p = reid_xcalloc(1, sizeof *p);
-    strcpy(p->folder, "/tmp/reid-roster-XXXXXX");
+    snprintf(p->folder, sizeof p->folder, "/tmp/reid-roster-XXXXXX");
     assert_non_null(mkdtemp(p->folder));
     p->path = reid_path_join(p->folder, "reidd.db");
     *state = p;
