@@ -24,6 +24,7 @@
 #include "daemon/cluster/cluster.h"
 #include "daemon/cluster/part.h"
 #include "daemon/cluster/roster.h"
+#include "daemon/exec/confine.h"
 #include "daemon/exec/programs.h"
 #include "daemon/notify.h"
 #include "version.h"
@@ -45,6 +46,7 @@ typedef struct reidd_daemon {
     char node[256];
     int64_t started_ms;
     int slots;
+    reidd_confine confine;
     reid_rpc_tls *tls;
     reidd_nodes nodes;
     reidd_roster roster;
@@ -243,6 +245,7 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
         .trainer = daemon->trainer,
         .link_address = daemon->link_address,
         .hook_dir = options->hook_dir,
+        .confine = &daemon->confine,
         .limit_grace_ms = (uint64_t)options->limit_grace_ms,
         .share_half_life_ms = options->share_hours * 3600000,
         .grace_ms = options->grace_ms,
@@ -272,10 +275,18 @@ static reid_status open_parts(reidd_daemon *daemon, reid_error *err)
         .shim = daemon->shim,
         .link_address = daemon->link_address,
         .hook_dir = daemon->options->hook_dir,
+        .confine = &daemon->confine,
         .gpus = daemon->gpus,
         .lowest_uid = (uid_t)daemon->options->limits.values[REIDD_LIMIT_LOWEST_UID],
     };
     return reidd_parts_new(&daemon->loop, &wanted, &daemon->parts, err);
+}
+
+static bool is_known(const char *job, int attempt, void *user)
+{
+    reidd_daemon *daemon = user;
+    return reidd_manager_has_attempt(daemon->manager, job, attempt) ||
+           reidd_parts_has(daemon->parts, job, attempt);
 }
 
 /* ---- sockets ---- */
@@ -350,6 +361,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .usage = daemon->usage,
         .limits = &daemon->options->limits,
         .state_dir = daemon->options->state_dir,
+        .confinement = daemon->confine.why,
         .node = daemon->node,
         .nodes = &daemon->nodes,
         .roster = &daemon->roster,
@@ -482,8 +494,11 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(open_nodes(daemon, err));
     REID_TRY(open_manager(daemon, err));
     REID_TRY(open_parts(daemon, err));
+    reidd_confine_init(&daemon->confine, daemon->options->state_dir);
+    reid_log_info("daemon %s", daemon->confine.why);
     REID_TRY(open_access(daemon, err));
     REID_TRY(open_servers(daemon, err));
+    reidd_confine_sweep(&daemon->confine, is_known, daemon);
     reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",
                   REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
                   reidd_manager_slots(daemon->manager), reidd_gpus_count(daemon->gpus),
@@ -500,6 +515,7 @@ static void free_all(reidd_daemon *daemon)
     reid_rpc_tls_free(daemon->tls);
     reidd_store_close(daemon->store);
     reidd_access_free(daemon->access);
+    reidd_confine_fini(&daemon->confine);
     reidd_usage_free(daemon->usage);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);

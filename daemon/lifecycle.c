@@ -14,6 +14,7 @@
 #include "daemon/access/identity.h"
 #include "daemon/access/run_as.h"
 #include "daemon/deadline.h"
+#include "daemon/exec/confine.h"
 #include "daemon/manager_private.h"
 #include "daemon/stall.h"
 
@@ -117,6 +118,7 @@ static reid_status launch(reidd_active *active, reid_error *err)
     REID_AUTOFREE char *job_dir = reidd_manager_job_dir(manager, job->id);
     REID_AUTOFREE char *config = reid_path_join(job_dir, "config.yaml");
     REID_AUTOFREE char *agent = NULL;
+    REID_AUTOFREE char *group = reidd_confine_path(manager->confine, job->id, job->attempt);
     reidd_attempt_spec spec = {
         .job_id = job->id,
         .attempt = job->attempt,
@@ -133,6 +135,7 @@ static reid_status launch(reidd_active *active, reid_error *err)
         .gpus = active->gpus,
         .ranks = job->ranks,
         .grace_ms = manager->grace_ms,
+        .group = group,
         .link_address = manager->link_address,
         .ticket = active->ticket,
     };

@@ -304,6 +304,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->trainer = reid_xstrdup(options->trainer);
     manager->link_address = reid_xstrdup(options->link_address);
     manager->hook_dir = options->hook_dir ? reid_xstrdup(options->hook_dir) : NULL;
+    manager->confine = options->confine;
     manager->slots = options->slots;
     manager->gpus = options->gpus;
     manager->nodes = options->nodes;

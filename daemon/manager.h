@@ -56,9 +56,10 @@ typedef struct reidd_manager_options {
     const struct reidd_nodes *nodes; /* sched/nodes.h; row 0 is this node; borrowed, the same */
     struct reidd_cluster *cluster;   /* NULL: this node alone; borrowed, the same */
     const char *shim, *trainer;
-    const char *link_address; /* unix:/path, for the ranks */
-    const char *hook_dir;     /* of native hooks, absolute; NULL: none are allowed */
-    int64_t grace_ms;         /* default between TERM and KILL */
+    const char *link_address;            /* unix:/path, for the ranks */
+    const char *hook_dir;                /* of native hooks, absolute; NULL: none are allowed */
+    const struct reidd_confine *confine; /* exec/confine.h; borrowed, outlives the manager */
+    int64_t grace_ms;                    /* default between TERM and KILL */
     uint64_t check_timeout_ms, start_timeout_ms;
     uint64_t stall_notice_ms;                    /* 0: 30 s (stall.h) */
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none (deadline.h) */
@@ -78,6 +79,8 @@ void reidd_manager_close(reidd_manager *manager); /* NULL is accepted */
 int reidd_manager_slots(const reidd_manager *manager);
 int reidd_manager_slots_used(const reidd_manager *manager);
 size_t reidd_manager_running(const reidd_manager *manager); /* jobs that hold slots */
+/* Whether this attempt runs, or its end is being stored. */
+bool reidd_manager_has_attempt(reidd_manager *manager, const char *job_id, int attempt);
 /* A row of the nodes is up, down, drained, or has other slots than before. NULL is accepted. */
 void reidd_manager_nodes_changed(reidd_manager *manager);
 

@@ -95,6 +95,7 @@ struct reidd_manager {
     reidd_hub *hub;
     char *state_dir, *shim, *trainer, *link_address, *hook_dir;
     int slots;
+    const struct reidd_confine *confine;
     reidd_gpus *gpus;
     const struct reidd_nodes *nodes;
     struct reidd_cluster *cluster;

@@ -26,6 +26,8 @@ static void print_table(const reidctl *ctl, const Reid__V1__InfoResponse *info)
         reidctl_screen_size(&columns, &lines);
     reid_str_addf(&line, "reidd %s on %s at %s: you are %s, %s", info->version, info->node,
                   ctl->address, info->user, info->role);
+    if (*info->confinement)
+        reid_str_addf(&line, "; %s", info->confinement);
     reidctl_add_clean(&out, reid_str_text(&line));
     reid_str_add(&out, "\n\n");
     for (size_t i = 0; i < table.columns && !ctl->args.no_headers; i++)
@@ -59,6 +61,7 @@ static void print_json(const Reid__V1__InfoResponse *info)
     add_text(&w, "version", info->version);
     add_text(&w, "user", info->user);
     add_text(&w, "role", info->role);
+    add_text(&w, "confinement", info->confinement);
     reid_json_key(&w, "limits");
     reid_json_array(&w);
     for (size_t i = 0; i < info->n_limits; i++) {

@@ -27,7 +27,8 @@ typedef struct reidd_api {
     reidd_usage *usage;
     const reidd_limits *limits;
     const char *state_dir;
-    const char *node; /* host name */
+    const char *confinement; /* a sentence (exec/confine.h) */
+    const char *node;        /* host name */
     const reidd_nodes *nodes;
     reidd_roster *roster;
     struct reidd_cluster *cluster; /* NULL: this node alone */

@@ -51,6 +51,7 @@ static void info(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
     out.slots_used = reidd_manager_slots_used(api->manager);
     out.state_dir = (char *)api->state_dir;
     out.node = (char *)api->node;
+    out.confinement = (char *)api->confinement;
     const reidd_cluster *cluster = api->cluster;
     out.cluster_role = (char *)(!cluster                           ? "single"
                                 : reidd_cluster_is_member(cluster) ? "member"

@@ -18,6 +18,7 @@
 #include "daemon/cluster/part_words.h"
 #include "daemon/exec/address.h"
 #include "daemon/exec/attempt.h"
+#include "daemon/exec/confine.h"
 
 #define RECORD "part.json" /* in the part's folder: it was started, with these ranks */
 #define RECORD_BYTES 4096
@@ -43,6 +44,7 @@ struct reidd_parts {
     reidd_cluster *cluster;
     char *folder; /* of all parts */
     char *shim, *link_address, *hook_dir;
+    const struct reidd_confine *confine;
     reidd_gpus *gpus;
     uid_t lowest_uid;
     uv_timer_t timer;
@@ -330,6 +332,7 @@ static reid_status launch(part *p, const Reid__V1__PartStart *start, char **argv
     reidd_parts *parts = p->parts;
     REID_AUTOFREE char *job_folder = reid_path_dir(p->folder);
     REID_AUTOFREE char *config = reid_path_join(job_folder, "config.yaml");
+    REID_AUTOFREE char *group = reidd_confine_path(parts->confine, p->job, p->attempt);
     const char *network = reidd_cluster_get_file(parts->cluster)->network;
     reidd_account account;
     bool other = false;
@@ -354,6 +357,7 @@ static reid_status launch(part *p, const Reid__V1__PartStart *start, char **argv
         .orted = argv,
         .network = network ? network : reidd_cluster_self(parts->cluster)->host,
         .grace_ms = start->grace_ms,
+        .group = group,
         .link_address = parts->link_address,
         .ticket = start->ticket,
     };
@@ -600,6 +604,7 @@ reid_status reidd_parts_new(uv_loop_t *loop, const reidd_parts_options *options,
     parts->shim = reid_xstrdup(options->shim);
     parts->link_address = reid_xstrdup(options->link_address);
     parts->hook_dir = options->hook_dir ? reid_xstrdup(options->hook_dir) : NULL;
+    parts->confine = options->confine;
     parts->gpus = options->gpus;
     parts->lowest_uid = options->lowest_uid;
     parts->timer.data = parts;

@@ -30,10 +30,11 @@ typedef struct reidd_parts_options {
     reidd_cluster *cluster; /* borrowed; this node is a member */
     const char *state_dir;  /* absolute */
     const char *shim;
-    const char *link_address; /* of this node, for the ranks */
-    const char *hook_dir;     /* NULL: none */
-    reidd_gpus *gpus;         /* borrowed */
-    uid_t lowest_uid;         /* of the accounts that ranks run as (access/run_as.h) */
+    const char *link_address;            /* of this node, for the ranks */
+    const char *hook_dir;                /* NULL: none */
+    const struct reidd_confine *confine; /* exec/confine.h; borrowed */
+    reidd_gpus *gpus;                    /* borrowed */
+    uid_t lowest_uid;                    /* of the accounts that ranks run as (access/run_as.h) */
 } reidd_parts_options;
 
 reid_status reidd_parts_new(uv_loop_t *loop, const reidd_parts_options *options,

@@ -17,6 +17,7 @@
 #include "base/vec.h"
 #include "daemon/access/identity.h"
 #include "daemon/access/run_as.h"
+#include "daemon/exec/confine.h"
 #include "daemon/exec/process.h"
 
 #define TICK_MS 250       /* looking at the lock */
@@ -26,11 +27,14 @@
  * neither. */
 #define SHIM_END_MS 10000
 #define SHIM_STOPPED_MS 500
+/* Then it is over, whoever holds the lock: the files are the user's, and he may keep them. */
+#define LOCK_END_MS 12000
 
 extern char **environ;
 
 struct reidd_attempt {
     char *folder;
+    char *group; /* its control group; NULL: none */
     reidd_attempt_on_end *on_end;
     void *user;
     uv_timer_t timer;
@@ -42,9 +46,9 @@ struct reidd_attempt {
     bool closing, ended;
     bool stop_wanted, stop_told;
     int64_t grace_ms;
-    int64_t stop_told_ms;  /* monotonic */
-    int64_t lost_since_ms; /* 0: the shim lives */
-    int clear_looks;       /* in a row that found nothing left running */
+    int64_t stop_wanted_ms, stop_told_ms; /* monotonic */
+    int64_t over_since_ms;                /* the same; 0: the shim lives */
+    int clear_looks;                      /* in a row that found nothing left running */
 };
 
 static void check(reidd_attempt *attempt);
@@ -59,6 +63,7 @@ static void on_handle_closed(uv_handle_t *handle)
     if (attempt->events_fd >= 0)
         close(attempt->events_fd);
     free(attempt->folder);
+    free(attempt->group);
     free(attempt);
 }
 
@@ -159,23 +164,33 @@ static void remove_leftovers(const char *folder)
         reid_remove_tree(info.shm_dir, NULL);
 }
 
-/* The shim is gone and has left no report. */
-static void bury(reidd_attempt *attempt)
+/* The supervisor has gone. Whether all that it has left is gone, too, or had its time. */
+static bool clear(reidd_attempt *attempt, bool reported)
 {
     REID_AUTOFREE char *entry = reid_xasprintf("REIDD_ATTEMPT_DIR=%s", attempt->folder);
     int64_t now_ms = reid_clock_mono_ns() / 1000000;
-    if (attempt->lost_since_ms == 0)
-        attempt->lost_since_ms = now_ms;
-    size_t left = reidd_process_signal_by_environment(entry, SIGKILL);
+    if (attempt->over_since_ms == 0)
+        attempt->over_since_ms = now_ms;
+    bool gone = !attempt->group || reidd_confine_end(attempt->group);
+    size_t left = reported ? 0 : reidd_process_signal_by_environment(entry, SIGKILL);
     /* A process in the middle of an exec has no environment to see: look twice. */
-    attempt->clear_looks = left > 0 ? 0 : attempt->clear_looks + 1;
-    if (attempt->clear_looks < 2 && now_ms - attempt->lost_since_ms < LEFTOVERS_MS) {
+    attempt->clear_looks = !gone || left > 0 ? 0 : attempt->clear_looks + 1;
+    if (attempt->clear_looks < (reported ? 1 : 2) &&
+        now_ms - attempt->over_since_ms < LEFTOVERS_MS) {
         check_every(attempt, SOON_MS);
-        return;
+        return false;
     }
-    if (left > 0)
-        reid_log_error("attempt processes that cannot be killed are left count=%zu folder=%s", left,
+    if (gone)
+        reidd_confine_forget(attempt->folder);
+    if (!gone || left > 0)
+        reid_log_error("attempt processes that cannot be killed are left folder=%s",
                        attempt->folder);
+    return true;
+}
+
+/* The shim is gone and has left no report. */
+static void bury(reidd_attempt *attempt)
+{
     reidd_shim_info info = {0};
     reidd_attempt_outcome outcome = {
         .started = reidd_shim_info_read(attempt->folder, &info, NULL) == REID_OK,
@@ -218,6 +233,12 @@ static void tell_shim(reidd_attempt *attempt)
     attempt->stop_told_ms = reid_clock_mono_ns() / 1000000;
 }
 
+static bool is_overdue(const reidd_attempt *attempt)
+{
+    return attempt->stop_wanted && reid_clock_mono_ns() / 1000000 - attempt->stop_wanted_ms >
+                                       attempt->grace_ms + LOCK_END_MS;
+}
+
 static void check(reidd_attempt *attempt)
 {
     if (attempt->closing || attempt->ended)
@@ -225,7 +246,7 @@ static void check(reidd_attempt *attempt)
     REID_AUTOFREE char *path = reidd_attempt_path(attempt->folder, "exit.json");
     bool locked = reidd_attempt_is_locked(attempt->folder);
     bool has_report = reid_path_exists(path);
-    if (locked) {
+    if (locked && !is_overdue(attempt)) {
         if (attempt->stop_wanted && !attempt->stop_told)
             tell_shim(attempt);
         else if (attempt->stop_wanted && !has_report)
@@ -236,6 +257,8 @@ static void check(reidd_attempt *attempt)
     }
     reidd_attempt_outcome outcome = {.started = true, .reported = true};
     reid_error err = {0};
+    if (!clear(attempt, has_report && !locked))
+        return;
     if (has_report && reidd_exit_report_read(attempt->folder, &outcome.report, &err) == REID_OK) {
         end(attempt, &outcome);
         return;
@@ -277,16 +300,20 @@ static void add_nodes(word_list *words, const reidd_attempt_spec *spec)
     }
 }
 
-static word_list make_arguments(const reidd_attempt_spec *spec)
+static word_list make_arguments(const reidd_attempt_spec *spec, const char *group)
 {
     word_list words = {0};
+    reid_vec_push(&words, reid_xstrdup(spec->shim));
+    if (group)
+        add_option(&words, "--group", group);
     if (spec->as) {
         char *before[REIDD_RUN_AS_WORDS];
         reidd_run_as_words(spec->as, spec->shim, before);
-        for (size_t i = 0; i < REIDD_RUN_AS_WORDS; i++)
+        free(before[0]);
+        for (size_t i = 1; i < REIDD_RUN_AS_WORDS; i++)
             reid_vec_push(&words, before[i]);
+        reid_vec_push(&words, reid_xstrdup(spec->shim));
     }
-    reid_vec_push(&words, reid_xstrdup(spec->shim));
     reid_vec_push(&words, reid_xstrdup("--attempt-dir"));
     reid_vec_push(&words, reid_xstrdup(spec->folder));
     reid_vec_push(&words, reid_xstrdup("--ranks"));
@@ -362,7 +389,7 @@ static reid_status open_log(const char *folder, int *ret_fd, reid_error *err)
 static reid_status spawn(reidd_attempt *attempt, uv_loop_t *loop, const reidd_attempt_spec *spec,
                          int log_fd, int lock_fd, reid_error *err)
 {
-    word_list arguments = make_arguments(spec);
+    word_list arguments = make_arguments(spec, attempt->group);
     word_list environment = make_environment(spec);
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
@@ -409,6 +436,16 @@ static reid_status give_away(const reidd_attempt_spec *spec, int log_fd, int loc
     return reid_fail_errno(err, errno, "cannot give '%s' to user %s", spec->folder, as->name);
 }
 
+/* Without it the attempt is held together as where there are no such groups. */
+static void make_group(reidd_attempt *attempt, const char *group)
+{
+    reid_error err = {0};
+    if (group && reidd_confine_make(attempt->folder, group, &err) == REID_OK)
+        attempt->group = reid_xstrdup(group);
+    else if (group)
+        reid_log_warn("attempt %s", err.text);
+}
+
 reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
                                 reidd_attempt_on_end *on_end, void *user,
                                 reidd_attempt **ret_attempt, reid_error *err)
@@ -425,11 +462,15 @@ reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
         status = give_away(spec, log_fd, lock_fd, err);
     if (status == REID_OK) {
         reidd_attempt *attempt = attempt_new(loop, spec->folder, on_end, user);
+        make_group(attempt, spec->group);
         status = spawn(attempt, loop, spec, log_fd, lock_fd, err);
-        if (status == REID_OK)
+        if (status == REID_OK) {
             *ret_attempt = attempt;
-        else
+        } else {
+            if (attempt->group && reidd_confine_end(attempt->group))
+                reidd_confine_forget(spec->folder);
             reidd_attempt_close(attempt);
+        }
     }
     if (log_fd >= 0)
         close(log_fd);
@@ -442,6 +483,7 @@ reid_status reidd_attempt_adopt(uv_loop_t *loop, const char *folder, reidd_attem
                                 void *user, reidd_attempt **ret_attempt, reid_error *err)
 {
     reidd_attempt *attempt = attempt_new(loop, folder, on_end, user);
+    attempt->group = reidd_confine_read(folder);
     uv_timer_start(&attempt->timer, on_tick, 0, TICK_MS); /* the first look at once */
     *ret_attempt = attempt;
     return REID_OK;
@@ -453,6 +495,7 @@ void reidd_attempt_stop(reidd_attempt *attempt, int64_t grace_ms)
         return;
     if (!attempt->stop_wanted || grace_ms < attempt->grace_ms) {
         attempt->grace_ms = grace_ms;
+        attempt->stop_wanted_ms = reid_clock_mono_ns() / 1000000;
         attempt->stop_told = false;
     }
     attempt->stop_wanted = true;

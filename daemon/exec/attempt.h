@@ -3,9 +3,11 @@
  *
  * The lock on shim.lock tells whether the shim lives: the daemon takes it and hands the locked
  * descriptor to the shim, so that there is no moment at which a job that is being started looks
- * dead. When the lock is free, exit.json is the end. Without it the shim was killed: what the
- * attempt has left running (found by REIDD_ATTEMPT_DIR in the environment) is killed, and only then
- * the end is reported.
+ * dead. When the lock is free, exit.json is the end. Without it the shim was killed. Either way,
+ * what the attempt has left running is killed, and only then the end is reported: what is in its
+ * control group (confine.h), and, where a shim was killed, what has REIDD_ATTEMPT_DIR in its
+ * environment. An attempt that was asked to stop ends some time after its grace, whatever its
+ * processes do to the files in its folder.
  *
  * Life: reidd_attempt_start or reidd_attempt_adopt → on_end, once, from the loop → _close. Closing
  * earlier only stops watching; the job goes on. Loop thread only.
@@ -44,6 +46,7 @@ typedef struct reidd_attempt_spec {
     char *const *orted;    /* a part: orted's arguments; NULL: a whole attempt */
     int first;             /* of a part: the number of its first rank */
     int64_t grace_ms;      /* between TERM and KILL */
+    const char *group;     /* its control group, which is made; NULL: none */
     const char *link_address; /* unix:/path */
     const char *ticket;
 } reidd_attempt_spec;

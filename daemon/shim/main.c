@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "daemon/access/run_as.h"
+#include "daemon/exec/confine.h"
 #include "daemon/shim/options.h"
 #include "daemon/shim/rank.h"
 #include "daemon/shim/supervise.h"
@@ -13,6 +14,15 @@ int main(int argc, char **argv)
 {
     reidd_shim_options options;
     reid_error err = {0};
+    if (argc > 2 && strcmp(argv[1], "--group") == 0) {
+        /* Before anything else, and while this is still root. */
+        if (reidd_confine_join(argv[2], &err) != REID_OK)
+            fprintf(stderr, "reidd-shim: %s\n", err.text);
+        reid_error_clear(&err);
+        argv[2] = argv[0];
+        argv += 2;
+        argc -= 2;
+    }
     if (argc > 1 && strcmp(argv[1], "--as") == 0)
         return reidd_run_as_main(argc, argv);
     if (reidd_shim_options_parse(argc, argv, &options, &err) != REID_OK) {

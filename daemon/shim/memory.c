@@ -31,9 +31,9 @@ static uint64_t read_kills(const char *path)
     return kills;
 }
 
-/* The group's file: version 1's ("4:memory:/path") or version 2's ("0::/path"). Inside a container
- * the path may be one of outside: then the file is at the root of what is seen. Caller frees; NULL
- * for none. */
+/* The group's file: version 1's ("4:memory:/path") or version 2's ("0::/path"), or that of the
+ * nearest group above which has one: an attempt's own may be without a controller, and inside a
+ * container the path may be one of outside. Caller frees; NULL for none. */
 static char *find_group(const char *root)
 {
     static const struct {
@@ -51,12 +51,16 @@ static char *find_group(const char *root)
             continue;
         group += strlen(kinds[i].mark);
         int group_length = (int)strcspn(group, "\n");
-        for (int tries = 0; tries < 2; tries++) {
-            char *found = reid_xasprintf("%s%s%.*s/%s", root, kinds[i].folder,
-                                         tries == 0 ? group_length : 0, group, kinds[i].file);
+        for (;;) {
+            char *found = reid_xasprintf("%s%s%.*s/%s", root, kinds[i].folder, group_length, group,
+                                         kinds[i].file);
             if (reid_path_exists(found))
                 return found;
             free(found);
+            if (group_length == 0)
+                break;
+            while (group_length > 0 && group[--group_length] != '/')
+                continue;
         }
     }
     return NULL;

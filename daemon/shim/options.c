@@ -13,12 +13,14 @@ const char reidd_shim_usage[] =
     "...\n"
     "       reidd-shim --rank-exec -- COMMAND ...\n"
     "       reidd-shim --as UID:GID:NAME -- COMMAND ...\n"
+    "       reidd-shim --group FOLDER ...\n"
     "\n"
     "The supervisor of one attempt of a job, started by reidd; it outlives its daemon. With\n"
     "--rank-exec it is the process that mpirun starts for each rank: it opens the rank's log\n"
     "files in $REIDD_ATTEMPT_DIR/logs, starts COMMAND and tells how it ended. With --hosts the\n"
     "ranks are on several nodes, and mpirun reaches the others through `REIDCTL agent`; there,\n"
-    "--part supervises orted and the ranks FIRST, FIRST + 1, … that it starts.\n";
+    "--part supervises orted and the ranks FIRST, FIRST + 1, … that it starts. --group, before\n"
+    "all else, is the control group of the attempt, which the shim enters first.\n";
 
 static reid_status parse_number(const char *name, const char *text, int64_t low, int64_t high,
                                 int64_t *ret_value, reid_error *err)

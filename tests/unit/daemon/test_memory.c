@@ -60,6 +60,9 @@ static void test_counters(void **state)
          "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"},
         {"4:memory:/of/the/host\n", "sys/fs/cgroup/memory/memory.oom_control", "oom_kill 0\n",
          "oom_kill 3\n"},
+        /* A job's own group may have no controller: the service's counts then. */
+        {"0::/a.slice/reidd.service/reidd-1-2.job.1\n",
+         "sys/fs/cgroup/a.slice/reidd.service/memory.events", "oom_kill 1\n", "oom_kill 2\n"},
         {"0::/none\n", "proc/vmstat", "oom_kill 7\n", "nr_free_pages 5\noom_kill 8\n"},
         {"", "proc/vmstat", "oom_kill 7\n", "oom_kill 8\n"},
     };
