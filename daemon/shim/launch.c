@@ -96,6 +96,7 @@ static const setting many_nodes[] = {
     {"OMPI_MCA_plm_rsh_no_tree_spawn", "1", true},
     {"OMPI_MCA_plm_rsh_pass_environ_mca_params", "0", true},
     {"OMPI_MCA_orte_leave_session_attached", "1", true},
+    {"OMPI_MCA_orte_keep_fqdn_hostnames", "1", true}, /* "node1.lab" is not "node1" */
     {"OMPI_MCA_oob_tcp_keepalive_time", "2", false},
     {"OMPI_MCA_oob_tcp_keepalive_intvl", "1", false},
     {"OMPI_MCA_oob_tcp_keepalive_probes", "3", false},
@@ -201,17 +202,36 @@ reid_status reidd_launch_environment(const reidd_shim_options *options, const ch
     return *shm_dir ? apply(&segments, 1, err) : REID_OK;
 }
 
+/* The placement in mpirun's words. Its own machine is "localhost": what the cluster calls this node
+ * need not be the host's name. */
+static char *hosts_for_mpirun(const reidd_shim_options *options)
+{
+    char *text = NULL;
+    reidd_placement placement = {0};
+    REID_ASSERT(reidd_placement_parse(options->hosts, &placement, NULL) == REID_OK);
+    for (size_t i = 0; i < placement.count; i++) {
+        REID_AUTOFREE char *before = text;
+        bool own = strcmp(placement.items[i].node, options->node) == 0;
+        text =
+            reid_xasprintf("%s%s%s:%d", before ? before : "", before ? "," : "",
+                           own ? "localhost" : placement.items[i].node, placement.items[i].ranks);
+    }
+    reidd_placement_fini(&placement);
+    return text;
+}
+
 char **reidd_launch_command(const reidd_shim_options *options)
 {
     REID_VEC(char *) words = {0};
     char ranks[16];
     snprintf(ranks, sizeof ranks, "%d", options->ranks);
     if (options->hosts) {
+        REID_AUTOFREE char *hosts = hosts_for_mpirun(options);
         /* Slots in rank order fill the nodes in the order of the placement. The folder that a rank
          * runs in is another one on each node. */
         const char *launcher[] = {
-            "mpirun", "--oversubscribe", "--host", options->hosts, "--map-by",    "slot", "-np",
-            ranks,    "--wdir",          "/",      options->self,  "--rank-exec", "--"};
+            "mpirun", "--oversubscribe", "--host", hosts,         "--map-by",    "slot", "-np",
+            ranks,    "--wdir",          "/",      options->self, "--rank-exec", "--"};
         for (size_t i = 0; i < REID_COUNT_OF(launcher); i++)
             reid_vec_push(&words, reid_xstrdup(launcher[i]));
     } else if (!options->part && options->ranks > 1) {
