@@ -4,7 +4,11 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -17,6 +21,7 @@
 static struct {
     atomic_int level;
     bool json;
+    bool journal; /* standard error is systemd's journal */
     const char *program;
     int rank;
     int file_fd;
@@ -35,6 +40,19 @@ bool reid_log_level_from_name(const char *name, reid_log_level *ret_level)
     return false;
 }
 
+/* systemd tells device and inode of what it has connected; a child may have put something else
+ * there. */
+static bool stderr_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat st;
+    if (!stream || fstat(STDERR_FILENO, &st) != 0)
+        return false;
+    char own[64];
+    snprintf(own, sizeof own, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(stream, own) == 0;
+}
+
 bool reid_log_setup(const reid_log_options *options)
 {
     int fd = -1;
@@ -47,6 +65,7 @@ bool reid_log_setup(const reid_log_options *options)
         close(sink.file_fd);
     sink.file_fd = fd;
     sink.json = options->json;
+    sink.journal = stderr_is_journal();
     sink.program = options->program ? options->program : "reid";
     sink.rank = options->rank;
     atomic_store(&sink.level, (int)options->level);
@@ -96,6 +115,14 @@ static void format_text(reid_str *line, const char *time, reid_log_level level, 
     add_visible(line, message);
 }
 
+/* The journal has time and program itself, and takes the level from the front (sd-daemon(3)). */
+static void format_journal(reid_str *line, reid_log_level level, const char *message)
+{
+    static const int priorities[] = {7, 6, 4, 3};
+    reid_str_addf(line, "<%d>", priorities[level]);
+    add_visible(line, message);
+}
+
 static void format_json(reid_str *line, const char *time, reid_log_level level, const char *message)
 {
     reid_json_writer w = reid_json_begin(line);
@@ -136,10 +163,14 @@ void reid_log_write(reid_log_level level, const char *format, ...)
         format_json(&line, time, level, reid_str_text(&message));
     else
         format_text(&line, time, level, reid_str_text(&message));
-    if (to_stderr)
-        put_line(STDERR_FILENO, line.data, line.length);
     if (sink.file_fd >= 0)
         put_line(sink.file_fd, line.data, line.length);
+    if (to_stderr && sink.journal && !sink.json) {
+        reid_str_clear(&line);
+        format_journal(&line, level, reid_str_text(&message));
+    }
+    if (to_stderr)
+        put_line(STDERR_FILENO, line.data, line.length);
     reid_str_fini(&line);
     reid_str_fini(&message);
     errno = kept_errno;

@@ -2,8 +2,9 @@
  * is set).
  *
  * reid_log_info("job started id=%s ranks=%d", …). Levels below the threshold cost one comparison.
- * Any thread may log; a line is written with one write(2). The sink is the only global of the
- * module.
+ * Where standard error is systemd's journal (JOURNAL_STREAM), a line of text there is `<6>job
+ * started …`: its level, for journalctl -p, and the event. Any thread may log; a line is written
+ * with one write(2). The sink is the only global of the module.
  */
 #ifndef REID_BASE_LOG_H
 #define REID_BASE_LOG_H

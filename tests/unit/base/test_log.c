@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -82,6 +83,29 @@ static void a_line_is_one_write_of_text(void **state)
     assert_int_equal(length, 20);
     assert_string_equal(buffer + 20, " info reidd: job started id=j1 ranks=2\n");
     assert_string_equal(next_write(f, buffer), "");
+}
+
+static void the_journal_gets_the_level_and_the_event(void **state)
+{
+    fixture *f = *state;
+    char buffer[8192], stream[64];
+    struct stat st;
+    reid_log_options options = {.program = "reidd", .rank = -1, .path = f->path};
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    reid_log_setup(&options);
+    reid_log_info("job started id=%s", "j1");
+    assert_string_equal(next_write(f, buffer), "<6>job started id=j1\n");
+    reid_log_error("a\nb");
+    assert_string_equal(next_write(f, buffer), "<3>a\\nb\n");
+    REID_AUTOFREE char *text = reid_test_read_text(f->path);
+    assert_non_null(strstr(text, "Z info reidd: job started id=j1\n"));
+    setenv("JOURNAL_STREAM", "1:1", 1); /* some other file */
+    reid_log_setup(&options);
+    unsetenv("JOURNAL_STREAM");
+    reid_log_info("job started id=%s", "j1");
+    assert_true(reid_str_ends(next_write(f, buffer), "Z info reidd: job started id=j1\n"));
 }
 
 static void levels_below_the_threshold_are_silent(void **state)
@@ -242,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         LOG_TEST(a_line_is_one_write_of_text),
+        LOG_TEST(the_journal_gets_the_level_and_the_event),
         LOG_TEST(levels_below_the_threshold_are_silent),
         LOG_TEST(one_event_stays_on_one_line),
         LOG_TEST(a_long_line_is_whole),
