@@ -496,9 +496,11 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(open_parts(daemon, err));
     reidd_confine_init(&daemon->confine, daemon->options->state_dir);
     reid_log_info("daemon %s", daemon->confine.why);
+    REID_TRY(open_manager(daemon, err));
+    REID_TRY(open_parts(daemon, err));
+    reidd_confine_sweep(&daemon->confine, is_known, daemon);
     REID_TRY(open_access(daemon, err));
     REID_TRY(open_servers(daemon, err));
-    reidd_confine_sweep(&daemon->confine, is_known, daemon);
     reid_log_info("daemon ready version=%s socket=%s state=%s slots=%d gpus=%zu trainer=%s",
                   REID_VERSION, daemon->options->socket_path, daemon->options->state_dir,
                   reidd_manager_slots(daemon->manager), reidd_gpus_count(daemon->gpus),
@@ -513,9 +515,9 @@ static void free_all(reidd_daemon *daemon)
     reidd_roster_fini(&daemon->roster);
     reidd_nodes_fini(&daemon->nodes);
     reid_rpc_tls_free(daemon->tls);
+    reidd_confine_fini(&daemon->confine);
     reidd_store_close(daemon->store);
     reidd_access_free(daemon->access);
-    reidd_confine_fini(&daemon->confine);
     reidd_usage_free(daemon->usage);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);

@@ -228,14 +228,14 @@ reid_status reidd_active_check_ticket(const reidd_active *active, const char *ti
                      (int)active->job.attempt, active->job.id);
 }
 
-reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
-                                       reidd_active **ret_active, reid_error *err)
 bool reidd_manager_has_attempt(reidd_manager *manager, const char *job_id, int attempt)
 {
     const reidd_active *active = reidd_active_find(manager, job_id);
     return active && active->job.attempt == attempt && reidd_state_is_started(active->job.state);
 }
 
+reid_status reidd_manager_find_attempt(const reidd_manager *manager, const char *id, int attempt,
+                                       reidd_active **ret_active, reid_error *err)
 {
     reidd_active *active = reidd_active_find(manager, id);
     if (!active || active->job.attempt != attempt || !reidd_state_is_started(active->job.state) ||
