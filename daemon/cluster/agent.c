@@ -38,6 +38,7 @@ typedef struct crew_part {
     int exit_code;
     bool stop_wanted, stop_sent;
     int64_t stop_grace_ms;
+    int64_t ahead_ms, doubt_ms; /* of its clock, as the supervisor knows it; doubt 0: it does not */
 } crew_part;
 
 struct reidd_crew {
@@ -107,6 +108,23 @@ static void mark(const crew_part *part, const char *suffix, const char *text)
         status = reid_file_write_atomic(path, text, strlen(text), &err);
     if (status != REID_OK)
         reid_log_warn("crew %s", err.text);
+}
+
+/* So that times in the files of its ranks can be compared with others. It is measured every second,
+ * and written when that tells something new. */
+static void mark_clock(crew_part *part)
+{
+    int64_t ahead_ms, doubt_ms;
+    char text[64];
+    if (!reidd_cluster_clock(part->crew->crews->cluster, part->node, &ahead_ms, &doubt_ms))
+        return;
+    bool same = llabs(ahead_ms - part->ahead_ms) <= part->doubt_ms / 2;
+    if (part->doubt_ms > 0 && same && part->doubt_ms <= 2 * doubt_ms)
+        return;
+    part->ahead_ms = ahead_ms;
+    part->doubt_ms = doubt_ms;
+    snprintf(text, sizeof text, "%lld %lld", (long long)ahead_ms, (long long)doubt_ms);
+    mark(part, "clock", text);
 }
 
 static bool has_mark(const crew_part *part, const char *suffix)
@@ -477,6 +495,16 @@ static void on_parted(const char *node, const char *other, void *user)
     }
 }
 
+static void on_clock(const char *node, void *user)
+{
+    reidd_crews *crews = user;
+    for (size_t i = 0; i < crews->items.count; i++) {
+        crew_part *part = find_on(crews->items.items[i], node);
+        if (is_going(part))
+            mark_clock(part);
+    }
+}
+
 static void on_room(const char *node, void *user)
 {
     reidd_crews *crews = user;
@@ -489,6 +517,7 @@ static void on_room(const char *node, void *user)
 
 static const reidd_part_events events = {
     .on_room = on_room,
+    .on_clock = on_clock,
     .on_up = on_up,
     .on_hello = on_hello,
     .on_node_lost = on_node_lost,
@@ -704,6 +733,7 @@ static reid_status begin(crew_part *part, char *const *words, size_t count, reid
     char text[32];
     snprintf(text, sizeof text, "%d %d", part->ranks.first, part->ranks.count);
     mark(part, "begun", text);
+    mark_clock(part);
     reid_log_info("part starting id=%s attempt=%d node=%s ranks=%d-%d", crew->job, crew->attempt,
                   part->node, part->ranks.first, part->ranks.first + part->ranks.count - 1);
     return REID_OK;

@@ -35,6 +35,7 @@
 /* Both ends. */
 #define REIDD_BEAT_MS 1000
 #define REIDD_SILENCE_MS 5000
+#define REIDD_CLOCK_MS 1000     /* a clock that is more off is warned of */
 #define REIDD_WEATHER_MS 2000   /* members tell how their machine is */
 #define REIDD_JOIN_LEAST_MS 250 /* before a member tries again, doubled up to … */
 #define REIDD_JOIN_MOST_MS 2000
@@ -56,6 +57,11 @@ bool reidd_cluster_is_up(const reidd_cluster *cluster, const char *name);
 /* "node3 was lost: nothing was heard of it for 5 s"; "" when it is up. Borrowed until the loop goes
  * on. */
 const char *reidd_cluster_note(const reidd_cluster *cluster, const char *name);
+
+/* On the head: by how much a member's wall clock is ahead of the one here (negative: behind), and
+ * how wrong that may be. False: it is not known yet. */
+bool reidd_cluster_clock(const reidd_cluster *cluster, const char *name, int64_t *ret_ahead_ms,
+                         int64_t *ret_doubt_ms);
 
 /* Whether whoever is at the other end of a call is a node of this cluster: over TLS by its
  * certificate (role node), over a Unix socket by the daemon's own user. PERMISSION otherwise, and
@@ -94,6 +100,9 @@ typedef struct reidd_part_events {
     reid_status (*on_down)(const Reid__V1__NodeDown *message, void *user, reid_error *err);
     /* On a member: the head is lost. What runs goes on. */
     void (*on_head_lost)(const char *why, void *user);
+
+    /* On the head: another value of reidd_cluster_clock counts. */
+    void (*on_clock)(const char *name, void *user);
 
     /* Both: there is room again after a send that was EXHAUSTED. */
     void (*on_room)(const char *name, void *user);

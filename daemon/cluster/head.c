@@ -125,6 +125,7 @@ static void send_beat(reidd_join *join)
     beat.echo = join->beat_heard;
     beat.watch = partners.items;
     beat.n_watch = partners.count;
+    beat.sent_us = reid_clock_mono_ns() / 1000;
     down.kind_case = REID__V1__NODE_DOWN__KIND_BEAT;
     down.beat = &beat;
     reid_rpc_call_send(join->call, &down.base); /* no room: what waits is a sign of life as well */
@@ -232,6 +233,7 @@ static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello
     remote->since_ms = reid_clock_wall_ms();
     remote->ever = true;
     remote->lost = remote->refused = false;
+    remote->clock = (reidd_clock){0}; /* it may be another machine */
     if (hello->node)
         reidd_cluster_take_weather(cluster, remote, hello->slots, hello->node);
     else
@@ -241,14 +243,55 @@ static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello
     reid_log_info("node up name=%s slots=%d version=%s parts=%zu", remote->place->name,
                   hello->slots, hello->version, hello->n_parts);
     send_welcome(join, hello);
+    send_beat(join); /* how the clocks differ is known soon */
     cluster->on_change(cluster->user);
     return REID_OK;
+}
+
+static void warn_of_clock(reidd_remote *remote)
+{
+    int64_t ahead_ms = remote->clock.ahead_us / 1000, doubt_ms = remote->clock.doubt_us / 1000;
+    bool wrong = llabs(ahead_ms) > REIDD_CLOCK_MS + doubt_ms;
+    if (llabs((wrong ? ahead_ms : 0) - remote->told_ahead_ms) <= REIDD_CLOCK_MS / 2 + doubt_ms)
+        return;
+    remote->told_ahead_ms = wrong ? ahead_ms : 0;
+    if (wrong)
+        reid_log_warn("node clock name=%s: it is %.1f s %s the head's, and so are the times in the "
+                      "logs of ranks there",
+                      remote->place->name, (double)llabs(ahead_ms) / 1000,
+                      ahead_ms > 0 ? "ahead of" : "behind");
+    else
+        reid_log_info("node clock name=%s: it is right again", remote->place->name);
+}
+
+static void take_clock(reidd_join *join, const Reid__V1__NodeBeat *beat)
+{
+    reidd_cluster *cluster = join->cluster;
+    reidd_remote *remote = join->remote;
+    if (!reidd_clock_take(&remote->clock, beat->echo_us, beat->held_us, beat->wall_us,
+                          reid_clock_mono_ns() / 1000, reid_clock_wall_ms() * 1000))
+        return;
+    warn_of_clock(remote);
+    if (cluster->events->on_clock)
+        cluster->events->on_clock(remote->place->name, cluster->events_user);
+}
+
+bool reidd_cluster_clock(const reidd_cluster *cluster, const char *name, int64_t *ret_ahead_ms,
+                         int64_t *ret_doubt_ms)
+{
+    const reidd_remote *remote = reidd_head_find(cluster, name);
+    if (!remote || !remote->clock.known)
+        return false;
+    *ret_ahead_ms = remote->clock.ahead_us / 1000;
+    *ret_doubt_ms = reidd_clock_doubt_us(&remote->clock, reid_clock_mono_ns() / 1000) / 1000 + 1;
+    return true;
 }
 
 static reid_status take_beat(reidd_join *join, const Reid__V1__NodeBeat *beat)
 {
     reidd_cluster *cluster = join->cluster;
     join->beat_heard = beat->number;
+    take_clock(join, beat);
     if (beat->node)
         reidd_cluster_take_weather(cluster, join->remote,
                                    cluster->nodes->items[join->remote->row].slots, beat->node);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/log.h"
 #include "base/protocol.h"
@@ -43,6 +44,7 @@ static void lose(reidd_cluster *cluster, const char *why)
     cluster->channel = NULL;
     cluster->stream = NULL;
     cluster->welcome = cluster->refused = false;
+    cluster->beat_sent_us = 0;
     reid_rpc_channel_close(channel);
     if (was_welcome)
         cluster->wait_ms = REIDD_JOIN_LEAST_MS;
@@ -75,6 +77,19 @@ static reid_status take_welcome(reidd_cluster *cluster, const Reid__V1__NodeWelc
     return REID_OK;
 }
 
+static void send_beat(reidd_cluster *cluster, char **unreachable, size_t count);
+
+static void take_beat(reidd_cluster *cluster, const Reid__V1__NodeBeat *beat)
+{
+    bool first = cluster->beat_sent_us == 0;
+    cluster->beat_heard = beat->number;
+    cluster->beat_sent_us = beat->sent_us;
+    cluster->beat_heard_us = reid_clock_mono_ns() / 1000;
+    reidd_peers_set(cluster, beat->watch, beat->n_watch);
+    if (first && cluster->welcome)
+        send_beat(cluster, NULL, 0);
+}
+
 static reid_status take(reidd_cluster *cluster, const Reid__V1__NodeDown *down, reid_error *err)
 {
     switch (down->kind_case) {
@@ -83,8 +98,7 @@ static reid_status take(reidd_cluster *cluster, const Reid__V1__NodeDown *down, 
             return take_welcome(cluster, down->welcome, err);
         return reid_fail(err, REID_ERR_PRECONDITION, "the head has said welcome twice");
     case REID__V1__NODE_DOWN__KIND_BEAT:
-        cluster->beat_heard = down->beat->number;
-        reidd_peers_set(cluster, down->beat->watch, down->beat->n_watch);
+        take_beat(cluster, down->beat);
         return REID_OK;
     case REID__V1__NODE_DOWN__KIND__NOT_SET:
         return REID_OK; /* something newer than this daemon */
@@ -189,6 +203,24 @@ static void try_join(uv_timer_t *timer)
     plan_join(cluster);
 }
 
+static void send_beat(reidd_cluster *cluster, char **unreachable, size_t count)
+{
+    Reid__V1__NodeBeat beat = REID__V1__NODE_BEAT__INIT;
+    Reid__V1__NodeUp up = REID__V1__NODE_UP__INIT;
+    beat.number = ++cluster->beat_number;
+    beat.echo = cluster->beat_heard;
+    beat.node = cluster->weather_new ? cluster->weather : NULL;
+    beat.n_unreachable = count;
+    beat.unreachable = unreachable;
+    beat.echo_us = cluster->beat_sent_us;
+    beat.held_us = reid_clock_mono_ns() / 1000 - cluster->beat_heard_us;
+    beat.wall_us = reid_clock_wall_ms() * 1000;
+    up.kind_case = REID__V1__NODE_UP__KIND_BEAT;
+    up.beat = &beat;
+    if (send_up(cluster, &up) == REID_OK)
+        cluster->weather_new = false;
+}
+
 void reidd_member_beat(reidd_cluster *cluster)
 {
     int64_t late_ms = reidd_cluster_tick(cluster);
@@ -204,19 +236,8 @@ void reidd_member_beat(reidd_cluster *cluster)
         lose(cluster, why);
         return;
     }
-    if (!cluster->welcome)
-        return;
-    Reid__V1__NodeBeat beat = REID__V1__NODE_BEAT__INIT;
-    Reid__V1__NodeUp up = REID__V1__NODE_UP__INIT;
-    beat.number = ++cluster->beat_number;
-    beat.echo = cluster->beat_heard;
-    beat.node = cluster->weather_new ? cluster->weather : NULL;
-    beat.n_unreachable = unreachable_count;
-    beat.unreachable = unreachable;
-    up.kind_case = REID__V1__NODE_UP__KIND_BEAT;
-    up.beat = &beat;
-    if (send_up(cluster, &up) == REID_OK)
-        cluster->weather_new = false;
+    if (cluster->welcome)
+        send_beat(cluster, unreachable, unreachable_count);
 }
 
 reid_status reidd_cluster_report(reidd_cluster *cluster, const Reid__V1__NodeUp *message,

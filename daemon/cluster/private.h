@@ -4,6 +4,7 @@
 #define REIDD_CLUSTER_PRIVATE_H
 
 #include "base/vec.h"
+#include "daemon/cluster/clock.h"
 #include "daemon/cluster/cluster.h"
 #include "daemon/cluster/roster.h"
 
@@ -28,6 +29,8 @@ typedef struct reidd_remote {
     bool ever;        /* was up since this daemon started */
     bool lost;        /* the parts know */
     bool refused;     /* a send had no room */
+    reidd_clock clock;
+    int64_t told_ahead_ms; /* of the clock, to whoever reads the log; 0: it is right */
 } reidd_remote;
 
 struct reidd_cluster {
@@ -67,9 +70,10 @@ struct reidd_cluster {
     bool welcome;                        /* the head has answered */
     bool refused;                        /* a send had no room */
     int64_t heard_ms, beat_heard;
-    uint64_t wait_ms; /* before the next try */
-    char *note;       /* why the head is not there */
-    char *logged;     /* the last reason that was logged: a hundred tries are one line */
+    int64_t beat_sent_us, beat_heard_us; /* of the head's last beat: its clock, and this one's */
+    uint64_t wait_ms;                    /* before the next try */
+    char *note;                          /* why the head is not there */
+    char *logged; /* the last reason that was logged: a hundred tries are one line */
 };
 
 int64_t reidd_cluster_now_ms(void); /* monotonic */

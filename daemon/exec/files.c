@@ -279,6 +279,7 @@ reid_status reidd_rank_exit_write(const char *folder, int rank, const reidd_rank
     add_int(&w, "exit_code", end->exit_code);
     add_int(&w, "signal", end->signal);
     add_int(&w, "wall_ms", end->wall_ms);
+    add_int(&w, "late_ms", end->late_ms);
     return finish(&w, reidd_rank_path(folder, "ranks", rank, "exit"), err);
 }
 
@@ -291,6 +292,7 @@ reid_status reidd_rank_exit_read(const char *folder, int rank, reidd_rank_exit *
     ret_end->exit_code = (int)get_int(root, "exit_code", 1);
     ret_end->signal = (int)get_int(root, "signal", 0);
     ret_end->wall_ms = get_int(root, "wall_ms", 0);
+    ret_end->late_ms = get_int(root, "late_ms", 0);
     reid_json_free(root);
     return REID_OK;
 }
@@ -303,6 +305,7 @@ reid_status reidd_last_words_read(const char *folder, int rank, reidd_last_words
     REID_TRY(read_json(reidd_rank_path(folder, "failures", rank, "json"), &root, err));
     ret_words->rank = rank;
     ret_words->wall_ms = get_int(root, "wall_ms", 0);
+    ret_words->of_others = reid_json_as_bool(reid_json_get(root, "of_others"), false);
     get_string(root, "sentence", ret_words->sentence, sizeof ret_words->sentence);
     reid_json_free(root);
     return REID_OK;

@@ -66,6 +66,7 @@ reid_status reidd_rank_pids_read(const char *folder, int rank, reidd_rank_pids *
 typedef struct reidd_rank_exit {
     int exit_code, signal; /* of a process that a signal killed: 128 + signal, signal */
     int64_t wall_ms;
+    int64_t late_ms; /* so much earlier it may have been */
 } reidd_rank_exit;
 reid_status reidd_rank_exit_write(const char *folder, int rank, const reidd_rank_exit *end,
                                   reid_error *err);
@@ -76,6 +77,7 @@ reid_status reidd_rank_exit_read(const char *folder, int rank, reidd_rank_exit *
 typedef struct reidd_last_words {
     int rank;
     int64_t wall_ms;
+    bool of_others; /* what it misses of other ranks, which may have failed before it */
     char sentence[1024];
 } reidd_last_words;
 reid_status reidd_last_words_read(const char *folder, int rank, reidd_last_words *ret_words,

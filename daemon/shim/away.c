@@ -1,5 +1,6 @@
 #include "daemon/shim/away.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,22 @@ static int64_t stop_ms_of(const reidd_away *away, const char *node)
 int64_t reidd_away_stop_ms(const reidd_away *away, int rank)
 {
     return stop_ms_of(away, away->nodes[rank]);
+}
+
+void reidd_away_clock(const reidd_away *away, int rank, int64_t *ret_ahead_ms,
+                      int64_t *ret_doubt_ms)
+{
+    *ret_ahead_ms = *ret_doubt_ms = 0;
+    if (!reidd_away_is(away, rank))
+        return;
+    REID_AUTOFREE char *path = reidd_node_path(away->folder, away->nodes[rank], "clock");
+    REID_AUTOFREE char *text = NULL;
+    size_t size = 0;
+    long long ahead_ms, doubt_ms;
+    bool known = reid_file_read(path, 64, &text, &size, NULL) == REID_OK &&
+                 sscanf(text, "%lld %lld", &ahead_ms, &doubt_ms) == 2 && doubt_ms >= 0;
+    *ret_ahead_ms = known ? ahead_ms : 0;
+    *ret_doubt_ms = known ? doubt_ms : REIDD_AWAY_UNKNOWN_MS;
 }
 
 const char *reidd_away_left(const reidd_away *away, int64_t before_ms)

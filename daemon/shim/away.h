@@ -2,6 +2,8 @@
  * attempt's folder, which it fills with what the other nodes' daemons send:
  *
  *     ranks/rank-N.away  it has been started there; ranks/rank-N.exit: how it ended, as for others
+ *     nodes/NAME.clock   by how many milliseconds its clock is ahead of this node's, and how wrong
+ *                        that may be
  *     nodes/NAME.stop    when the node was asked to end its ranks (milliseconds)
  *     nodes/NAME.begun   the node has got its part of the attempt; nodes/NAME.end: that part is
  * over
@@ -35,6 +37,11 @@ bool reidd_away_has_started(const reidd_away *away, int rank);
 bool reidd_away_is_over(const reidd_away *away, int rank);
 /* When its node was asked to end it, as the wall clock has it; 0: it was not. */
 int64_t reidd_away_stop_ms(const reidd_away *away, int rank);
+/* ahead_ms, doubt_ms of the clock of the rank's node; a doubt of REIDD_AWAY_UNKNOWN_MS where
+ * nothing is known of it. Zeros for this node's ranks. */
+#define REIDD_AWAY_UNKNOWN_MS (INT64_C(100) * 366 * 24 * 3600 * 1000)
+void reidd_away_clock(const reidd_away *away, int rank, int64_t *ret_ahead_ms,
+                      int64_t *ret_doubt_ms);
 /* The node that was asked first to end its ranks, when that was before `before_ms`, and so not
  * because everything ended: its agent has gone. NULL: none. */
 const char *reidd_away_left(const reidd_away *away, int64_t before_ms);

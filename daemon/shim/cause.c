@@ -13,6 +13,7 @@
 
 #define TAIL_BYTES 8192
 #define QUOTE_BYTES 400
+#define FOLLOWS_MS 500 /* mpirun kills what it has told to end after a second */
 
 /* The last bytes of a file, printable (other characters become spaces, lines stay). Caller frees.
  */
@@ -124,44 +125,95 @@ static void describe_rank(const reidd_cause_input *input, reidd_exit_report *rep
                       reidd_rank_path(input->attempt_dir, "logs", report->rank, "err"));
 }
 
+/* ---- the ranks' own records ---- */
+
+/* Whether what a rank tells of may have followed something that was done at `since_ms` (0: it was
+ * not). */
+static bool follows(int64_t since_ms, int64_t wall_ms, const reidd_rank_fate *fate)
+{
+    return since_ms && wall_ms + fate->doubt_ms >= since_ms;
+}
+
 /* An end of its own, not one that the stop or the final kill brought about. */
 static bool is_own_end(const reidd_cause_input *input, const reidd_rank_fate *fate)
 {
     if (!fate->ended || !fate->known || fate->asked || fate->end.exit_code == 0)
         return false;
-    if (input->stop_ms && fate->end.wall_ms >= input->stop_ms)
+    if (follows(input->stop_ms, fate->end.wall_ms, fate))
         return false;
-    return !(input->kill_ms && fate->end.wall_ms >= input->kill_ms && fate->end.signal == 9);
+    return fate->end.signal != SIGKILL || !follows(input->kill_ms, fate->end.wall_ms, fate);
 }
 
-/* The earliest of what the ranks' own records say. */
+/* From cause to effect. */
+typedef enum kind { KILLED, SPEAKS_OF_ITSELF, ENDED, SPEAKS_OF_OTHERS, WAS_ENDED } kind;
+
+typedef struct candidate {
+    int rank;
+    kind kind;
+    int64_t wall_ms;
+    int64_t earliest_ms, latest_ms; /* when it may have been */
+    bool own;                       /* it has ended by itself */
+    reidd_last_words words;         /* sentence "": it has left none */
+} candidate;
+
+static kind kind_of(const candidate *c, const reidd_rank_exit *end)
+{
+    if (c->words.sentence[0])
+        return c->words.of_others ? SPEAKS_OF_OTHERS : SPEAKS_OF_ITSELF;
+    return end->signal == 0 ? ENDED : end->signal == SIGTERM ? WAS_ENDED : KILLED;
+}
+
+static bool look_at(const reidd_cause_input *input, int rank, candidate *ret)
+{
+    const reidd_rank_fate *fate = &input->ranks[rank];
+    *ret = (candidate){.rank = rank};
+    reidd_last_words *words = &ret->words;
+    bool spoke = reidd_last_words_read(input->attempt_dir, rank, words, NULL) == REID_OK &&
+                 words->sentence[0];
+    words->wall_ms -= spoke ? fate->ahead_ms : 0;
+    if (!spoke || follows(input->stop_ms, words->wall_ms, fate))
+        words->sentence[0] = '\0';
+    spoke = words->sentence[0] != '\0';
+    ret->own = is_own_end(input, fate);
+    ret->wall_ms = !ret->own ? words->wall_ms : fate->end.wall_ms;
+    if (spoke && words->wall_ms < ret->wall_ms)
+        ret->wall_ms = words->wall_ms;
+    ret->kind = kind_of(ret, &fate->end);
+    /* What a rank sees of others comes at once; that a process has gone is noticed a moment later.
+     */
+    int64_t after_ms = ret->kind >= SPEAKS_OF_OTHERS ? FOLLOWS_MS : 0;
+    ret->latest_ms = ret->wall_ms + fate->doubt_ms + after_ms;
+    ret->earliest_ms = ret->wall_ms - fate->doubt_ms - (spoke ? 0 : fate->end.late_ms) + after_ms;
+    return ret->own || spoke;
+}
+
+static bool is_before(const candidate *a, const candidate *b)
+{
+    return a->kind != b->kind ? a->kind < b->kind : a->wall_ms < b->wall_ms;
+}
+
 static bool find_in_ranks(const reidd_cause_input *input, reidd_exit_report *report)
 {
-    int64_t earliest = INT64_MAX;
-    bool found = false;
-    for (int rank = 0; rank < input->rank_count; rank++) {
-        const reidd_rank_fate *fate = &input->ranks[rank];
-        reidd_last_words words;
-        bool own = is_own_end(input, fate);
-        bool spoke = reidd_last_words_read(input->attempt_dir, rank, &words, NULL) == REID_OK &&
-                     words.sentence[0] && !(input->stop_ms && words.wall_ms >= input->stop_ms);
-        int64_t when = spoke ? words.wall_ms : fate->end.wall_ms;
-        if (spoke && own && fate->end.wall_ms < when)
-            when = fate->end.wall_ms;
-        /* At the same millisecond a killed rank is the cause and the words of others follow. */
-        if ((!own && !spoke) || when > earliest || (when == earliest && !(own && fate->end.signal)))
-            continue;
-        found = true;
-        earliest = when;
-        report->rank = rank;
-        report->exit_code = own ? fate->end.exit_code : 1;
-        report->signal = own ? fate->end.signal : 0;
-        if (spoke)
-            snprintf(report->sentence, sizeof report->sentence, "%s", words.sentence);
-        else
-            describe_rank(input, report);
-    }
-    return found;
+    candidate c, first = {.rank = -1};
+    int64_t until_ms = INT64_MAX; /* the first of all was not later */
+    for (int rank = 0; rank < input->rank_count; rank++)
+        if (look_at(input, rank, &c) && c.latest_ms < until_ms)
+            until_ms = c.latest_ms;
+    for (int rank = 0; rank < input->rank_count; rank++)
+        if (look_at(input, rank, &c) && c.earliest_ms <= until_ms &&
+            (first.rank < 0 || is_before(&c, &first)))
+            first = c;
+    if (first.rank < 0)
+        return false;
+    const reidd_rank_exit *end = &input->ranks[first.rank].end;
+    report->rank = first.rank;
+    report->exit_code = first.own ? end->exit_code : 1;
+    report->signal = first.own ? end->signal : 0;
+    if (first.words.sentence[0])
+        snprintf(report->sentence, sizeof report->sentence, "%s", first.words.sentence);
+    else
+        describe_rank(input, report);
+    return true;
 }
 
 /* A rank that left MPI's world without a word makes mpirun end the others by TERM: those are not
@@ -266,7 +318,7 @@ void reidd_cause_find(const reidd_cause_input *input, reidd_exit_report *ret_rep
 {
     reidd_exit_report report = {.rank = -1};
     if (!all_ended_well(input) && find_in_ranks(input, &report)) {
-        if (input->launcher.is_mpirun && report.signal == SIGTERM)
+        if (input->launcher.is_mpirun && (report.signal == SIGTERM || report.signal == SIGKILL))
             blame_deserter(input, &report);
     } else if (!all_ended_well(input)) {
         if (input->stop_ms) {

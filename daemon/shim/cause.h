@@ -1,10 +1,14 @@
 /* The first cause of an attempt's end. Pure but for the small files it reads in the attempt's
  * folder.
  *
- * Candidates, the earliest by the clock counts: the last words of a rank (failures/rank-N.json) and
- * the ends of ranks that no one asked for. Where a rank is known to have failed but not how (its
- * wrapper was killed too), and where nothing is known of any rank, mpirun's own message in
- * logs/launcher.log is read, then mpirun's exit status.
+ * Candidates are the last words of a rank (failures/rank-N.json) and the ends of ranks that no one
+ * asked for. The earliest counts. Times of other nodes are only known to some milliseconds, or not
+ * at all; among those that may each have been the first, what they are decides: a rank that was
+ * killed comes before one that says what is wrong with it, that before one that has just ended, and
+ * all before those that miss others or were ended by mpirun.
+ *
+ * Where a rank is known to have failed but not how, and where nothing is known of any rank,
+ * mpirun's own message in logs/launcher.log is read, then mpirun's exit status.
  */
 #ifndef REIDD_SHIM_CAUSE_H
 #define REIDD_SHIM_CAUSE_H
@@ -24,7 +28,10 @@ typedef struct reidd_rank_fate {
     bool away;        /* on another node; mpirun knows how it ended when that node has not told */
     bool asked;       /* it ended after its node was asked to end it */
     reidd_oom memory; /* of an end by signal 9 that this shim has not sent */
-    reidd_rank_exit end;
+    reidd_rank_exit end; /* in the time of this node */
+    /* Of the clock of its node: what it is ahead (its words' time has that in it), and how wrong
+     * that, and so end.wall_ms, may be. */
+    int64_t ahead_ms, doubt_ms;
 } reidd_rank_fate;
 
 typedef struct reidd_launcher_fate {

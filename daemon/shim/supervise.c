@@ -28,6 +28,7 @@
 
 #define TICK_MS 50              /* looking for new ranks, and for what cannot be waited for */
 #define ABORT_GRACE_MS 2000     /* for the others, after a rank has failed */
+#define NOTICE_MS 250           /* so late a busy machine may tell that a process is gone */
 #define LAUNCH_TIMEOUT_MS 60000 /* for mpirun, until every rank has started */
 #define LAUNCHER_END_MS 20000   /* for mpirun to end after its ranks */
 #define CLEAN_UP_MS 5000        /* for processes to be gone after KILL */
@@ -58,6 +59,7 @@ typedef struct supervisor {
     reidd_shim_info info;
     reidd_memory_watch memory;
     int64_t stop_ms, kill_ms;            /* wall clock, as in reidd_cause_input */
+    int64_t begun_ms;                    /* the same */
     int64_t kill_at_ms, launch_until_ms; /* monotonic clock */
     int64_t launcher_until_ms;           /* the same; 0: ranks are left */
     bool aborting, grace_over;
@@ -206,6 +208,19 @@ static void note_end(supervisor *s, int rank)
     abort_soon(s, ABORT_GRACE_MS);
 }
 
+/* Its node's time, as the clock here would have had it. A time that cannot be right says nothing:
+ * that clock was set meanwhile. */
+static void correct_time(const supervisor *s, reidd_rank_fate *fate)
+{
+    int64_t now = reid_clock_wall_ms();
+    fate->end.wall_ms -= fate->ahead_ms;
+    if (fate->end.wall_ms <= now + fate->doubt_ms &&
+        fate->end.wall_ms >= s->begun_ms - fate->doubt_ms)
+        return;
+    fate->doubt_ms = REIDD_AWAY_UNKNOWN_MS;
+    fate->end.wall_ms = now;
+}
+
 static void check_away(supervisor *s, int i)
 {
     reidd_rank_fate *fate = &s->fates[i];
@@ -214,11 +229,27 @@ static void check_away(supervisor *s, int i)
     fate->ended = fate->known || over;
     if (!fate->ended)
         return;
-    if (!fate->known)
+    reidd_away_clock(&s->away, i, &fate->ahead_ms, &fate->doubt_ms);
+    if (fate->known)
+        correct_time(s, fate);
+    else
         fate->end.wall_ms = reid_clock_wall_ms();
     int64_t stop_ms = reidd_away_stop_ms(&s->away, i);
-    fate->asked = stop_ms > 0 && fate->end.wall_ms >= stop_ms;
+    fate->asked = stop_ms > 0 && fate->end.wall_ms + fate->doubt_ms >= stop_ms;
     note_end(s, i);
+}
+
+/* The wrapper is gone, without having written how its rank has ended: it was killed, and the rank
+ * with it (rank.c). */
+static void note_killed(supervisor *s, int i)
+{
+    reidd_rank_fate *fate = &s->fates[i];
+    fate->end = (reidd_rank_exit){.exit_code = 128 + SIGKILL,
+                                  .signal = SIGKILL,
+                                  .wall_ms = reid_clock_wall_ms(),
+                                  .late_ms = NOTICE_MS};
+    fate->known =
+        !s->kill_ms && reidd_rank_exit_write(s->folder, s->first + i, &fate->end, NULL) == REID_OK;
 }
 
 static void check_rank(supervisor *s, int i)
@@ -236,7 +267,7 @@ static void check_rank(supervisor *s, int i)
     fate->ended = true;
     fate->known = reidd_rank_exit_read(s->folder, s->first + i, &fate->end, NULL) == REID_OK;
     if (!fate->known)
-        fate->end.wall_ms = reid_clock_wall_ms();
+        note_killed(s, i);
     if (rank->pidfd >= 0)
         close(rank->pidfd);
     rank->pidfd = -1;
@@ -376,6 +407,8 @@ static void await_others(supervisor *s)
     for (int i = 0; i < s->count; i++) {
         check_rank(s, i);
         s->fates[i].away = reidd_away_is(&s->away, i);
+        if (!s->fates[i].ended) /* it may have left words */
+            reidd_away_clock(&s->away, i, &s->fates[i].ahead_ms, &s->fates[i].doubt_ms);
     }
 }
 
@@ -495,6 +528,7 @@ reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)
     for (int i = 0; i < s.count; i++)
         s.ranks[i].pidfd = -1;
     s.launch_until_ms = now_ms() + LAUNCH_TIMEOUT_MS;
+    s.begun_ms = reid_clock_wall_ms();
     reid_error why = {0};
     reidd_memory_watch_init(&s.memory, "");
     reid_status status = reidd_away_init(&s.away, options, err);

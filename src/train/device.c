@@ -120,7 +120,7 @@ static void device_failed(void *user, const reid_error *why)
     reid_session *session = user;
     reid_log_error("%s", why->text);
     reid_job_write_failure(&session->env, session->comm->rank, reid_link_phase_name(session->phase),
-                           why->text);
+                           why);
     reid_comm_abort(session->comm, 1);
 }
 

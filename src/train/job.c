@@ -34,7 +34,7 @@ reid_status reid_job_env_read(reid_job_env *ret_env, reid_error *err)
 }
 
 void reid_job_write_failure(const reid_job_env *env, int rank, const char *phase,
-                            const char *sentence)
+                            const reid_error *why)
 {
     if (!env->managed)
         return;
@@ -52,7 +52,9 @@ void reid_job_write_failure(const reid_job_env *env, int rank, const char *phase
     reid_json_key(&w, "phase");
     reid_json_string(&w, phase);
     reid_json_key(&w, "sentence");
-    reid_json_string(&w, sentence);
+    reid_json_string(&w, why->text);
+    reid_json_key(&w, "of_others");
+    reid_json_bool(&w, why->code == REID_ERR_UNAVAILABLE || why->code == REID_ERR_TIMEOUT);
     reid_json_end_object(&w);
     if (reid_make_dirs(folder, 0755, &err) != REID_OK ||
         reid_file_write_atomic(path, reid_str_text(&text), text.length, &err) != REID_OK)

@@ -25,11 +25,11 @@ typedef struct reid_job_env {
  * incomplete. */
 reid_status reid_job_env_read(reid_job_env *ret_env, reid_error *err);
 
-/* The last words of a dying rank: failures/rank-N.json, written atomically; the first file written
- * by any rank is the job's first cause. `phase` is a word such as "training". Failing to write is
- * only logged. */
+/* The last words of a dying rank: failures/rank-N.json, written atomically; the first that any rank
+ * writes are the job's first cause, unless they are of others: a peer was lost or did not answer in
+ * time. `phase` is a word such as "training". Failing to write is only logged. */
 void reid_job_write_failure(const reid_job_env *env, int rank, const char *phase,
-                            const char *sentence);
+                            const reid_error *why);
 
 /* How a training ended before its last iteration, though well: outcome.json of the attempt, written
  * atomically by rank 0. `outcome` is "paused" or "stopped". */

@@ -44,7 +44,7 @@ static int fail(reid_session *session, const reid_error *err)
             reid_log_plain(images);
         }
     }
-    reid_job_write_failure(&session->env, rank, reid_link_phase_name(session->phase), err->text);
+    reid_job_write_failure(&session->env, rank, reid_link_phase_name(session->phase), err);
     reid_link_failure(session->link, err->text);
     reid_link *link = session->link;
     session->link = NULL;

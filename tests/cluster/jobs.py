@@ -325,6 +325,43 @@ class More(Jobs):
         self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
 
 
+class Clocks(Jobs):
+    """Clocks of the members are wrong: still, the rank that failed first is blamed."""
+    @classmethod
+    def setUpClass(cls):
+        preload = cluster.BUILD / 'tests/reid_test_clock.so'
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE, preload)
+        cls.cluster = cluster.Cluster(cls.count, *cls.options, start=False).__enter__()
+        for name, seconds in (('node1', None), ('node2', 3), ('node3', -5)):
+            if seconds:
+                cls.set_clock(name, seconds)
+                cls.cluster.environment[name] = {'LD_PRELOAD': str(preload), 'REID_TEST_CLOCK': str(cls.cluster.folder / f'clock-{name}')}
+            cls.cluster.start(name)
+        cls.cluster.wait_up(*cls.cluster.names)
+
+    @classmethod
+    def set_clock(cls, name, seconds):
+        (cls.cluster.folder / f'clock-{name}').write_text(str(seconds))
+
+    def test_killed_rank_in_the_future(self):
+        self.fail_by(is_rank, 'node2', r'^rank [23] on node2 was killed by signal 9')
+        self.assertIn('node clock name=node2: it is 3.0 s ahead of the head', self.cluster.log('node1'))
+        self.assertIn('node clock name=node3: it is 5.0 s behind the head', self.cluster.log('node1'))
+
+    def test_killed_wrapper_beside_the_head(self):
+        """node3 says that its ranks were ended long before that."""
+        self.fail_by(is_wrapper, 'node1', r'^rank [01] on node1 was killed by signal 9')
+
+    def test_clock_that_is_set(self):
+        job = self.start()
+        self.set_clock('node2', 3600)
+        wait_for(lambda: 'node2: it is 3600.0 s' in self.cluster.log('node1'), 20, 'the head knows')
+        self.kill(is_wrapper, 'node3')
+        self.assertEqual(self.wait_end(job)['state'], 'FAILED')
+        self.assertRegex(self.cause(job), r'^rank [45] on node3 was killed by signal 9')
+        self.set_clock('node2', 3)
+
+
 class WithoutNetwork(Jobs):
     """The cluster file names no network: MPI keeps to the nodes' own addresses."""
     count = 2
@@ -346,4 +383,4 @@ class WithoutNetwork(Jobs):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2, argv=[sys.argv[0], *(sys.argv[1:] or ['Suite', 'WithoutNetwork'])])
+    unittest.main(verbosity=2, argv=[sys.argv[0], *(sys.argv[1:] or ['Suite', 'WithoutNetwork', 'Clocks.test_killed_rank_in_the_future'])])

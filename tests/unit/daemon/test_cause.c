@@ -167,6 +167,84 @@ static void test_death_before_the_words_of_others(void **state)
     check(f, 1, 139, 11, "rank 1 was killed by signal 11 (Segmentation fault)");
 }
 
+static void put_missing(fixture *f, int rank, int64_t wall_ms, const char *sentence)
+{
+    char name[64], text[256];
+    snprintf(name, sizeof name, "failures/rank-%d.json", rank);
+    snprintf(text, sizeof text, "{\"wall_ms\":%lld,\"sentence\":\"%s\",\"of_others\":true}",
+             (long long)wall_ms, sentence);
+    put(f, name, text);
+}
+
+/* Rank 1 is on a node whose clock is 60 s ahead. */
+static void test_clocks_of_two_nodes(void **state)
+{
+    fixture *f = *state;
+    static const char *const nodes[] = {"node1", "node2"};
+    f->input.nodes = nodes;
+    f->ranks[0] = fate(139, 11, 1020);
+    f->ranks[1] = fate(139, 11, 1000); /* as this node would have had it */
+    f->ranks[1].ahead_ms = 60000;
+    f->ranks[1].doubt_ms = 3;
+    check(f, 1, 139, 11, "rank 1 on node2 was killed by signal 11 (Segmentation fault)");
+    put_words(f, 1, 61030, "later words");
+    check(f, 1, 139, 11, "later words");
+    f->ranks[1] = (reidd_rank_fate){.ahead_ms = 60000, .doubt_ms = 3};
+    check(f, 0, 139, 11, "rank 0 on node1 was killed by signal 11 (Segmentation fault)");
+    put_words(f, 1, 61010, "the loss is not finite");
+    check(f, 1, 1, 0, "the loss is not finite");
+    f->ranks[0] = fate(1, 0, 1020);
+    put_words(f, 0, 1005, "no space is left");
+    check(f, 0, 1, 0, "no space is left");
+}
+
+/* Nobody knows which was first: a rank that misses another is not the cause. */
+static void test_clocks_that_say_nothing(void **state)
+{
+    fixture *f = *state;
+    f->ranks[0] = fate(1, 0, 1005);
+    put_missing(f, 0, 1000, "the connection to rank 1 was lost");
+    f->ranks[1] = fate(137, 9, 9999);
+    f->ranks[1].doubt_ms = 86400000;
+    check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
+    f->ranks[1] = fate(3, 0, 9999);
+    f->ranks[1].doubt_ms = 86400000;
+    check(f, 1, 3, 0, "rank 1 ended with exit code 3");
+    f->ranks[1] = fate(143, 15, 1);
+    f->ranks[1].doubt_ms = 86400000;
+    check(f, 0, 1, 0, "the connection to rank 1 was lost");
+}
+
+/* On a busy machine it takes its time until somebody sees that a rank is gone. */
+static void test_words_of_others_come_at_once(void **state)
+{
+    fixture *f = *state;
+    f->ranks[0] = fate(1, 0, 1005);
+    put_missing(f, 0, 1000, "the connection to rank 1 was lost");
+    f->ranks[1] = fate(137, 9, 1100);
+    check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
+    f->ranks[1] = fate(137, 9, 2000); /* by mpirun, a second later */
+    check(f, 0, 1, 0, "the connection to rank 1 was lost");
+    put_words(f, 0, 1000, "no space is left");
+    f->ranks[1] = fate(137, 9, 1100);
+    f->ranks[1].end.late_ms = 50;
+    check(f, 0, 1, 0, "no space is left");
+    f->ranks[1].end.late_ms = 250;
+    check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
+}
+
+/* What a clock that is off by less than the doubt lets seem to be before the stop. */
+static void test_stop_of_another_node(void **state)
+{
+    fixture *f = *state;
+    f->input.stop_ms = 1000;
+    f->ranks[0] = fate(143, 0, 1010);
+    f->ranks[1] = fate(143, 0, 995);
+    f->ranks[1].doubt_ms = 20;
+    put_words(f, 1, 994, "stopped by SIGTERM");
+    check(f, -1, 143, 0, "stopped on request");
+}
+
 static void test_last_line_of_a_silent_failure(void **state)
 {
     fixture *f = *state;
@@ -273,6 +351,10 @@ int main(void)
         CASE(test_mpirun_hangs_at_the_end),
         CASE(test_words_before_death),
         CASE(test_death_before_the_words_of_others),
+        CASE(test_clocks_of_two_nodes),
+        CASE(test_clocks_that_say_nothing),
+        CASE(test_words_of_others_come_at_once),
+        CASE(test_stop_of_another_node),
         CASE(test_last_line_of_a_silent_failure),
         CASE(test_long_last_line_is_cut),
         CASE(test_stop),

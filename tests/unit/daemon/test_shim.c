@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -329,6 +330,32 @@ static void test_killed_rank_takes_the_others_along(void **state)
     assert_true(reid_clock_seconds() - begin < 10);
 }
 
+/* The process around a rank is killed, and the rank with it; the other one misses it at once. */
+static void test_killed_wrapper(void **state)
+{
+    fixture *f = *state;
+    reidd_rank_pids pids;
+    reid_error err = {0};
+    if (!has_mpirun())
+        skip();
+    start(f, 2, "1000",
+          "on-term 0\n0: mark zero\n1: mark one\n1: wait never\n0: wait go\n"
+          "0: misses the connection to rank 1 was lost\n0: exit 1\n");
+    wait_for_mark(f, "zero");
+    wait_for_mark(f, "one");
+    reid_assert_ok(reidd_rank_pids_read(f->attempt, 1, &pids, &err), &err);
+    assert_int_equal(kill(f->shim, SIGSTOP), 0); /* it is the last to notice */
+    assert_int_equal(kill(pids.wrapper, SIGKILL), 0);
+    free(reid_test_write_text(f->out, "go", ""));
+    char *words = reidd_rank_path(f->attempt, "failures", 0, "json");
+    for (int i = 0; i < 400 && access(words, F_OK) != 0; i++) /* mpirun ends it soon */
+        poll(NULL, 0, 5);
+    free(words);
+    assert_int_equal(kill(f->shim, SIGCONT), 0);
+    finish(f, 10);
+    expect(f, 137, 9, 1, "rank 1 was killed by signal 9 (Killed)");
+}
+
 /* mpirun does not notice anything any more: the shim does. */
 static void test_stopped_mpirun(void **state)
 {
@@ -385,6 +412,7 @@ int main(void)
         CASE(test_second_shim_is_refused),
         CASE(test_two_ranks),
         CASE(test_killed_rank_takes_the_others_along),
+        CASE(test_killed_wrapper),
         CASE(test_stopped_mpirun),
         CASE(test_graceful_stop_of_two),
     };

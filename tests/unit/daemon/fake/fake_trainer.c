@@ -14,6 +14,7 @@
  *     mark NAME            makes the file NAME in OUTPUT_DIR (with the process id in it)
  *     wait NAME            until somebody has made the file NAME in OUTPUT_DIR
  *     words TEXT           failures/rank-N.json, and over the link
+ *     misses TEXT          the same, of other ranks
  *     on-term CODE         from now on TERM ends it with CODE; 0 ignores TERM
  *     grandchild           a child that ignores TERM, in a session of its own
  *     in-attempt N         what follows is for that attempt only; 0: for all again
@@ -207,12 +208,13 @@ static void wait_for_last_row(fake *f)
 
 /* ---- the rest of the commands ---- */
 
-static void write_words(fake *f, const char *sentence)
+static void write_words(fake *f, const char *sentence, bool of_others)
 {
     char *path = reid_xasprintf("%s/failures/rank-%d.json", need_env("REIDD_ATTEMPT_DIR"), f->rank);
     char *text = reid_xasprintf("{\"rank\":%d,\"wall_ms\":%lld,\"phase\":\"training\","
-                                "\"sentence\":\"%s\"}",
-                                f->rank, (long long)reid_clock_wall_ms(), sentence);
+                                "\"sentence\":\"%s\",\"of_others\":%s}",
+                                f->rank, (long long)reid_clock_wall_ms(), sentence,
+                                of_others ? "true" : "false");
     if (reid_file_write_atomic(path, text, strlen(text), NULL) != REID_OK)
         die("cannot write last words");
     free(path);
@@ -335,7 +337,9 @@ static void run_command(fake *f, const char *word, const char *rest)
     } else if (strcmp(word, "wait") == 0) {
         wait_for(f, rest);
     } else if (strcmp(word, "words") == 0) {
-        write_words(f, rest);
+        write_words(f, rest, false);
+    } else if (strcmp(word, "misses") == 0) {
+        write_words(f, rest, true);
     } else if (strcmp(word, "on-term") == 0) {
         term_code = atoi(rest);
         signal(SIGTERM, on_term);
