@@ -54,6 +54,7 @@ typedef struct reidd_daemon {
     reidd_parts *parts;     /* of a member */
     reidd_store *store;
     reidd_hub hub;
+    reidd_turns turns;
     reidd_gpus *gpus;
     reidd_manager *manager;
     reidd_access *access;
@@ -356,6 +357,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .manager = daemon->manager,
         .store = daemon->store,
         .hub = &daemon->hub,
+        .turns = &daemon->turns,
         .gpus = daemon->gpus,
         .access = daemon->access,
         .usage = daemon->usage,
@@ -375,6 +377,7 @@ static reid_status open_servers(reidd_daemon *daemon, reid_error *err)
         .max_per_user = (uint32_t)limits[REIDD_LIMIT_USER_CONNECTIONS],
         .max_per_address = (uint32_t)limits[REIDD_LIMIT_USER_CONNECTIONS],
         .max_streams = (uint32_t)limits[REIDD_LIMIT_STREAMS],
+        .max_unread_bytes = (uint64_t)limits[REIDD_LIMIT_UNREAD_BYTES],
     };
     REID_TRY(reid_rpc_server_new(&daemon->loop, &public_limits, &daemon->public_server, err));
     const reid_rpc_limits rank_limits = {
@@ -421,6 +424,8 @@ static void go_down(reidd_daemon *daemon)
     reidd_parts_close(daemon->parts);
     reidd_manager_close(daemon->manager);
     reidd_gpus_close(daemon->gpus);
+    reidd_hub_close(&daemon->hub);
+    reidd_turns_close(&daemon->turns);
     for (size_t i = 0; i < daemon->signal_count; i++)
         close_handle((uv_handle_t *)&daemon->signals[i]);
     close_handle((uv_handle_t *)&daemon->stop_timer);
@@ -492,8 +497,6 @@ static reid_status open_all(reidd_daemon *daemon, reid_error *err)
     REID_TRY(open_store(daemon, err));
     REID_TRY(count_slots(daemon, err));
     REID_TRY(open_nodes(daemon, err));
-    REID_TRY(open_manager(daemon, err));
-    REID_TRY(open_parts(daemon, err));
     reidd_confine_init(&daemon->confine, daemon->options->state_dir);
     reid_log_info("daemon %s", daemon->confine.why);
     REID_TRY(open_manager(daemon, err));
@@ -538,6 +541,8 @@ reid_status reidd_daemon_run(const reidd_options *options, reid_error *err)
     if (rc != 0)
         return reid_fail_errno(err, -rc, "cannot make an event loop");
     watch_signals(&daemon);
+    reidd_hub_init(&daemon.hub, &daemon.loop);
+    reidd_turns_init(&daemon.turns, &daemon.loop);
     reid_status status = open_all(&daemon, err);
     if (status != REID_OK)
         go_down(&daemon);

@@ -29,9 +29,7 @@ void reidd_manager_plan_flush(reidd_manager *manager)
     if (manager->flush_planned || manager->closing)
         return;
     manager->flush_planned = true;
-    /* Everybody who follows a job is told with each flush: very many of them less often. */
-    uint64_t crowd_ms = REID_MIN(manager->hub->listeners / 2, REIDD_CROWD_MS);
-    uv_timer_start(&manager->flush_timer, on_flush, REIDD_FLUSH_MS + crowd_ms, 0);
+    uv_timer_start(&manager->flush_timer, on_flush, REIDD_FLUSH_MS, 0);
 }
 
 static reid_status write_rows(reidd_manager *manager, reid_error *err)
@@ -117,7 +115,11 @@ static void tell(reidd_manager *manager, const int64_t *stored_before)
         if (!changes)
             continue; /* and nothing is written: queue.c says why */
         active->changed = false;
-        reidd_hub_publish(manager->hub, active->job.id, changes);
+        bool new_picture =
+            active->job.state != active->told_state || active->job.phase != active->told_phase;
+        active->told_state = active->job.state;
+        active->told_phase = active->job.phase;
+        (new_picture ? reidd_hub_publish : reidd_hub_tell)(manager->hub, active->job.id, changes);
     }
 }
 

@@ -12,6 +12,8 @@ const reidd_limit_row reidd_limit_rows[REIDD_LIMIT_COUNT] = {
                                  "open watches, metrics, events, logs and hooks of all clients"},
     [REIDD_LIMIT_USER_SUBSCRIBERS] = {"--max-user-subscribers", 4096, 1, MILLION,
                                       "of them by one user; admins have no such limit"},
+    [REIDD_LIMIT_UNREAD_BYTES] = {"--max-unread-bytes", 32 << 20, 1 << 20, 1 << 30,
+                                  "bytes of answers that clients have not read, of all together"},
     [REIDD_LIMIT_JOBS] = {"--max-jobs", 20000, 1, MILLION, "jobs that have not ended"},
     [REIDD_LIMIT_USER_JOBS] = {"--max-user-jobs", 1000, 1, MILLION,
                                "of them by one user; admins have no such limit"},

@@ -14,8 +14,7 @@
 #include "daemon/ranks.h"
 #include "daemon/sched/order.h"
 
-#define REIDD_FLUSH_MS 100      /* rows and progress are stored and told at most this often */
-#define REIDD_CROWD_MS 900      /* more than that, with thousands of followers */
+#define REIDD_FLUSH_MS 100      /* rows and progress are stored at most this often */
 #define REIDD_RETRY_MS 1000     /* after a failed write */
 #define REIDD_FLUSH_ROWS 500    /* rows that are stored at once without waiting */
 #define REIDD_WAITING_ROWS 8192 /* rows in memory while the store cannot be written */
@@ -33,8 +32,10 @@ typedef struct reidd_active {
     reidd_manager *manager;
     reidd_job job;
     char *detail;
-    char *after;        /* what is left of job.wishes.after */
-    char *told;         /* why it waits, as those who watch it were told */
+    char *after;            /* what is left of job.wishes.after */
+    char *told;             /* why it waits, as those who watch it were told */
+    reidd_state told_state; /* what they were told last */
+    reidd_phase told_phase;
     uint64_t run_since; /* of the loop's clock: this attempt; 0: not asked yet */
     uint64_t limit_at;  /* of the loop's clock: its time is over, and it is cut off then */
     uint64_t ask_at;    /* when to ask again for a pause or stop; 0: not at all */
@@ -94,8 +95,8 @@ struct reidd_manager {
     reidd_store *store;
     reidd_hub *hub;
     char *state_dir, *shim, *trainer, *link_address, *hook_dir;
-    int slots;
     const struct reidd_confine *confine;
+    int slots;
     reidd_gpus *gpus;
     const struct reidd_nodes *nodes;
     struct reidd_cluster *cluster;

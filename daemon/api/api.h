@@ -11,17 +11,24 @@
 #include "daemon/cluster/roster.h"
 #include "daemon/gpus.h"
 #include "daemon/hub/hub.h"
+#include "daemon/hub/turns.h"
 #include "daemon/limits.h"
 #include "daemon/manager.h"
 #include "daemon/store/store.h"
 #include "reid/v1/system.pb-c.h"
 #include "rpc/server.h"
 
+/* Streams that are cursors into something stored send pieces of about PIECE_BYTES and have at most
+ * QUEUE_BYTES waiting for their reader: what is not read yet is not read from the store either. */
+#define REIDD_PIECE_BYTES (16u << 10)
+#define REIDD_QUEUE_BYTES (32u << 10)
+
 typedef struct reidd_api {
     uv_loop_t *loop;
     reidd_manager *manager;
     reidd_store *store;
     reidd_hub *hub;
+    reidd_turns *turns;
     reidd_gpus *gpus;
     reidd_access *access;
     reidd_usage *usage;
@@ -34,9 +41,9 @@ typedef struct reidd_api {
     struct reidd_cluster *cluster; /* NULL: this node alone */
     struct reidd_parts *parts;     /* of a member (cluster/part.h); else NULL */
     int64_t started_ms;
-    struct reidd_attach *attaches; /* clients that are hooks (attach.c) */
-    struct reidd_page *page;       /* the last one that went to a follower (metrics.c); or NULL */
-    struct reidd_picture *picture; /* the last one that went to a watcher (watch.c); or NULL */
+    struct reidd_attach *attaches;     /* clients that are hooks (attach.c) */
+    struct reidd_pages *pages;         /* of metrics (metrics.c); or NULL */
+    struct reidd_picture *picture;     /* the last one that went to a watcher (watch.c); or NULL */
     REID_VEC(reid_rpc_method *) rows;  /* made for this daemon (forward.c) */
     struct machine_look *machine_look; /* under way (nodes.c); or NULL */
     struct rank_link *rank0;           /* links of rank 0, newest first (link.c) */

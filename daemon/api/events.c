@@ -8,14 +8,12 @@
 #include "daemon/api/convert.h"
 
 #define CHUNK_EVENTS 256
-#define CHUNK_BYTES (256u << 10)
-#define CHUNKS_PER_TURN 16 /* then others have the loop */
 
 typedef struct follower {
     reidd_listener listener; /* first */
     reidd_api *api;
     reid_rpc_call *call;
-    uv_timer_t again;
+    reidd_turn turn;
     int64_t after; /* events up to here are sent */
     bool follow;
     bool full; /* the queue was; on_drain goes on */
@@ -30,7 +28,7 @@ typedef struct page {
 static bool read_event(const reidd_event *event, void *user)
 {
     page *p = user;
-    p->more = p->events.count == CHUNK_EVENTS || p->bytes > CHUNK_BYTES;
+    p->more = p->events.count == CHUNK_EVENTS || p->bytes > REIDD_PIECE_BYTES;
     if (p->more)
         return false;
     Reid__V1__JobEvent *message = reid_xmalloc(sizeof *message);
@@ -85,63 +83,45 @@ static bool has_ended(const follower *f)
     return final;
 }
 
-static void go_on(follower *f);
-
-static void on_again(uv_timer_t *timer)
+/* One page. */
+static void go_on(reidd_turn *turn)
 {
-    go_on(timer->data);
-}
-
-static void go_on(follower *f)
-{
+    follower *f = REID_RPC_OWNER(turn, follower, turn);
     if (reid_rpc_call_ended(f->call) || f->full)
         return;
     /* Asked first: no event comes after a final state. */
-    bool last_turn = !f->follow || has_ended(f);
+    bool last_turn = !f->follow || has_ended(f), more = false;
     reid_error err = {0};
-    for (int i = 0; i < CHUNKS_PER_TURN; i++) {
-        bool more = false;
-        reid_status status = step(f, &more, &err);
-        if (status == REID_ERR_EXHAUSTED) {
-            f->full = true;
-            return;
-        }
-        if (status != REID_OK) {
-            reid_rpc_call_fail(f->call, &err);
-            return;
-        }
-        if (more)
-            continue;
-        if (last_turn)
-            reid_rpc_call_finish(f->call, REID_OK, NULL);
-        return;
-    }
-    uv_timer_start(&f->again, on_again, 0, 0);
+    reid_status status = step(f, &more, &err);
+    if (status == REID_ERR_EXHAUSTED)
+        f->full = true;
+    else if (status != REID_OK)
+        reid_rpc_call_fail(f->call, &err);
+    else if (more)
+        reidd_turn_post(f->api->turns, turn);
+    else if (last_turn)
+        reid_rpc_call_finish(f->call, REID_OK, NULL);
 }
 
 static void on_change(reidd_listener *listener, unsigned changes)
 {
     if (changes & (REIDD_CHANGED_JOB | REIDD_CHANGED_END))
-        go_on((follower *)listener);
+        reidd_turn_post(((follower *)listener)->api->turns, &((follower *)listener)->turn);
 }
 
 static void on_drain(reid_rpc_call *call)
 {
     follower *f = reid_rpc_call_user(call);
     f->full = false;
-    go_on(f);
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    free(handle->data);
+    reidd_turn_post(f->api->turns, &f->turn);
 }
 
 static void on_close(reid_rpc_call *call)
 {
     follower *f = reid_rpc_call_user(call);
     reidd_hub_remove(&f->listener);
-    uv_close((uv_handle_t *)&f->again, on_timer_closed);
+    reidd_turn_cancel(&f->turn);
+    free(f);
 }
 
 void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
@@ -151,7 +131,7 @@ void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *message, void
     char id[16];
     reid_error err = {0};
     reid_status status = REID_OK;
-    reidd_listener listener = {.wake = on_change};
+    reidd_listener listener = {.wake = on_change, .follows = true};
     if (in->after < 0)
         status = reid_fail(&err, REID_ERR_INVALID, "the cursor %lld must not be negative",
                            (long long)in->after);
@@ -168,12 +148,11 @@ void reidd_api_events(reid_rpc_call *call, const ProtobufCMessage *message, void
     f->call = call;
     f->after = in->after;
     f->follow = in->follow;
-    f->again.data = f;
-    uv_timer_init(api->loop, &f->again);
+    reidd_turn_init(&f->turn, go_on);
     f->listener = listener;
     reidd_hub_add(api->hub, &f->listener, id);
     reid_rpc_call_set_user(call, f);
     reid_rpc_call_on_close(call, on_close);
     reid_rpc_call_on_drain(call, on_drain);
-    go_on(f);
+    reidd_turn_post(api->turns, &f->turn);
 }

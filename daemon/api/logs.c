@@ -2,20 +2,21 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/file.h"
 #include "daemon/api/api.h"
 #include "daemon/api/convert.h"
 #include "daemon/hub/tail.h"
 
-#define LOOK_MS 100 /* at files that may have grown */
-#define CHUNKS_PER_TURN 32
+#define LOOK_MS 100 /* at files that may have grown; with many followers at the hub's pace */
 #define RANKS_LIMIT 4096
 
 typedef struct reader {
     reidd_listener listener; /* first */
     reidd_api *api;
     reid_rpc_call *call;
-    uv_timer_t timer;
+    reidd_turn turn;
+    uv_timer_t timer; /* the next look */
     bool follow;
     bool full;
     int wanted_attempt; /* 0: the newest */
@@ -73,40 +74,44 @@ static reid_status open_attempt(reader *r, const reidd_job *job, reid_error *err
 
 static void on_look(uv_timer_t *timer);
 
-/* Sends what there is. `ended`: that is all. */
-static void send_chunks(reader *r, bool ended)
+/* All followers look at the same moments: one wake-up for all. */
+static void look_later(reader *r)
 {
-    reidd_tail_chunk piece;
-    for (int i = 0; i < CHUNKS_PER_TURN; i++) {
-        if (!r->tail || !reidd_tail_next(r->tail, ended || !r->follow, &piece)) {
-            if (ended || !r->follow)
-                reid_rpc_call_finish(r->call, REID_OK, NULL);
-            else
-                uv_timer_start(&r->timer, on_look, LOOK_MS, 0);
-            return;
-        }
-        Reid__V1__LogChunk chunk = REID__V1__LOG_CHUNK__INIT;
-        chunk.rank = piece.rank;
-        chunk.from_stderr = piece.from_stderr;
-        chunk.offset = piece.offset;
-        chunk.data.data = (uint8_t *)piece.data;
-        chunk.data.len = piece.size;
-        reid_status status = reid_rpc_call_send(r->call, &chunk.base);
-        if (status == REID_ERR_EXHAUSTED) {
-            r->full = true;
-            return;
-        }
-        if (status != REID_OK) {
-            reid_rpc_call_finish(r->call, status, "the logs cannot be sent");
-            return;
-        }
-        reidd_tail_accept(r->tail);
-    }
-    uv_timer_start(&r->timer, on_look, 0, 0);
+    uint64_t pace_ms = REID_MAX(reidd_hub_pace_ms(r->api->hub), (uint64_t)LOOK_MS);
+    uv_timer_start(&r->timer, on_look, pace_ms - uv_now(r->api->loop) % pace_ms, 0);
 }
 
-static void go_on(reader *r)
+/* Sends a piece, if there is one. `ended`: no more is written. */
+static void send_chunk(reader *r, bool ended)
 {
+    reidd_tail_chunk piece;
+    if (!r->tail || !reidd_tail_next(r->tail, ended || !r->follow, &piece)) {
+        if (ended || !r->follow)
+            reid_rpc_call_finish(r->call, REID_OK, NULL);
+        else
+            look_later(r);
+        return;
+    }
+    Reid__V1__LogChunk chunk = REID__V1__LOG_CHUNK__INIT;
+    chunk.rank = piece.rank;
+    chunk.from_stderr = piece.from_stderr;
+    chunk.offset = piece.offset;
+    chunk.data.data = (uint8_t *)piece.data;
+    chunk.data.len = piece.size;
+    reid_status status = reid_rpc_call_send(r->call, &chunk.base);
+    if (status == REID_ERR_EXHAUSTED) {
+        r->full = true;
+    } else if (status != REID_OK) {
+        reid_rpc_call_finish(r->call, status, "the logs cannot be sent");
+    } else {
+        reidd_tail_accept(r->tail);
+        reidd_turn_post(r->api->turns, &r->turn);
+    }
+}
+
+static void go_on(reidd_turn *turn)
+{
+    reader *r = REID_RPC_OWNER(turn, reader, turn);
     reidd_job_view view = {0};
     reid_error err = {0};
     if (reid_rpc_call_ended(r->call) || r->full)
@@ -117,29 +122,34 @@ static void go_on(reader *r)
         status = open_attempt(r, &view.job, &err);
     if (status == REID_OK)
         /* An attempt that is not the newest grows no more either. */
-        send_chunks(r, reidd_state_is_final(view.job.state) ||
-                           (r->attempt > 0 && r->attempt < view.job.attempt));
+        send_chunk(r, reidd_state_is_final(view.job.state) ||
+                          (r->attempt > 0 && r->attempt < view.job.attempt));
     else
         reid_rpc_call_fail(r->call, &err);
     reidd_job_view_fini(&view);
 }
 
+static void post(reader *r)
+{
+    reidd_turn_post(r->api->turns, &r->turn);
+}
+
 static void on_look(uv_timer_t *timer)
 {
-    go_on(timer->data);
+    post(timer->data);
 }
 
 static void on_change(reidd_listener *listener, unsigned changes)
 {
     if (changes & (REIDD_CHANGED_JOB | REIDD_CHANGED_END))
-        go_on((reader *)listener);
+        post((reader *)listener);
 }
 
 static void on_drain(reid_rpc_call *call)
 {
     reader *r = reid_rpc_call_user(call);
     r->full = false;
-    go_on(r);
+    post(r);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -154,6 +164,7 @@ static void on_close(reid_rpc_call *call)
 {
     reader *r = reid_rpc_call_user(call);
     reidd_hub_remove(&r->listener);
+    reidd_turn_cancel(&r->turn);
     uv_close((uv_handle_t *)&r->timer, on_timer_closed);
 }
 
@@ -172,6 +183,7 @@ static reader *reader_new(reidd_api *api, reid_rpc_call *call, const Reid__V1__L
         r->ranks[i] = in->ranks[i];
     r->timer.data = r;
     uv_timer_init(api->loop, &r->timer);
+    reidd_turn_init(&r->turn, go_on);
     r->listener = *listener;
     reidd_hub_add(api->hub, &r->listener, id);
     return r;
@@ -191,7 +203,7 @@ void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *message, void *
         status = check_ranks(in, &view.job, &err);
     if (status == REID_OK)
         status = check_attempt(in, &view.job, &err);
-    reidd_listener listener = {.wake = on_change};
+    reidd_listener listener = {.wake = on_change, .follows = true};
     if (status == REID_OK)
         status = reidd_api_subscribe(api, call, &listener, &err);
     reidd_job_view_fini(&view);
@@ -203,5 +215,5 @@ void reidd_api_logs(reid_rpc_call *call, const ProtobufCMessage *message, void *
     reid_rpc_call_set_user(call, r);
     reid_rpc_call_on_close(call, on_close);
     reid_rpc_call_on_drain(call, on_drain);
-    go_on(r);
+    post(r);
 }

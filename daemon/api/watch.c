@@ -10,7 +10,7 @@ typedef struct watch {
     reidd_listener listener; /* first */
     reidd_api *api;
     reid_rpc_call *call;
-    bool behind; /* the queue was full: the newest state goes out when there is room */
+    bool behind; /* the last one is not out yet: then the newest goes out, and none between */
 } watch;
 
 /* A job as all its watchers see it. */
@@ -98,7 +98,7 @@ void reidd_api_watch(reid_rpc_call *call, const ProtobufCMessage *message, void 
     const Reid__V1__WatchJobRequest *in = (const Reid__V1__WatchJobRequest *)message;
     char id[16];
     reid_error err = {0};
-    reidd_listener listener = {.wake = on_change};
+    reidd_listener listener = {.wake = on_change, .follows = true};
     if (reidd_manager_find(api->manager, in->id, id, &err) != REID_OK ||
         reidd_api_subscribe(api, call, &listener, &err) != REID_OK) {
         reid_rpc_call_fail(call, &err);

@@ -30,7 +30,6 @@ struct reidd_tail {
     size_t current; /* of the last piece */
     size_t taken;   /* its size */
     int64_t tail_lines;
-    char buffer[REIDD_TAIL_CHUNK_BYTES];
 };
 
 static void add_source(reidd_tail *tail, char *own_path, int rank, bool from_stderr)
@@ -108,7 +107,8 @@ static size_t cut(source *s, const char *data, size_t size, int64_t file_size, b
     return s->idle >= REIDD_TAIL_PATIENCE ? size : 0;
 }
 
-static size_t read_source(reidd_tail *tail, source *s, bool ended)
+static size_t read_source(reidd_tail *tail, source *s, bool ended,
+                          char buffer[REIDD_TAIL_CHUNK_BYTES])
 {
     struct stat info;
     if (stat(s->path, &info) != 0 || (s->begun && info.st_size == s->offset))
@@ -125,9 +125,9 @@ static size_t read_source(reidd_tail *tail, source *s, bool ended)
     s->begun = true;
     if (info.st_size < s->offset) /* somebody has cut it */
         s->offset = info.st_size;
-    ssize_t n = pread(fd, tail->buffer, sizeof tail->buffer, s->offset);
+    ssize_t n = pread(fd, buffer, REIDD_TAIL_CHUNK_BYTES, s->offset);
     close(fd);
-    return n > 0 ? cut(s, tail->buffer, (size_t)n, info.st_size, ended) : 0;
+    return n > 0 ? cut(s, buffer, (size_t)n, info.st_size, ended) : 0;
 }
 
 bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
@@ -136,16 +136,16 @@ bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
     for (size_t i = 0; i < tail->sources.count; i++) {
         size_t index = (tail->current + i) % tail->sources.count;
         source *s = &tail->sources.items[index];
-        size_t size = read_source(tail, s, ended);
+        size_t size = read_source(tail, s, ended, ret_chunk->buffer);
         if (size == 0)
             continue;
         tail->current = index;
         tail->taken = size;
-        *ret_chunk = (reidd_tail_chunk){.rank = s->rank,
-                                        .from_stderr = s->from_stderr,
-                                        .data = tail->buffer,
-                                        .size = size,
-                                        .offset = s->offset};
+        ret_chunk->rank = s->rank;
+        ret_chunk->from_stderr = s->from_stderr;
+        ret_chunk->data = ret_chunk->buffer;
+        ret_chunk->size = size;
+        ret_chunk->offset = s->offset;
         return true;
     }
     return false;

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REIDD_TAIL_CHUNK_BYTES (64u << 10)
+#define REIDD_TAIL_CHUNK_BYTES (16u << 10)
 #define REIDD_TAIL_PATIENCE 5
 
 typedef struct reidd_tail reidd_tail;
@@ -22,9 +22,10 @@ typedef struct reidd_tail reidd_tail;
 typedef struct reidd_tail_chunk {
     int rank; /* -1: the launcher */
     bool from_stderr;
-    const char *data; /* until the next call */
+    const char *data; /* in the buffer */
     size_t size;
     int64_t offset; /* of the first byte in its file */
+    char buffer[REIDD_TAIL_CHUNK_BYTES];
 } reidd_tail_chunk;
 
 /* `ranks` [count] as wanted, -1 for the launcher; count 0: the launcher and all of `world`.

@@ -41,6 +41,7 @@ reid_rpc_call *reid_rpc_call_new(reid_rpc_conn *conn, int32_t stream_id)
     call->http_status = 200;
     call->inbox.quota = &conn->server->receive;
     call->outbox.max_bytes = conn->server->limits.max_queue_bytes;
+    reid_rpc_list_init(&call->in_line);
     reid_rpc_task_init(&call->task, settle);
     reid_rpc_alarm_init(&call->alarm, deadline_over);
     reid_rpc_list_append(&conn->calls, &call->node);
@@ -152,6 +153,9 @@ void reid_rpc_call_begin(reid_rpc_call *call)
         call->timeout_ms = REID_MIN(call->timeout_ms, method->deadline_ms);
     if (call->timeout_ms != UINT64_MAX)
         reid_rpc_alarm_set(&call->server->pump, &call->alarm, call->timeout_ms);
+    if (method->max_queue_bytes)
+        call->outbox.max_bytes = method->max_queue_bytes;
+    reid_rpc_room_open(call);
     call->begun = true;
     if (method->on_open)
         method->on_open(call, call->row->service);
@@ -355,31 +359,33 @@ static reid_status may_answer(const reid_rpc_call *call)
     return one_answer(call) && call->answers > 0 ? REID_ERR_INVALID : REID_OK;
 }
 
-/* An answer was queued. */
-static void answered(reid_rpc_call *call)
+/* An answer was queued, or refused. */
+static reid_status answered(reid_rpc_call *call, reid_status status)
 {
+    if (status != REID_OK) {
+        reid_rpc_room_refused(call);
+        return status;
+    }
     call->answers++;
     if (!call->headers_sent)
         send_headers(call);
     wake(call);
+    return REID_OK;
 }
 
 reid_status reid_rpc_call_send(reid_rpc_call *call, const ProtobufCMessage *answer)
 {
     REID_TRY(may_answer(call));
     REID_ASSERT(answer->descriptor == call->row->method->output);
-    REID_TRY(reid_rpc_outbox_push(&call->outbox, answer, call->server->limits.max_message_bytes));
-    answered(call);
-    return REID_OK;
+    return answered(
+        call, reid_rpc_outbox_push(&call->outbox, answer, call->server->limits.max_message_bytes));
 }
 
 reid_status reid_rpc_call_send_packed(reid_rpc_call *call, const void *bytes, size_t size)
 {
     REID_TRY(may_answer(call));
-    REID_TRY(reid_rpc_outbox_push_packed(&call->outbox, bytes, size,
-                                         call->server->limits.max_message_bytes));
-    answered(call);
-    return REID_OK;
+    return answered(call, reid_rpc_outbox_push_packed(&call->outbox, bytes, size,
+                                                      call->server->limits.max_message_bytes));
 }
 
 size_t reid_rpc_call_queued(const reid_rpc_call *call)
@@ -392,6 +398,7 @@ void reid_rpc_call_end(reid_rpc_call *call, reid_status status, const char *sent
     if (call->ended)
         return;
     call->ended = true;
+    reid_rpc_list_remove(&call->in_line);
     call->status = status;
     call->code = reid_rpc_code_from_status(status);
     if (!sentence && status != REID_OK)
@@ -420,6 +427,12 @@ static void linger_over(reid_rpc_alarm *alarm)
         reid_rpc_alarm_set(&call->server->pump, alarm, call->server->limits.linger_ms);
         return;
     }
+    reid_rpc_call_reset(call, NULL);
+}
+
+void reid_rpc_call_reset(reid_rpc_call *call, const char *sentence)
+{
+    reid_rpc_call_end(call, REID_ERR_EXHAUSTED, sentence, true);
     reid_rpc_outbox_fini(&call->outbox);
     nghttp2_submit_rst_stream(call->conn->wire.session, NGHTTP2_FLAG_NONE, call->stream_id,
                               NGHTTP2_CANCEL);
@@ -444,7 +457,10 @@ void reid_rpc_call_reply(reid_rpc_call *call, const ProtobufCMessage *answer)
                call->server->limits.max_message_bytes);
     else
         reid_rpc_call_finish(call, status,
-                             status == REID_OK ? NULL : "there is no memory for the answer");
+                             status == REID_OK
+                                 ? NULL
+                                 : "there is no room for the answer: too many are not "
+                                   "being read at the moment; try again");
 }
 
 void reid_rpc_call_fail(reid_rpc_call *call, const reid_error *err)

@@ -9,7 +9,6 @@
 #include "rpc/server_impl.h"
 
 enum { STREAM_WINDOW_BYTES = 1 << 20, CONNECTION_WINDOW_BYTES = 4 << 20 };
-enum { WHO_BYTES = 160 };
 enum { LINGER_MS = 250 }; /* a living peer closes within milliseconds */
 
 /* ---- floods ---- */
@@ -26,15 +25,14 @@ bool reid_rpc_bucket_take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate)
     return true;
 }
 
-/* Who it is, for the log. */
-static const char *describe(const reid_rpc_conn *conn, char buffer[WHO_BYTES])
+const char *reid_rpc_conn_describe(const reid_rpc_conn *conn, char buffer[REID_RPC_WHO_BYTES])
 {
     const reid_rpc_peer *peer = &conn->peer;
     if (peer->remote)
-        snprintf(buffer, WHO_BYTES, "from=%s name=%s", peer->address,
+        snprintf(buffer, REID_RPC_WHO_BYTES, "from=%s name=%s", peer->address,
                  peer->name[0] ? peer->name : "-");
     else
-        snprintf(buffer, WHO_BYTES, "pid=%d uid=%u", (int)peer->pid, (unsigned)peer->uid);
+        snprintf(buffer, REID_RPC_WHO_BYTES, "pid=%d uid=%u", (int)peer->pid, (unsigned)peer->uid);
     return buffer;
 }
 
@@ -43,8 +41,8 @@ static void throw_out(reid_rpc_conn *conn, const char *reason)
     if (conn->flooding)
         return;
     conn->flooding = true;
-    char who[WHO_BYTES];
-    reid_log_warn("rpc connection dropped reason=%s %s", reason, describe(conn, who));
+    char who[REID_RPC_WHO_BYTES];
+    reid_log_warn("rpc connection dropped reason=%s %s", reason, reid_rpc_conn_describe(conn, who));
     nghttp2_session_terminate_session(conn->wire.session, NGHTTP2_ENHANCE_YOUR_CALM);
     reid_rpc_alarm_set(&conn->server->pump, &conn->alarm,
                        REID_MIN(conn->server->limits.linger_ms, 1000));
@@ -224,11 +222,12 @@ static void warn_of_stranger(reid_rpc_conn *conn, const char *why)
 static void conn_broken(reid_rpc_wire *wire, const char *why)
 {
     reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
-    char who[WHO_BYTES];
+    char who[REID_RPC_WHO_BYTES];
     if (wire->secure && wire->secure->refused)
         warn_of_stranger(conn, why);
     else
-        reid_log_debug("rpc connection ended %s reason=\"%s\"", describe(conn, who), why);
+        reid_log_debug("rpc connection ended %s reason=\"%s\"", reid_rpc_conn_describe(conn, who),
+                       why);
     reid_rpc_conn_abandon(conn);
 }
 
@@ -259,12 +258,12 @@ static void conn_closed(reid_rpc_wire *wire)
 static void too_slow(reid_rpc_alarm *alarm)
 {
     reid_rpc_conn *conn = REID_RPC_OWNER(alarm, reid_rpc_conn, alarm);
-    char who[WHO_BYTES];
+    char who[REID_RPC_WHO_BYTES];
     if (!conn->began && conn->peer.remote)
         warn_of_stranger(conn, conn->peer.name[0] ? "no HTTP/2 preface" : "no TLS handshake");
     else if (!conn->began)
         reid_log_warn("rpc connection dropped reason=\"no HTTP/2 preface\" %s",
-                      describe(conn, who));
+                      reid_rpc_conn_describe(conn, who));
     reid_rpc_conn_abandon(conn);
 }
 
@@ -309,6 +308,7 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_p
     }
     reid_rpc_wire_init(&conn->wire, &server->pump, session, conn_broken, conn_closed);
     conn->wire.on_secured = conn_secured;
+    conn->wire.quota = &server->room.quota;
     conn->wire.linger_ms = REID_MIN(server->limits.linger_ms, LINGER_MS);
     conn->wire.max_waiting_frames = 2 * (size_t)server->limits.max_streams + 256;
     reid_rpc_list_init(&conn->calls);

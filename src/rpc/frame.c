@@ -8,12 +8,20 @@
 
 enum { HEAD_BYTES = 5, FIRST_CAPACITY = 4096 };
 
+void reid_rpc_quota_give(reid_rpc_quota *quota, size_t bytes)
+{
+    if (!quota || bytes == 0)
+        return;
+    quota->used -= bytes;
+    if (quota->on_given)
+        quota->on_given(quota);
+}
+
 /* ---- inbox ---- */
 
 static void release(reid_rpc_inbox *inbox)
 {
-    if (inbox->quota)
-        inbox->quota->used -= inbox->capacity;
+    reid_rpc_quota_give(inbox->quota, inbox->capacity);
     free(inbox->data);
     inbox->data = NULL;
     inbox->capacity = 0;
@@ -128,14 +136,19 @@ static reid_status append(reid_rpc_outbox *outbox, size_t size, size_t max_messa
     if (size > UINT32_MAX || (max_message_bytes > 0 && size > max_message_bytes))
         return REID_ERR_INVALID;
     size_t framed = size + HEAD_BYTES;
+    reid_rpc_quota *quota = outbox->quota;
     reid_rpc_chunk *chunk = NULL;
-    if (outbox->bytes == 0 ||
-        framed <= outbox->max_bytes - REID_MIN(outbox->bytes, outbox->max_bytes))
+    bool fits = outbox->bytes == 0 ||
+                framed <= outbox->max_bytes - REID_MIN(outbox->bytes, outbox->max_bytes);
+    outbox->starved = fits && quota && quota->used + framed > outbox->quota_share;
+    if (fits && !outbox->starved)
         chunk = malloc(sizeof *chunk + framed);
     if (!chunk) {
         outbox->refused = true;
         return REID_ERR_EXHAUSTED;
     }
+    if (quota)
+        quota->used += framed;
     *chunk = (reid_rpc_chunk){.size = framed};
     chunk->bytes[0] = 0;
     for (int i = 0; i < 4; i++)
@@ -177,6 +190,7 @@ static void drop_head(reid_rpc_outbox *outbox)
     outbox->head = chunk->next;
     if (!outbox->head)
         outbox->tail = NULL;
+    reid_rpc_quota_give(outbox->quota, chunk->size);
     free(chunk);
 }
 
@@ -190,6 +204,7 @@ size_t reid_rpc_outbox_read(reid_rpc_outbox *outbox, uint8_t *buffer, size_t siz
         done += take;
         chunk->sent += take;
         outbox->bytes -= take;
+        outbox->taken += take;
         if (chunk->sent == chunk->size)
             drop_head(outbox);
     }
@@ -199,7 +214,7 @@ size_t reid_rpc_outbox_read(reid_rpc_outbox *outbox, uint8_t *buffer, size_t siz
 bool reid_rpc_outbox_take_drain(reid_rpc_outbox *outbox)
 {
     bool room = (outbox->crossed && outbox->bytes <= outbox->max_bytes / 4) ||
-                (outbox->refused && outbox->bytes == 0);
+                (outbox->refused && !outbox->starved && outbox->bytes == 0);
     if (room)
         outbox->crossed = outbox->refused = false;
     return room;
@@ -219,7 +234,7 @@ void reid_rpc_outbox_drop(reid_rpc_outbox *outbox)
         outbox->head = outbox->tail = kept;
         outbox->bytes = kept->size - kept->sent;
     }
-    outbox->crossed = outbox->refused = false;
+    outbox->crossed = outbox->refused = outbox->starved = false;
 }
 
 void reid_rpc_outbox_fini(reid_rpc_outbox *outbox)

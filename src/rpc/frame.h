@@ -11,10 +11,13 @@
 
 #include "base/status.h"
 
-/* Memory that unfinished messages may hold together. */
+/* Memory that messages of many calls may hold together: unfinished requests, unread answers. */
 typedef struct reid_rpc_quota {
     uint64_t used, limit;
+    void (*on_given)(struct reid_rpc_quota *quota); /* some came back; NULL: not interested */
 } reid_rpc_quota;
+
+void reid_rpc_quota_give(reid_rpc_quota *quota, size_t bytes); /* back; NULL is accepted */
 
 /* Puts messages together from bytes that come in any portions. Memory follows the bytes that have
  * really come, not the length that was announced. Zero-initialise with the two settings. */
@@ -38,11 +41,15 @@ void reid_rpc_inbox_fini(reid_rpc_inbox *inbox);
 
 /* Messages to be sent, framed. Zero-initialise with max_bytes. */
 typedef struct reid_rpc_outbox {
-    size_t max_bytes; /* queued together; an empty outbox takes more */
+    size_t max_bytes;      /* queued together; an empty outbox takes more */
+    reid_rpc_quota *quota; /* of all outboxes; may be NULL */
+    uint64_t quota_share;  /* nothing more is queued when so much of it would be used */
     struct reid_rpc_chunk *head, *tail;
     size_t bytes;
-    bool crossed; /* went over a quarter of max_bytes */
+    uint64_t taken; /* by _read, ever */
+    bool crossed;   /* went over a quarter of max_bytes */
     bool refused;
+    bool starved; /* of them: for lack of quota, which others have */
 } reid_rpc_outbox;
 
 /* EXHAUSTED: full, or no memory. INVALID: larger than max_message_bytes (0: any size). */
@@ -53,7 +60,8 @@ reid_status reid_rpc_outbox_push_packed(reid_rpc_outbox *outbox, const void *byt
                                         size_t max_message_bytes);
 /* Moves up to `size` bytes to `buffer`. */
 size_t reid_rpc_outbox_read(reid_rpc_outbox *outbox, uint8_t *buffer, size_t size);
-/* Whether there is room again after a lack of it; true once per lack. */
+/* Whether there is room again after a lack of it; true once per lack. Of quota the outbox knows
+ * nothing: the owner asks again when some has come back. */
 bool reid_rpc_outbox_take_drain(reid_rpc_outbox *outbox);
 /* Forgets all messages but one that has begun to leave. */
 void reid_rpc_outbox_drop(reid_rpc_outbox *outbox);

@@ -14,7 +14,7 @@
 
 /* A peer may ask for new keys so often, and once more for so many bytes. */
 enum { FREE_NEW_KEYS = 16, NEW_KEYS_BYTES = 1 << 20 };
-enum { KEPT_BYTES = 32 * 1024 }; /* an empty buffer that is larger is given back */
+enum { KEPT_BYTES = 4 * 1024 }; /* an empty buffer that is larger is given back */
 
 static const unsigned char alpn[] = {2, 'h', '2'};
 

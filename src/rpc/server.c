@@ -1,5 +1,6 @@
 #include "rpc/server.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,11 @@
 
 static void grace_over(reid_rpc_alarm *alarm);
 static void report_done(reid_rpc_task *task);
+static void trim(reid_rpc_alarm *alarm);
+
+/* Memory of many connections lies between other memory when they are gone: it is given back when
+ * for TRIM_MS none of them has gone. */
+enum { TRIM_CONNECTIONS = 32, TRIM_MS = 1000 };
 
 static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
 {
@@ -24,6 +30,7 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     OTHERWISE(max_message_bytes, 4u << 20);
     OTHERWISE(max_header_bytes, 16u << 10);
     OTHERWISE(max_queue_bytes, 1u << 20);
+    OTHERWISE(max_unread_bytes, 64u << 20);
     OTHERWISE(max_receive_bytes, 64u << 20);
     OTHERWISE(max_unpacked_bytes, 64u << 20);
     OTHERWISE(max_resets_per_second, 100);
@@ -48,10 +55,12 @@ reid_status reid_rpc_server_new(uv_loop_t *loop, const reid_rpc_limits *limits,
     nghttp2_option_set_no_closed_streams(server->option, 1);
     server->limits = with_defaults(limits);
     server->receive.limit = server->limits.max_receive_bytes;
+    reid_rpc_room_init(&server->room, server->limits.max_unread_bytes);
     reid_rpc_list_init(&server->listeners);
     reid_rpc_list_init(&server->conns);
     reid_rpc_list_init(&server->lost_calls);
     reid_rpc_alarm_init(&server->grace, grace_over);
+    reid_rpc_alarm_init(&server->trim, trim);
     reid_rpc_task_init(&server->done_task, report_done);
     reid_rpc_pump_init(&server->pump, loop);
     server->open_handles = 1;
@@ -180,6 +189,7 @@ void reid_rpc_server_shutdown(reid_rpc_server *server, uint32_t grace_ms,
         return;
     }
     server->draining = true;
+    reid_rpc_alarm_cancel(&server->pump, &server->trim);
     server->on_done = on_done;
     server->done_user = user;
     close_listeners(server);
@@ -218,9 +228,19 @@ static void pump_closed(reid_rpc_pump *pump)
     reid_rpc_server_handle_closed(REID_RPC_OWNER(pump, reid_rpc_server, pump));
 }
 
+static void trim(reid_rpc_alarm *alarm)
+{
+    REID_RPC_OWNER(alarm, reid_rpc_server, trim)->closed = 0;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 void reid_rpc_server_conn_closed(reid_rpc_server *server)
 {
     server->conn_count--;
+    if (++server->closed >= TRIM_CONNECTIONS && !server->draining)
+        reid_rpc_alarm_set(&server->pump, &server->trim, TRIM_MS);
     reid_rpc_server_check_done(server);
     if (server->freed && server->conn_count == 0)
         reid_rpc_pump_close(&server->pump, pump_closed);
@@ -234,6 +254,7 @@ void reid_rpc_server_free(reid_rpc_server *server)
     REID_ASSERT(!server->freed);
     server->freed = true;
     server->draining = true;
+    reid_rpc_room_end(server);
     close_listeners(server);
     reid_rpc_node *next;
     for (reid_rpc_node *n = server->conns.next; n != &server->conns; n = next) {
@@ -246,6 +267,7 @@ void reid_rpc_server_free(reid_rpc_server *server)
         reid_rpc_call_report_now(REID_RPC_OWNER(server->lost_calls.next, reid_rpc_call, node));
     reid_rpc_task_cancel(&server->done_task);
     reid_rpc_alarm_cancel(&server->pump, &server->grace);
+    reid_rpc_alarm_cancel(&server->pump, &server->trim);
     if (server->conn_count == 0)
         reid_rpc_pump_close(&server->pump, pump_closed);
 }

@@ -67,6 +67,7 @@ typedef struct reid_rpc_method {
     reid_rpc_kind kind;
     unsigned role;              /* for the guard: who may call it; the rpc layer does not look */
     uint32_t max_request_bytes; /* of one request message; 0: the server's max_message_bytes */
+    uint32_t max_queue_bytes;   /* answers waiting in one call; 0: the server's */
     uint32_t deadline_ms;       /* longest life of a call; 0: none but the client's own */
     /* A whole request message. It is freed after the callback returns. Must exist. */
     void (*on_message)(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
@@ -91,6 +92,8 @@ typedef struct reid_rpc_limits {
     uint32_t max_message_bytes;  /* one request or answer [4 MiB, what stock clients accept] */
     uint32_t max_header_bytes;   /* of a request, counted as HTTP/2 does [16 KiB] */
     uint32_t max_queue_bytes;    /* answers waiting in one call [1 MiB] */
+    uint64_t max_unread_bytes;   /* answers waiting in all calls and connections together; streams
+                                  * have three quarters of it (room.c) [64 MiB] */
     uint64_t max_receive_bytes;  /* unfinished requests of all connections together [64 MiB] */
     uint64_t max_unpacked_bytes; /* one unpacked message [64 MiB], never over 32 × size + 64 KiB */
     uint32_t max_resets_per_second; /* RST_STREAM per connection; ten times as many at once [100] */
@@ -160,9 +163,10 @@ size_t reid_rpc_server_calls(
 /* ---- calls ---- */
 
 /* Packs `answer` and queues it. The message is still the caller's.
- * EXHAUSTED: the call's queue is full (nothing is queued, the call goes on; wait for on_drain, or
- * count what was missed). An empty queue takes any message up to max_message_bytes. INVALID: larger
- * than max_message_bytes, or the second answer of a one-answer kind. CANCELLED: the call has ended.
+ * EXHAUSTED: the call's queue is full, or all calls together have max_unread_bytes (nothing is
+ * queued, the call goes on; wait for on_drain, or count what was missed). Otherwise an empty queue
+ * takes any message up to max_message_bytes. INVALID: larger than max_message_bytes, or the second
+ * answer of a one-answer kind. CANCELLED: the call has ended.
  */
 reid_status reid_rpc_call_send(reid_rpc_call *call, const ProtobufCMessage *answer);
 
@@ -186,7 +190,7 @@ void reid_rpc_call_set_user(reid_rpc_call *call, void *user);
 void *reid_rpc_call_user(const reid_rpc_call *call);
 void reid_rpc_call_on_close(reid_rpc_call *call, void (*on_close)(reid_rpc_call *call));
 /* Called from the loop when the queue has fallen to a quarter of its limit after having been above
- * it, and when it is empty after a refused send. */
+ * it, and after a refused send when it is empty and there is room. */
 void reid_rpc_call_on_drain(reid_rpc_call *call, void (*on_drain)(reid_rpc_call *call));
 
 bool reid_rpc_call_ended(const reid_rpc_call *call);

@@ -36,6 +36,15 @@ typedef struct reid_rpc_listener {
     ino_t inode;
 } reid_rpc_listener;
 
+/* Answers that wait for their readers, see room.c. */
+typedef struct reid_rpc_room {
+    reid_rpc_quota quota;
+    reid_rpc_node waiting; /* calls that were refused for lack of it */
+    bool lacking;          /* somebody was since the last look */
+    reid_rpc_task task;
+    reid_rpc_alarm alarm;
+} reid_rpc_room;
+
 typedef struct reid_rpc_conn {
     reid_rpc_wire wire;
     reid_rpc_node node; /* in the server's list */
@@ -45,8 +54,9 @@ typedef struct reid_rpc_conn {
     reid_rpc_node calls;
     reid_rpc_alarm alarm; /* first: the preface must come; last: the bytes must go */
     reid_rpc_bucket resets, controls;
-    bool began;    /* the client's SETTINGS came */
-    bool flooding; /* thrown out */
+    uint64_t seen_bytes_out; /* at the last look of room.c */
+    bool began;              /* the client's SETTINGS came */
+    bool flooding;           /* thrown out */
 } reid_rpc_conn;
 
 struct reid_rpc_server {
@@ -59,12 +69,14 @@ struct reid_rpc_server {
     reid_rpc_node lost_calls; /* of closed connections, not yet reported */
     size_t conn_count, call_count;
     reid_rpc_quota receive;
+    reid_rpc_room room;
     reid_rpc_guard *guard;
     void *guard_user;
     struct reid_rpc_health *health;
     struct reid_rpc_reflection *reflection;
     bool draining, done, freed;
-    reid_rpc_alarm grace;
+    reid_rpc_alarm grace, trim;
+    size_t closed; /* connections since memory was given back */
     reid_rpc_task done_task;
     void (*on_done)(void *user);
     void *done_user;
@@ -84,7 +96,9 @@ struct reid_rpc_call {
     size_t lingering_bytes;
     reid_rpc_inbox inbox;
     reid_rpc_outbox outbox;
-    uint8_t *held; /* the request of a one-request call, until the client has half-closed */
+    reid_rpc_node in_line; /* for room in the outbox */
+    uint64_t seen_taken;   /* of the outbox at the last look of room.c */
+    uint8_t *held;         /* the request of a one-request call, until the client has half-closed */
     size_t held_bytes;
     uint64_t timeout_ms; /* UINT64_MAX: none */
     size_t header_bytes;
@@ -127,6 +141,15 @@ unsigned reid_rpc_listener_count(const reid_rpc_listener *listener, const reid_r
 void reid_rpc_conn_drain(reid_rpc_conn *conn);   /* GOAWAY; closes when its calls are gone */
 void reid_rpc_conn_abandon(reid_rpc_conn *conn); /* closes at once; its calls are lost */
 nghttp2_session_callbacks *reid_rpc_conn_callbacks(void);
+enum { REID_RPC_WHO_BYTES = 160 };
+const char *reid_rpc_conn_describe(const reid_rpc_conn *conn,
+                                   char buffer[REID_RPC_WHO_BYTES]); /* for the log */
+
+/* room.c */
+void reid_rpc_room_init(reid_rpc_room *room, uint64_t limit);
+void reid_rpc_room_end(reid_rpc_server *server); /* nobody is told any more */
+void reid_rpc_room_open(reid_rpc_call *call);    /* its outbox counts from here on */
+void reid_rpc_room_refused(reid_rpc_call *call); /* on_drain comes when there is room again */
 
 /* call.c */
 reid_rpc_call *reid_rpc_call_new(reid_rpc_conn *conn, int32_t stream_id);
@@ -138,6 +161,8 @@ void reid_rpc_call_half_closed(reid_rpc_call *call);
 void reid_rpc_call_detach(reid_rpc_call *call, bool lost); /* the stream is gone */
 /* Ends with `status`, without the messages that still wait when `drop` is set. */
 void reid_rpc_call_end(reid_rpc_call *call, reid_status status, const char *sentence, bool drop);
+/* Ends it and forgets what waits; for the client the stream is reset. */
+void reid_rpc_call_reset(reid_rpc_call *call, const char *sentence);
 void reid_rpc_call_report_now(reid_rpc_call *call); /* for the end of the server */
 
 /* health.c, reflection.c */

@@ -277,6 +277,16 @@ static void flush_session(reid_rpc_wire *wire)
     update_events(wire);
 }
 
+/* What the socket did not take is no call's any more. */
+static void count_waiting(reid_rpc_wire *wire, size_t bytes)
+{
+    if (!wire->quota)
+        return;
+    wire->quota->used += bytes;
+    reid_rpc_quota_give(wire->quota, wire->counted);
+    wire->counted = bytes;
+}
+
 static void flush_task(reid_rpc_task *task)
 {
     reid_rpc_wire *wire = REID_RPC_OWNER(task, reid_rpc_wire, flush);
@@ -284,6 +294,8 @@ static void flush_task(reid_rpc_task *task)
         flush_session(wire);
     else
         shake_hands(wire);
+    count_waiting(wire, (wire->rest ? wire->rest_bytes : 0) +
+                            (wire->secure ? wire->secure->out_capacity : 0));
 }
 
 /* ---- reading ---- */
@@ -429,6 +441,7 @@ static void finish_close(reid_rpc_wire *wire)
     wire->secure = NULL;
     free(wire->rest);
     wire->rest = NULL;
+    count_waiting(wire, 0);
     wire->on_closed(wire);
 }
 

@@ -20,6 +20,7 @@
 #include <nghttp2/nghttp2.h>
 #include <uv.h>
 
+#include "rpc/frame.h"
 #include "rpc/pump.h"
 #include "rpc/secure.h"
 
@@ -47,6 +48,8 @@ typedef struct reid_rpc_wire {
     reid_rpc_task flush;
     uint8_t *rest; /* bytes that the socket did not take */
     size_t rest_bytes, rest_sent;
+    reid_rpc_quota *quota; /* counts bytes that the socket did not take; NULL: nobody does */
+    size_t counted;
     uint64_t bytes_in, bytes_out;
     bool in_session, shut, broken, closing;
 } reid_rpc_wire;
