@@ -410,14 +410,17 @@ static void apply(reidd_manager *manager, round *r)
             r->plan.verdicts[i].kind != REIDD_SCHED_REFUSE)
             note_wait(manager, r, i);
     note_tail(manager, r);
+    size_t refused = r->never.count;
     for (size_t i = 0; i < r->queue.count; i++)
-        if (r->plan.verdicts[i].kind == REIDD_SCHED_REFUSE)
+        if (r->plan.verdicts[i].kind == REIDD_SCHED_REFUSE) {
             refuse_too_large(r->waiting.items[i]);
+            refused++;
+        }
     for (size_t i = 0; i < r->never.count; i++) {
         REID_AUTOFREE char *sentence = reid_xstrdup(r->never.items[i]->detail);
         refuse(r->never.items[i], sentence);
     }
-    if (r->never.count > 0)
+    if (refused > 0)
         reidd_manager_schedule_later(manager, 0); /* others may wait for these */
 }
 

@@ -132,9 +132,9 @@ static void block(run *r, size_t index, const reidd_sched_job *job)
     reidd_sched_verdict *verdict = &r->plan->verdicts[index];
     int64_t at = reidd_profile_earliest(&r->profile, job);
     bool paused = at <= REIDD_SCHED_SOON_MS;
-    if (!paused && preempt(r, index, job)) {
-        at = reidd_profile_earliest(&r->profile, job);
-        paused = true;
+    if (!paused && anybody_lower(r, job)) {
+        paused = preempt(r, index, job);
+        at = reidd_profile_earliest(&r->profile, job); /* and its shares, whatever was tried */
     }
     if (at == REIDD_SCHED_NEVER)
         reidd_profile_close(&r->profile, job);
@@ -148,16 +148,18 @@ static void block(run *r, size_t index, const reidd_sched_job *job)
     r->blocked++;
 }
 
+typedef bool chooser(reidd_profile *profile, const reidd_sched_job *job);
+
 /* With fewer ranks: those that start now, else the most that its nodes would have room for. False
  * when even the least number is too many for them. */
-static bool shrink(run *r, size_t index)
+static bool shrink(run *r, size_t index, chooser *choose)
 {
     reidd_sched_job job = r->plan->queue[index], most = {.ranks = 0};
     for (const char *word = job.fewer; word && *word;) {
         char *end = NULL;
         job.ranks = (int)strtol(word, &end, 10);
         word = *end == ',' ? end + 1 : NULL;
-        if (job.ranks < 1 || !reidd_profile_choose_well(&r->profile, &job))
+        if (job.ranks < 1 || !choose(&r->profile, &job))
             continue;
         if (reidd_profile_fits(&r->profile, &job, 0)) {
             start(r, index, &job);
@@ -168,7 +170,7 @@ static bool shrink(run *r, size_t index)
     }
     if (most.ranks == 0)
         return false;
-    reidd_profile_choose_well(&r->profile, &most);
+    choose(&r->profile, &most);
     block(r, index, &most);
     return true;
 }
@@ -197,9 +199,13 @@ static void decide(run *r, size_t index)
         (r->blocked > 0 && reidd_profile_free_now(&r->profile) == 0 && !anybody_lower(r, job));
     if (r->over)
         return;
-    if (job->fewer && !reidd_profile_choose_well(&r->profile, job) && shrink(r, index))
+    if (job->fewer && !reidd_profile_choose_well(&r->profile, job) &&
+        shrink(r, index, reidd_profile_choose_well))
         return;
-    if (!reidd_profile_choose(&r->profile, job))
+    bool whole = reidd_profile_choose(&r->profile, job);
+    if (!whole && job->fewer && shrink(r, index, reidd_profile_choose))
+        return;
+    if (!whole)
         verdict->kind = REIDD_SCHED_WAIT_NODES;
     else if (reidd_profile_fits(&r->profile, job, 0))
         start(r, index, job);
