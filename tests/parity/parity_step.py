@@ -120,7 +120,7 @@ if __name__ == '__main__':
         *run('ResNet-18x', '18x', (32, 16), 2, 4, (REF, DIRECT, PYTORCH)),
         *run('ResNet-50x', '50x', (32, 16), 2, 4, (REF, DIRECT)),
         # Large enough for oneDNN to take Winograd kernels.
-        *run('ResNet-18x, batch 16 of 128x64', '18x', (128, 64), 4, 4, (WINOGRAD,)),
+        *run('ResNet-18x, batch 16 of 64x32', '18x', (64, 32), 4, 4, (WINOGRAD,)),
         *run('ResNet-18x, last stride 2, neck feature, SGD', '18x', (65, 31), 2, 4, (DIRECT,), MODEL__BACKBONE__LAST_STRIDE=2,
              MODEL__HEADS__NECK_FEAT='after', SOLVER__OPT='SGD', MODEL__HEADS__SCALE=4),
         *run('ResNet-18x, embedding', '18x', (64, 32), 2, 4, (DIRECT,), MODEL__HEADS__EMBEDDING_DIM=96),
