@@ -97,6 +97,8 @@ static const setting many_nodes[] = {
     {"OMPI_MCA_plm_rsh_pass_environ_mca_params", "0", true},
     {"OMPI_MCA_orte_leave_session_attached", "1", true},
     {"OMPI_MCA_orte_keep_fqdn_hostnames", "1", true}, /* "node1.lab" is not "node1" */
+    /* Nodes are reached through their daemons: names of nodes need not be known to DNS. */
+    {"OMPI_MCA_if_base_do_not_resolve", "1", true},
     {"OMPI_MCA_oob_tcp_keepalive_time", "2", false},
     {"OMPI_MCA_oob_tcp_keepalive_intvl", "1", false},
     {"OMPI_MCA_oob_tcp_keepalive_probes", "3", false},
