@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -105,12 +106,23 @@ static reid_status prepare_folders(supervisor *s, reid_error *err)
         REID_AUTOFREE char *path = reidd_attempt_path(s->folder, names[i]);
         REID_TRY(reid_make_dirs(path, 0700, err));
     }
-    if (is_alone(s) || !reid_path_is_dir("/dev/shm"))
-        return REID_OK;
+    return REID_OK;
+}
+
+/* The folder of the segments is known to shim.json before it is there: whoever clears up after a
+ * killed shim finds it. */
+static reid_status prepare_segments(supervisor *s, reid_error *err)
+{
     const char *job = getenv("REIDD_JOB");
-    snprintf(s->info.shm_dir, sizeof s->info.shm_dir, "/dev/shm/reidd-%.32s-XXXXXX",
-             job && !strchr(job, '/') ? job : "job");
-    if (!mkdtemp(s->info.shm_dir)) {
+    uint32_t chance = 0;
+    if (!is_alone(s) && reid_path_is_dir("/dev/shm")) {
+        if (getrandom(&chance, sizeof chance, 0) != (ssize_t)sizeof chance)
+            return reid_fail_errno(err, errno, "cannot name a folder in /dev/shm");
+        snprintf(s->info.shm_dir, sizeof s->info.shm_dir, "/dev/shm/reidd-%.32s-%08x",
+                 job && !strchr(job, '/') ? job : "job", (unsigned)chance);
+    }
+    REID_TRY(reidd_shim_info_write(s->folder, &s->info, err));
+    if (s->info.shm_dir[0] && mkdir(s->info.shm_dir, 0700) != 0) {
         reid_log_warn("shim no folder in /dev/shm: %s", strerror(errno));
         s->info.shm_dir[0] = '\0';
     }
@@ -512,7 +524,7 @@ static reid_status prepare(supervisor *s, reid_error *err)
     s->info.protocol = REID_PROTOCOL;
     if (reidd_process_read(s->info.pid, &self))
         s->info.start_time = self.start_time;
-    return reidd_shim_info_write(s->folder, &s->info, err);
+    return prepare_segments(s, err);
 }
 
 reid_status reidd_supervise(const reidd_shim_options *options, reid_error *err)

@@ -348,8 +348,9 @@ class World:
                 self.check_job(job, listed[job.name])
         common.wait_for(lambda: not self.processes(), 10, 'no process is left')
         self.check_slots()
-        left = [p.name for p in pathlib.Path('/dev/shm').glob('reidd-*') if any(e['id'] in p.name for e in listed.values())]
-        check(not left, f'folders are left in /dev/shm: {left}')
+        ids = [e['id'] for e in listed.values()]  # another reidd's job may have the same one for a while
+        common.wait_for(lambda: not [p for p in pathlib.Path('/dev/shm').glob('reidd-*') if any(i in p.name for i in ids)], 30,
+                        'no folder of theirs is left in /dev/shm')
 
     def summary(self):
         attempts = sum(e['attempt'] for e in self.list().values())
