@@ -269,7 +269,7 @@ static const reid_rpc_method methods[] = {
      .kind = REID_RPC_SERVER_STREAM,
      .role = REIDD_ROLE_VIEWER,
      .max_request_bytes = 4096,
-     .max_queue_bytes = 1, /* one picture: only the newest counts */
+     .max_queue_bytes = 8u << 10, /* some pictures; then only the newest counts */
      .on_message = reidd_api_watch},
     {.path = PATH "Metrics",
      MESSAGES(metrics_request, metrics_chunk),

@@ -3,15 +3,13 @@
  *
  * Streams have three quarters of it, so that questions are answered while streams are not read.
  * Whoever is refused for lack of it waits in line. While somebody has to, the rest is looked at
- * every LOOK_MS, and what was not read at all since the last look is dropped, the largest first. */
+ * every unread_ms, and what was not read at all since the last look is dropped, the largest first.
+ */
 #include <inttypes.h>
-#include <stdlib.h>
 
 #include "base/compiler.h"
 #include "base/log.h"
 #include "rpc/server_impl.h"
-
-enum { LOOK_MS = 5000 };
 
 static void on_given(reid_rpc_quota *quota);
 static void share_out(reid_rpc_task *task);
@@ -99,11 +97,8 @@ static void note_positions(reid_rpc_server *server)
     }
 }
 
-static void drop_unread(reid_rpc_conn *conn, size_t bytes)
+static void drop_unread(reid_rpc_conn *conn)
 {
-    char who[REID_RPC_WHO_BYTES];
-    reid_log_warn("rpc answers dropped reason=\"not read while others wait for room\" bytes=%zu %s",
-                  bytes, reid_rpc_conn_describe(conn, who));
     if (!has_moved(conn)) {
         reid_rpc_conn_abandon(conn);
         return;
@@ -135,17 +130,25 @@ static void look(reid_rpc_alarm *alarm)
 {
     reid_rpc_room *room = REID_RPC_OWNER(alarm, reid_rpc_room, alarm);
     reid_rpc_server *server = REID_RPC_OWNER(room, reid_rpc_server, room);
-    uint64_t left = room->quota.used;
+    uint64_t left = room->quota.used, dropped = 0;
     reid_rpc_conn *worst;
-    size_t bytes;
+    char who[REID_RPC_WHO_BYTES];
+    size_t bytes, count = 0;
     while (room->lacking && left > room->quota.limit / 2 && (worst = find_worst(server, &bytes))) {
-        drop_unread(worst, bytes);
+        if (count++ == 0)
+            reid_rpc_conn_describe(worst, who);
+        drop_unread(worst);
         left -= REID_MIN(left, bytes);
+        dropped += bytes;
     }
+    if (count > 0)
+        reid_log_warn("rpc answers dropped reason=\"not read while others wait for room\" "
+                      "connections=%zu bytes=%" PRIu64 " largest: %s",
+                      count, dropped, who);
     note_positions(server);
     room->lacking = !reid_rpc_list_empty(&room->waiting);
     if (room->lacking)
-        reid_rpc_alarm_set(&server->pump, &room->alarm, LOOK_MS);
+        reid_rpc_alarm_set(&server->pump, &room->alarm, server->limits.unread_ms);
 }
 
 void reid_rpc_room_refused(reid_rpc_call *call)
@@ -160,5 +163,5 @@ void reid_rpc_room_refused(reid_rpc_call *call)
     if (room->alarm.slot > 0)
         return;
     note_positions(server);
-    reid_rpc_alarm_set(&server->pump, &room->alarm, LOOK_MS);
+    reid_rpc_alarm_set(&server->pump, &room->alarm, server->limits.unread_ms);
 }

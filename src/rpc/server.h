@@ -104,6 +104,8 @@ typedef struct reid_rpc_limits {
                                   * after as long again [10,000] */
     uint32_t linger_ms; /* a finished call whose last bytes nobody reads is reset after it; any
                          * reading starts it anew [600,000] */
+    uint32_t unread_ms; /* answers of which nothing was read for so long may be dropped when others
+                         * lack room [5,000] */
 } reid_rpc_limits;
 
 /* `limits` may be NULL. The loop must outlive the server. */

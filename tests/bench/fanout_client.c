@@ -1,6 +1,7 @@
-/* bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT [watch]: many subscribers to a job's metrics
- * in one program, or watchers of the job with a connection each. The last SILENT of them never
- * read, and have connections of their own. Prints "ready" when the readers have caught up; when
+/* bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT [watch|own]: many subscribers to a job's
+ * metrics in one program, or watchers of the job; those, and with "own" subscribers, have a
+ * connection each. The last SILENT of them never read, and have connections of their own. Prints
+ * "ready" when the readers have caught up; when
  * their streams have ended, or standard input has, a JSON line: rows and points received, the
  * fewest and most rows of a reader, seconds from the first row after "ready" to the last, CPU
  * seconds. */
@@ -32,7 +33,7 @@ typedef struct client {
     uv_pipe_t input;
     char *address, *job;
     int count, silent, waiting, open;
-    bool watch;
+    bool watch, own;
     subscriber *subscribers;
     int64_t points;
     double first_s, last_s;
@@ -162,7 +163,7 @@ static void connect_all(client *c)
     for (int i = 0; i < c->count; i++) {
         subscriber *s = &c->subscribers[i];
         *s = (subscriber){.client = c, .silent = i >= c->count - c->silent};
-        if ((c->watch || s->silent || i % STREAMS_PER_CONNECTION == 0) &&
+        if ((c->own || s->silent || i % STREAMS_PER_CONNECTION == 0) &&
             reid_rpc_channel_connect(&c->loop, c->address, 0, &events, c, &channel, &err) !=
                 REID_OK)
             fail(&err);
@@ -172,15 +173,17 @@ static void connect_all(client *c)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 && (argc != 6 || strcmp(argv[5], "watch") != 0)) {
-        fprintf(stderr, "bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT [watch]\n");
+    bool watch = argc == 6 && strcmp(argv[5], "watch") == 0;
+    if (argc != 5 && !watch && (argc != 6 || strcmp(argv[5], "own") != 0)) {
+        fprintf(stderr, "bench_fanout_client ADDRESS JOB SUBSCRIBERS SILENT [watch|own]\n");
         return 2;
     }
     client c = {.address = argv[1],
                 .job = argv[2],
                 .count = (int)strtol(argv[3], NULL, 10),
                 .silent = (int)strtol(argv[4], NULL, 10),
-                .watch = argc == 6};
+                .watch = watch,
+                .own = argc == 6};
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* a connection each */
         files.rlim_cur = files.rlim_max;
