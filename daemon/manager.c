@@ -317,6 +317,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     manager->decode_row = options->decode_row;
     manager->flush_timer.data = manager->schedule_timer.data = manager->check_timer.data = manager;
     manager->limit_timer.data = manager;
+    manager->pause_timeout_ms = options->pause_timeout_ms ? options->pause_timeout_ms : 600000;
     manager->limit_grace_ms = options->limit_grace_ms ? options->limit_grace_ms : 120000;
     uv_timer_init(loop, &manager->flush_timer);
     uv_timer_init(loop, &manager->schedule_timer);
@@ -324,7 +325,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     uv_timer_init(loop, &manager->limit_timer);
     manager->handles = 4;
     if (manager->cluster && reidd_cluster_is_head(manager->cluster))
-        manager->crews = reidd_crews_new(loop, manager->cluster, manager->state_dir);
+        reidd_manager_open_crews(manager);
     reid_status status = reidd_manager_load_shares(manager, options->share_half_life_ms, err);
     if (status == REID_OK)
         status = load(manager, err);
@@ -352,6 +353,8 @@ void reidd_manager_close(reidd_manager *manager)
     reidd_manager_cancel_submissions(manager);
     while (manager->active.count > 0)
         reidd_active_remove(manager->active.items[manager->active.count - 1]);
+    reidd_late_close(manager->late);
+    manager->late = NULL;
     reidd_crews_close(manager->crews);
     manager->crews = NULL;
     uv_close((uv_handle_t *)&manager->flush_timer, on_timer_closed);

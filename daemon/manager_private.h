@@ -10,6 +10,7 @@
 #include "daemon/exec/check.h"
 #include "daemon/hooks.h"
 #include "daemon/index.h"
+#include "daemon/late.h"
 #include "daemon/manager.h"
 #include "daemon/ranks.h"
 #include "daemon/sched/order.h"
@@ -38,6 +39,7 @@ typedef struct reidd_active {
     reidd_phase told_phase;
     uint64_t run_since; /* of the loop's clock: this attempt; 0: not asked yet */
     uint64_t limit_at;  /* of the loop's clock: its time is over, and it is cut off then */
+    uint64_t yield_by;  /* of the loop's clock: it has to have paused then; 0: it need not */
     uint64_t ask_at;    /* when to ask again for a pause or stop; 0: not at all */
     bool asked, never_pauses;
 
@@ -101,6 +103,7 @@ struct reidd_manager {
     const struct reidd_nodes *nodes;
     struct reidd_cluster *cluster;
     reidd_crews *crews; /* NULL: this node alone, or not the head */
+    reidd_late *late;   /* the same */
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none */
@@ -123,7 +126,7 @@ struct reidd_manager {
     char last_id[16];
     REID_VEC(reidd_waiting_row) rows; /* in order of arrival */
     uv_timer_t flush_timer, schedule_timer, check_timer, limit_timer;
-    uint64_t limit_grace_ms;
+    uint64_t limit_grace_ms, pause_timeout_ms;
     bool flush_planned, store_fails, closing;
     int handles; /* open ones, of the manager and its jobs; the last one frees the manager */
 
@@ -202,6 +205,7 @@ void reidd_active_up(reidd_active *active);
 void reidd_active_attempt_over(reidd_active *active);
 
 /* spread.c: ranks on other nodes */
+void reidd_manager_open_crews(reidd_manager *manager);
 /* Nothing when the job has none. */
 reid_status reidd_active_open_crew(reidd_active *active, bool adopted, reid_error *err);
 void reidd_active_close_crew(reidd_active *active);
@@ -224,6 +228,10 @@ bool reidd_active_is_restarted(const reidd_active *active, const reidd_end *end)
 /* STARTING, RUNNING → PENDING in `job`, a copy of the active's. */
 reid_status reidd_active_plan_restart(const reidd_active *active, reidd_job *job,
                                       const reidd_end *end, reid_error *err);
+/* STARTING, RUNNING → PENDING in `job`, which was to pause, but has ended like this. */
+reid_status reidd_active_give_way(const reidd_active *active, reidd_job *job, reid_error *err);
+/* What an attempt has left is of no use for the next one. */
+void reidd_active_forget_attempt(reidd_active *active);
 /* "in 4 s (2 of 3) from the last checkpoint: rank 1 was killed by signal 9" */
 char *reidd_restart_event(const reidd_job *job);
 /* "restarts in 4 s (2 of 3): rank 1 was killed by signal 9" */

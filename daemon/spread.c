@@ -45,6 +45,19 @@ static void on_settled(void *user)
     reidd_active_attempt_over(active);
 }
 
+static void on_late(const char *node, const char *job_id, int attempt, void *user)
+{
+    reidd_manager *manager = user;
+    reidd_late_add(manager->late, node, job_id, attempt);
+}
+
+void reidd_manager_open_crews(reidd_manager *manager)
+{
+    manager->late = reidd_late_new(manager);
+    manager->crews =
+        reidd_crews_new(manager->loop, manager->cluster, manager->state_dir, on_late, manager);
+}
+
 static const reidd_crew_events events = {.on_failed = on_failed, .on_settled = on_settled};
 
 /* mpirun gives the first numbers to the ranks of its own node, wherever that is in its list. */

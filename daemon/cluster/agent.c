@@ -58,6 +58,8 @@ struct reidd_crews {
     uv_loop_t *loop;
     reidd_cluster *cluster;
     char *state_dir;
+    reidd_crews_on_late *on_late;
+    void *user;
     uv_timer_t timer;
     REID_VEC(reidd_crew *) items;
     bool closing;
@@ -324,8 +326,20 @@ static void take_ended(reidd_crews *crews, const char *node, const Reid__V1__Par
         }
         end_part(part, ended->exit_code, NULL);
     }
-    if (ended->key)
+    reidd_mirror_ranks ranks;
+    REID_AUTOFREE char *folder = crew ? NULL : find_folder(crews, node, ended->key, &ranks);
+    if (folder && ranks.first == 0)
+        crews->on_late(node, ended->key->job, ended->key->attempt, crews->user);
+    else if (ended->key)
         send_forget(crews->cluster, node, ended->key);
+}
+
+void reidd_crews_forget(reidd_crews *crews, const char *node, const char *job_id, int attempt)
+{
+    Reid__V1__PartKey key = REID__V1__PART_KEY__INIT;
+    key.job = (char *)job_id;
+    key.attempt = attempt;
+    send_forget(crews->cluster, node, &key);
 }
 
 static reid_status take_piece(reidd_crews *crews, const char *node,
@@ -778,12 +792,15 @@ void reidd_crew_detach(reidd_agent *agent, bool gone)
 
 /* ---- start and end ---- */
 
-reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster, const char *state_dir)
+reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster, const char *state_dir,
+                             reidd_crews_on_late *on_late, void *user)
 {
     reidd_crews *crews = reid_xcalloc(1, sizeof *crews);
     crews->loop = loop;
     crews->cluster = cluster;
     crews->state_dir = reid_xstrdup(state_dir);
+    crews->on_late = on_late;
+    crews->user = user;
     crews->timer.data = crews;
     uv_timer_init(loop, &crews->timer);
     reidd_cluster_set_parts(cluster, &events, crews);

@@ -7,7 +7,7 @@
  * part along, unless this daemon itself ends: then the agent comes again to the next one.
  *
  * A node that comes back after it was given up still hands over what its ranks have written, into
- * the folder of that attempt, which is over.
+ * the folder of that attempt, which is over; its rank 0 may have brought rows that nobody has seen.
  *
  * Nobody's process on another node is ever signalled from here; members do that.
  *
@@ -32,8 +32,15 @@ typedef struct reidd_crews reidd_crews;
 typedef struct reidd_crew reidd_crew;
 typedef struct reidd_agent reidd_agent;
 
+/* A part with rank 0 that had been given up is here after all, its files in the attempt's folder.
+ * reidd_crews_forget lets its node know that they are not needed there any more. */
+typedef void reidd_crews_on_late(const char *node, const char *job_id, int attempt, void *user);
+
 /* `cluster`: this node is its head. Borrowed. `state_dir`: where jobs/ID/attempt-N are. */
-reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster, const char *state_dir);
+reidd_crews *reidd_crews_new(uv_loop_t *loop, reidd_cluster *cluster, const char *state_dir,
+                             reidd_crews_on_late *on_late, void *user);
+/* When the node cannot be told, it asks again by itself. */
+void reidd_crews_forget(reidd_crews *crews, const char *node, const char *job_id, int attempt);
 void reidd_crews_close(reidd_crews *crews); /* NULL is accepted */
 
 typedef struct reidd_crew_spec {
