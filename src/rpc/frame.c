@@ -138,10 +138,13 @@ static reid_status append(reid_rpc_outbox *outbox, size_t size, size_t max_messa
     size_t framed = size + HEAD_BYTES;
     reid_rpc_quota *quota = outbox->quota;
     reid_rpc_chunk *chunk = NULL;
-    bool fits = outbox->bytes == 0 ||
-                framed <= outbox->max_bytes - REID_MIN(outbox->bytes, outbox->max_bytes);
-    outbox->starved = fits && quota && quota->used + framed > outbox->quota_share;
-    if (fits && !outbox->starved)
+    bool empty = outbox->bytes == 0;
+    bool fits = empty || framed <= outbox->max_bytes - REID_MIN(outbox->bytes, outbox->max_bytes);
+    /* who has one message waiting leaves the second half to those who have none */
+    uint64_t share = empty ? outbox->quota_share : outbox->quota_share / 2;
+    outbox->starved = fits && quota && quota->used + framed > share && empty;
+    fits = fits && (!quota || quota->used + framed <= share);
+    if (fits)
         chunk = malloc(sizeof *chunk + framed);
     if (!chunk) {
         outbox->refused = true;

@@ -43,7 +43,8 @@ void reid_rpc_inbox_fini(reid_rpc_inbox *inbox);
 typedef struct reid_rpc_outbox {
     size_t max_bytes;      /* queued together; an empty outbox takes more */
     reid_rpc_quota *quota; /* of all outboxes; may be NULL */
-    uint64_t quota_share;  /* nothing more is queued when so much of it would be used */
+    uint64_t quota_share;  /* an empty outbox takes nothing when more of it would be used, one that
+                            * is not already at half of that */
     struct reid_rpc_chunk *head, *tail;
     size_t bytes;
     uint64_t taken; /* by _read, ever */

@@ -16,7 +16,7 @@
 typedef Reid__Test__Ask ask;
 typedef Reid__Test__Answer answer;
 
-enum { SILENT = 40, READ = 200 };
+enum { SILENT = 100, READ = 200 };
 
 /* Asks for a thousand messages of 10,000 bytes and lets none of them come. */
 static raw_client *silent_new(echo_server *server)
@@ -70,7 +70,8 @@ static void who_reads_is_served(void **state)
     echo_service *echo = echo_server_service(server);
     raw_client *silent[SILENT];
     for (int i = 0; i < SILENT; i++)
-        silent[i] = silent_new(server); /* 4 MB if each had what it may have */
+        silent[i] = silent_new(
+            server); /* 8 MB if each had what it may have, and 1 MB with a message each */
     assert_true(reid_test_wait(is_full, echo, 10));
 
     reid_error err = {0};
