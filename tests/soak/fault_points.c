@@ -150,12 +150,12 @@ int renameat(int from_folder, const char *from, int to_folder, const char *to)
 
 int unlinkat(int folder, const char *path, int flags)
 {
-    POINT(int, true, unlinkat, folder, path, flags);
+    POINT(int, false, unlinkat, folder, path, flags);
 }
 
 int unlink(const char *path)
 {
-    POINT(int, true, unlink, path);
+    POINT(int, false, unlink, path);
 }
 
 int mkdir(const char *path, mode_t mode)
