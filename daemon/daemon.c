@@ -248,6 +248,7 @@ static reid_status open_manager(reidd_daemon *daemon, reid_error *err)
         .hook_dir = options->hook_dir,
         .confine = &daemon->confine,
         .limit_grace_ms = (uint64_t)options->limit_grace_ms,
+        .pause_timeout_ms = (uint64_t)options->pause_timeout_ms,
         .share_half_life_ms = options->share_hours * 3600000,
         .grace_ms = options->grace_ms,
         .check_timeout_ms = (uint64_t)options->check_timeout_ms,

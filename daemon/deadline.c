@@ -169,6 +169,25 @@ bool reidd_active_is_late(reidd_active *active)
     return true;
 }
 
+void reidd_active_end_pause(reidd_active *active)
+{
+    double limit_s = (double)active->manager->pause_timeout_ms / 1000;
+    int rank = -1;
+    if (active->own_failure)
+        return;
+    if (active->job.eval_only) {
+        end_attempt(active,
+                    reid_xasprintf("%s; it evaluates, and has nothing to save", active->job.yields),
+                    -1);
+        return;
+    }
+    REID_AUTOFREE char *who = blame(active, limit_s, &rank);
+    end_attempt(active,
+                reid_xasprintf("%s, and it has not paused within %g s (--pause-timeout): %s",
+                               active->job.yields, limit_s, who),
+                -1);
+}
+
 /* "ranks 1, 3 and 7": those that have not reported. *ret_first is the first of them. */
 static char *missing_ranks(const reidd_active *active, int *ret_first)
 {

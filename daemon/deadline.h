@@ -6,6 +6,8 @@
  *     training    --step-timeout        between two ends of iterations
  *     evaluating  --evaluation-timeout  one evaluation
  *     saving      --saving-timeout      one checkpoint
+ *     (any)       --pause-timeout       from when its slots are needed until it has paused; then it
+ *                                       goes back into the queue, whatever its policy says
  *
  * All are counted on the monotonic clock, from the last sign of progress that this daemon has had:
  * neither a clock that is set nor a daemon that was away makes a job late. While the store cannot
@@ -24,6 +26,8 @@ int64_t reidd_active_silent_ms(const reidd_active *active);
 
 /* Of a running job. True: it is late, and is being ended. */
 bool reidd_active_is_late(reidd_active *active);
+/* Of a job that has not paused in time, or only evaluates and has nothing that it could save. */
+void reidd_active_end_pause(reidd_active *active);
 /* Of a job whose ranks have not all reported in time. */
 void reidd_active_end_start(reidd_active *active);
 

@@ -371,25 +371,35 @@ static bool read_spool(reidd_active *active)
     return active->spool != NULL;
 }
 
+/* What the diary says of it, and its kind. */
+static char *describe_end(const reidd_job *job, const reidd_end *end, const char **ret_kind)
+{
+    *ret_kind = "state";
+    if (job->state != REIDD_PENDING)
+        return reid_xstrdup(reidd_state_name(job->state));
+    *ret_kind = job->failure.sentence ? "restart" : "requeue";
+    if (job->failure.sentence)
+        return reidd_restart_event(job);
+    if (end->exit_code == 0)
+        return reid_xstrdup("its state is saved");
+    return reid_xasprintf("it goes on from %s: %s",
+                          job->resume ? "the last checkpoint" : "the beginning", end->sentence);
+}
+
 static reid_status save_end(reidd_manager *manager, const reidd_job *job, const reidd_end *end,
                             reid_error *err)
 {
+    const char *kind = NULL;
+    REID_AUTOFREE char *detail = describe_end(job, end, &kind);
     reid_status status = reidd_store_begin(manager->store, true, err);
     if (status == REID_OK)
         status = reidd_store_job_save(manager->store, job, err);
     if (status == REID_OK)
         status = reidd_store_attempt_end(manager->store, job->id, job->attempt, end, err);
-    bool again = job->state == REIDD_PENDING, failed = again && job->failure.sentence;
-    REID_AUTOFREE char *detail =
-        failed ? reidd_restart_event(job)
-               : reid_xstrdup(again ? "its state is saved" : reidd_state_name(job->state));
     if (status == REID_OK)
-        status = reidd_store_event_add(manager->store, job->id, job->attempt,
-                                       again ? reid_clock_wall_ms() : end->ended_ms,
-                                       failed  ? "restart"
-                                       : again ? "requeue"
-                                               : "state",
-                                       detail, err);
+        status = reidd_store_event_add(
+            manager->store, job->id, job->attempt,
+            job->state == REIDD_PENDING ? reid_clock_wall_ms() : end->ended_ms, kind, detail, err);
     if (status == REID_OK)
         status = reidd_store_commit(manager->store, err);
     reidd_store_rollback(manager->store);
@@ -413,6 +423,8 @@ static void keep(reidd_active *active, reidd_job *own_job)
     reidd_active_drop_words(active);
     reidd_active_drop_hooks(active);
     active->ending = active->adopted = active->unsaved = false;
+    if (active->job.state == REIDD_PENDING)
+        reidd_active_forget_attempt(active);
     if (active->job.state == REIDD_PAUSED)
         reid_log_info("job paused id=%s iteration=%lld", active->job.id,
                       (long long)active->job.progress.iteration);
@@ -441,7 +453,9 @@ static reid_status save_outcome(reidd_active *active, reidd_job *job, reid_error
                           .rank = active->own_rank,
                           .sentence = active->own_failure,
                           .ended_ms = report->ended_ms};
-    reidd_active_note_sick(active, job, &end);
+    bool gives_way = job->yields && !job->cancel.wanted && !job->limit_reached;
+    if (!gives_way)
+        reidd_active_note_sick(active, job, &end);
     reidd_outcome outcome = {0};
     if (end.exit_code == 0)
         read_outcome(active, &outcome);
@@ -449,6 +463,8 @@ static reid_status save_outcome(reidd_active *active, reidd_job *job, reid_error
         end.exit_code = REIDD_EXIT_CANCELLED;
     if (outcome.paused && end.exit_code == 0)
         REID_TRY(reidd_job_pause(job, outcome.iteration, err));
+    else if (gives_way && end.exit_code != 0)
+        REID_TRY(reidd_active_give_way(active, job, err));
     else if (reidd_active_is_restarted(active, &end))
         REID_TRY(reidd_active_plan_restart(active, job, &end, err));
     else

@@ -63,6 +63,7 @@ typedef struct reidd_manager_options {
     uint64_t check_timeout_ms, start_timeout_ms;
     uint64_t stall_notice_ms;                    /* 0: 30 s (stall.h) */
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none (deadline.h) */
+    uint64_t pause_timeout_ms;  /* for pausing when its slots are needed; 0: 600 s (deadline.h) */
     uint64_t limit_grace_ms;    /* for saving when a job's time is over; 0: 120 s */
     int64_t share_half_life_ms; /* of the users' usage; 0: no fair share (sched/order.h) */
     reidd_row_decoder *decode_row;

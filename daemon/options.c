@@ -64,6 +64,11 @@ static const option_row rows[] = {
     {"--limit-grace", "SECONDS",
      "for saving when a job's --max-time is over, before it is asked to stop (default 120)",
      SECONDS, FIELD(limit_grace_ms), 0.1, 86400},
+    {"--pause-timeout", "SECONDS",
+     "for a job to save and pause when its slots are needed; then it is ended, and goes on from "
+     "its "
+     "last checkpoint when there is room again (default 600)",
+     SECONDS, FIELD(pause_timeout_ms), 0.1, 86400},
     {"--fair-share", "HOURS",
      "users who used less go first; usage counts half after HOURS (default 24 with --cluster; "
      "else 0: first in, first out)",
@@ -281,6 +286,7 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
     *ret_options = (reidd_options){
         .grace_ms = 20000,
         .limit_grace_ms = 120000,
+        .pause_timeout_ms = 600000,
         .share_hours = -1,
         .start_timeout_ms = 300000,
         .stall_notice_ms = 30000,

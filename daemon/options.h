@@ -33,6 +33,7 @@ typedef struct reidd_options {
     reidd_limits limits;
     int64_t share_hours; /* half-life of the users' usage; 0: no fair share; -1: not said */
     int64_t limit_grace_ms;
+    int64_t pause_timeout_ms;
     char *backup_store; /* absolute; else NULL: only this is done */
     bool check_store;   /* only this is done */
     bool help, version;

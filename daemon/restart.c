@@ -79,6 +79,12 @@ reid_status reidd_active_plan_restart(const reidd_active *active, reidd_job *job
     return reidd_job_restart(job, end, from_checkpoint, reid_clock_wall_ms(), err);
 }
 
+reid_status reidd_active_give_way(const reidd_active *active, reidd_job *job, reid_error *err)
+{
+    bool from_checkpoint = active->job.resume || reidd_job_has_saved(active->manager, &active->job);
+    return reidd_job_give_way(job, from_checkpoint, err);
+}
+
 char *reidd_restart_event(const reidd_job *job)
 {
     reidd_job before = *job;
@@ -104,15 +110,19 @@ static void on_time(uv_timer_t *timer)
     reidd_manager_schedule(active->manager);
 }
 
-void reidd_active_await_restart(reidd_active *active)
+void reidd_active_forget_attempt(reidd_active *active)
 {
-    const reidd_job *job = &active->job;
     free(active->own_failure);
     active->own_failure = NULL;
     active->own_code = 0;
-    active->attempt_base = job->attempt;
-    if (!job->resume)
+    active->attempt_base = active->job.attempt;
+    if (!active->job.resume)
         active->journal_seq = 0; /* the next attempt moves the journal aside */
+}
+
+void reidd_active_await_restart(reidd_active *active)
+{
+    const reidd_job *job = &active->job;
     /* However the clock was set meanwhile. */
     int64_t left_ms = REID_MAX(job->restart.at_ms - reid_clock_wall_ms(), 0);
     uv_timer_start(&active->timer, on_time, (uint64_t)REID_MIN(left_ms, REIDD_BACKOFF_MAX_MS), 0);

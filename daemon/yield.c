@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/log.h"
+#include "daemon/deadline.h"
 #include "daemon/manager_private.h"
 #include "daemon/queue.h"
 #include "daemon/words.h"
@@ -44,9 +45,6 @@ static reid_status yield(reidd_active *active, const char *why, bool preempted, 
 {
     reidd_job job;
     const char *id = active->job.id;
-    if (active->job.eval_only)
-        return reid_fail(err, REID_ERR_PRECONDITION,
-                         "job %s only evaluates: it has no state to go on from", id);
     if (active->job.cancel.wanted || active->job.limit_reached || active->ending)
         return reid_fail(err, REID_ERR_PRECONDITION, "job %s is ending", id);
     if (active->job.yields)
@@ -56,8 +54,13 @@ static reid_status yield(reidd_active *active, const char *why, bool preempted, 
     job.yields = reid_xstrdup(why);
     job.preemptions += preempted;
     REID_TRY(reidd_active_replace(active, &job, "yield", why, err));
-    reid_log_info("job yields id=%s %s", id, why);
-    ask(active, "pause", why, NULL); /* otherwise the timer asks again */
+    reid_log_info("job yields id=%s %s", active->job.id, why);
+    active->yield_by = uv_now(active->manager->loop) + active->manager->pause_timeout_ms;
+    if (active->job.eval_only)
+        reidd_active_end_pause(active);
+    else
+        ask(active, "pause", why, NULL);              /* otherwise the timer asks again */
+    reidd_manager_schedule_later(active->manager, 0); /* for the timer */
     reidd_active_describe(active);
     return REID_OK;
 }
@@ -100,7 +103,7 @@ void reidd_active_count_usage(reidd_active *active)
     reidd_shares_add(&active->manager->shares, active->job.user, active->job.ranks,
                      reidd_active_ran_ms(active), reid_clock_wall_ms());
     active->run_since = 0;
-    active->limit_at = active->ask_at = 0;
+    active->limit_at = active->ask_at = active->yield_by = 0;
     active->never_pauses = false;
 }
 
@@ -163,7 +166,11 @@ static void look_at(reidd_active *active, uint64_t now)
     else if (due || (job->wishes.max_time_ms > 0 && active->limit_at == 0 &&
                      reidd_active_left_ms(active) <= 1))
         reach_limit(active);
-    if (active->ask_at > now)
+    if (job->yields && active->yield_by == 0) /* the daemon before has asked */
+        active->yield_by = now + active->manager->pause_timeout_ms;
+    if (job->yields && active->yield_by <= now)
+        reidd_active_end_pause(active);
+    if (active->ask_at > now || active->own_failure)
         return;
     active->ask_at = 0; /* or the daemon before has asked, and it has not come to it */
     if (job->limit_reached && active->limit_at != 0)
@@ -190,6 +197,8 @@ static uint64_t next_look(reidd_active *active, uint64_t now)
         next = now + (uint64_t)reidd_active_left_ms(active);
     if (active->ask_at != 0)
         next = REID_MIN(next, active->ask_at);
+    if (active->yield_by != 0 && !active->own_failure)
+        next = REID_MIN(next, active->yield_by);
     return next;
 }
 

@@ -272,22 +272,39 @@ int64_t reidd_job_backoff_ms(const reidd_job *job)
     return backoff_ms;
 }
 
-reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_checkpoint,
-                              int64_t now_ms, reid_error *err)
+/* Back into the queue, from a checkpoint or from nothing. */
+static reid_status next_attempt(reidd_job *job, bool from_checkpoint, reid_error *err)
 {
-    if (!reidd_job_may_restart(job, end))
-        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and cannot be restarted",
-                         job->id, reidd_state_name(job->state));
     REID_TRY(move(job, REIDD_PENDING, err));
-    set_failure(job, end);
-    job->restart.at_ms = now_ms + reidd_job_backoff_ms(job);
-    job->restart.done++;
     job->resume = from_checkpoint;
     if (!from_checkpoint)
         job->restart.origin = job->attempt + 1;
     job->started_ms = 0;
     job->progress.eta_s = -1;
     job->progress.images_per_s = 0;
+    return REID_OK;
+}
+
+reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_checkpoint,
+                              int64_t now_ms, reid_error *err)
+{
+    if (!reidd_job_may_restart(job, end))
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and cannot be restarted",
+                         job->id, reidd_state_name(job->state));
+    REID_TRY(next_attempt(job, from_checkpoint, err));
+    set_failure(job, end);
+    job->restart.at_ms = now_ms + reidd_job_backoff_ms(job);
+    job->restart.done++;
+    return REID_OK;
+}
+
+reid_status reidd_job_give_way(reidd_job *job, bool from_checkpoint, reid_error *err)
+{
+    if (!reidd_state_is_started(job->state))
+        return reid_fail(err, REID_ERR_PRECONDITION, "job %s is %s and has no slots", job->id,
+                         reidd_state_name(job->state));
+    REID_TRY(next_attempt(job, from_checkpoint, err));
+    forget_failure(job);
     return REID_OK;
 }
 

@@ -8,6 +8,7 @@
  *     STARTING, RUNNING ──pause──▶ PAUSED ──resume──▶ PENDING   (one job, one more attempt)
  *                                    └──cancel──▶ CANCELLED
  *     STARTING, RUNNING ──restart──▶ PENDING   (it has failed, and restarts are left)
+ *     STARTING, RUNNING ──give way──▶ PENDING   (its slots were needed, and it has not paused)
  *     FAILED, CANCELLED, SUCCEEDED (stopped early) ──again──▶ PENDING   (somebody wants it)
  *
  * Every function that changes a state refuses (PRECONDITION, one sentence, nothing changed) what
@@ -179,6 +180,9 @@ int64_t reidd_job_backoff_ms(const reidd_job *job);
  * PRECONDITION also when it may not be restarted. */
 reid_status reidd_job_restart(reidd_job *job, const reidd_end *end, bool from_checkpoint,
                               int64_t now_ms, reid_error *err);
+/* STARTING, RUNNING → PENDING: the attempt is over without having paused, as it was asked to. No
+ * restart is counted. `from_checkpoint` as above. */
+reid_status reidd_job_give_way(reidd_job *job, bool from_checkpoint, reid_error *err);
 /* FAILED, CANCELLED, SUCCEEDED with iterations left → PENDING, with its restarts and its time as at
  * first. `from_checkpoint`: the next attempt goes on from one, otherwise it begins anew. */
 reid_status reidd_job_again(reidd_job *job, bool from_checkpoint, reid_error *err);

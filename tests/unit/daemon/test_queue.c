@@ -309,6 +309,71 @@ static void test_requeue_of_a_running_job(void **state)
     free(a);
 }
 
+static char *submit_evaluation(test_reidd *t, const char *script)
+{
+    wishes request = plain();
+    request.eval_only = true;
+    return submit(t, request, script);
+}
+
+/* It has nothing to save: it is ended, and begins anew. */
+static void test_requeue_of_an_evaluation(void **state)
+{
+    test_reidd *t = *state;
+    reid_error err = {0};
+    test_reidd_start(t);
+    char *a = submit_evaluation(
+        t, "on-term 143\nlink\nphase 3\nin-attempt 1\nmark up\nwait never\nin-attempt 2\n");
+    test_wait_mark(t, 1, "up");
+    reid_assert_ok(verb(t, "Requeue", a, &err), &err);
+    Reid__V1__Job *job = test_wait_state(t, a, STATE(SUCCEEDED));
+    assert_int_equal(job->attempt, 2);
+    assert_int_equal(job->restarts, 0);
+    reid__v1__job__free_unpacked(job, NULL);
+    free(a);
+}
+
+/* A job that neither pauses nor ends is ended, and comes back, though it has no restarts; so does
+ * one that fails instead of pausing. */
+static void check_no_pause(test_reidd *t, const char *how)
+{
+    test_reidd_option(t, "--slots=1");
+    test_reidd_option(t, "--pause-timeout=0.5");
+    test_reidd_start(t);
+    char *script = reid_xasprintf("link\nphase 2\nprogress 7 20\nin-attempt 1\nmark "
+                                  "last_checkpoint\nmark up\n%s\nin-attempt 2\nresumed\n",
+                                  how);
+    char *low = submit(t, plain(), script);
+    test_wait_mark(t, 1, "up");
+    char *high = submit(t, prior(10), "wait go\n");
+    test_give_mark(t, 1, "go");
+    test_give_mark(t, 2, "go");
+    test_expect_state(t, high, STATE(SUCCEEDED));
+    Reid__V1__Job *job = test_wait_state(t, low, STATE(SUCCEEDED));
+    assert_int_equal(job->attempt, 2);
+    assert_int_equal(job->restarts, 0);
+    assert_int_equal(job->preemptions, 1);
+    reid__v1__job__free_unpacked(job, NULL);
+    char *log = reid_xasprintf("%s/jobs/%s/attempt-2/logs/rank-0.out", t->state_dir, low);
+    char *text = reid_test_read_text(log);
+    assert_string_equal(text, "resumed\n");
+    free(text);
+    free(log);
+    free(script);
+    free(low);
+    free(high);
+}
+
+static void test_pause_that_never_comes(void **state)
+{
+    check_no_pause(*state, "on-term 143\nwait never");
+}
+
+static void test_pause_that_fails(void **state)
+{
+    check_no_pause(*state, "wait go\nwords cannot write a checkpoint: the disk is full\nexit 1");
+}
+
 static void test_time_limit(void **state)
 {
     test_reidd *t = *state;
@@ -458,6 +523,9 @@ int main(void)
         CASE(test_after_a_failure),
         CASE(test_requeue_of_a_failed_job),
         CASE(test_preemption),
+        CASE(test_requeue_of_an_evaluation),
+        CASE(test_pause_that_never_comes),
+        CASE(test_pause_that_fails),
         CASE(test_requeue_of_a_running_job),
         CASE(test_time_limit),
         CASE(test_time_limit_of_a_deaf_job),
