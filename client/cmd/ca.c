@@ -105,7 +105,7 @@ int reidctl_cmd_ca_revoke(reidctl *ctl)
         return reidctl_report(&err);
     fprintf(stderr,
             "reidctl: %u newly revoked; copy %s/crl.pem to the folders of all nodes, it counts "
-            "there without a restart\n",
+            "there without a restart, and for connections that stand\n",
             count, dir);
     return REIDCTL_OK;
 }
@@ -120,9 +120,16 @@ static void format_day(char buffer[32], int64_t time_s)
     strftime(buffer, 32, "%Y-%m-%d", &tm);
 }
 
-static const char *state_of(const reid_rpc_certificate *certificate)
+static const char *state_of(const char *file, const reid_rpc_certificate *certificate)
 {
     int64_t now = (int64_t)time(NULL);
+    char *own = reid_path_dir(file), *above = reid_path_dir(own);
+    bool revoked = reid_rpc_ca_has_revoked(own, certificate->serial) ||
+                   reid_rpc_ca_has_revoked(above, certificate->serial);
+    free(own);
+    free(above);
+    if (revoked)
+        return "revoked";
     return now > certificate->until_s ? "expired" : now < certificate->from_s ? "future" : "valid";
 }
 
@@ -133,7 +140,7 @@ static void add_row(reidctl_table *table, const char *file, const reid_rpc_certi
     reidctl_table_add(table, file, "");
     reidctl_table_add(table, certificate->name, "");
     reidctl_table_add(table, certificate->is_authority ? "authority" : certificate->role, "");
-    reidctl_table_add(table, state_of(certificate), "");
+    reidctl_table_add(table, state_of(file, certificate), "");
     reidctl_table_add(table, until, "");
     reidctl_table_add(table, certificate->issuer, "");
     reidctl_table_add(table, certificate->serial, "");
@@ -152,7 +159,7 @@ static void add_json(reid_json_writer *w, const char *file, const reid_rpc_certi
     add_text(w, "file", file);
     add_text(w, "name", certificate->name);
     add_text(w, "role", certificate->is_authority ? "authority" : certificate->role);
-    add_text(w, "state", state_of(certificate));
+    add_text(w, "state", state_of(file, certificate));
     add_text(w, "issuer", certificate->issuer);
     add_text(w, "serial", certificate->serial);
     add_text(w, "hosts", certificate->hosts);
@@ -177,7 +184,7 @@ static reid_status show_file(listing *list, const char *path, reid_error *err)
     add_row(&list->table, path, &certificate);
     add_json(&list->writer, path, &certificate);
     list->count++;
-    list->bad += strcmp(state_of(&certificate), "valid") != 0;
+    list->bad += strcmp(state_of(path, &certificate), "valid") != 0;
     reid_rpc_certificate_fini(&certificate);
     return REID_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/str.h"
 #include "daemon/api/api.h"
@@ -11,6 +12,7 @@
 #include "daemon/cluster/cluster.h"
 #include "daemon/cluster/part.h"
 #include "reid/v1/system.pb-c.h"
+#include "rpc/tls.h"
 #include "version.h"
 
 #define REASON_BYTES 1000
@@ -202,6 +204,19 @@ static Reid__V1__Node *make_remote(const Reid__V1__Node *weather, const char *na
     return node;
 }
 
+/* A node whose certificate ends is lost to the others. */
+static void add_certificate(Reid__V1__Node *node, int64_t until_s)
+{
+    int64_t days = (until_s - reid_clock_wall_ms() / 1000) / 86400;
+    if (until_s == 0 || days >= REID_RPC_WARN_DAYS)
+        return;
+    REID_AUTOFREE char *note = reid_xasprintf("%s%sits certificate ends in %lld days", node->note,
+                                              *node->note ? "; " : "", (long long)days);
+    if (node->note != protobuf_c_empty_string)
+        free(node->note);
+    set_text(&node->note, note);
+}
+
 static void add_state(const reidd_api *api, size_t row, Reid__V1__Node *node)
 {
     const reidd_node *known = &api->nodes->items[row];
@@ -219,6 +234,7 @@ static void add_state(const reidd_api *api, size_t row, Reid__V1__Node *node)
     node->head = view.place->head;
     node->heartbeat_seconds = view.heard_s;
     node->since_ms = view.since_ms;
+    add_certificate(node, view.until_s);
 }
 
 static Reid__V1__Node *make_row(const reidd_api *api, size_t row, const reidd_gpu_weather *weather)

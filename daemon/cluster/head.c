@@ -23,6 +23,11 @@ reidd_cluster_view reidd_cluster_look_at(const reidd_cluster *cluster, size_t ro
 {
     const reidd_remote *remote = &cluster->remotes[row];
     int64_t silent_ms = reidd_cluster_now_ms() - remote->heard_ms;
+    int64_t until_s = 0;
+    if (row == 0 && cluster->tls)
+        until_s = reid_rpc_tls_until_s(cluster->tls);
+    else if (remote->join)
+        until_s = reid_rpc_call_peer(remote->join->call)->until_s;
     return (reidd_cluster_view){
         .place = remote->place,
         .weather = remote->weather,
@@ -30,6 +35,7 @@ reidd_cluster_view reidd_cluster_look_at(const reidd_cluster *cluster, size_t ro
                    : remote->ever ? (double)silent_ms / 1000
                                   : -1,
         .since_ms = remote->since_ms,
+        .until_s = until_s,
     };
 }
 

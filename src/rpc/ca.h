@@ -42,6 +42,9 @@ reid_status reid_rpc_ca_issue(const char *dir, const reid_rpc_ca_request *reques
 reid_status reid_rpc_ca_revoke(const char *dir, const char *name_or_serial, unsigned *ret_count,
                                reid_error *err);
 
+/* Whether a folder's crl.pem, when there is one, has this serial. */
+bool reid_rpc_ca_has_revoked(const char *dir, const char *serial);
+
 /* What a certificate says. */
 typedef struct reid_rpc_certificate {
     bool is_authority;

@@ -237,6 +237,7 @@ static void conn_secured(reid_rpc_wire *wire)
     reid_rpc_peer *peer = &conn->peer;
     memcpy(peer->name, wire->secure->peer.name, sizeof peer->name);
     memcpy(peer->role, wire->secure->peer.role, sizeof peer->role);
+    peer->until_s = wire->secure->peer.until_s;
     if (strcmp(peer->role, "node") == 0)
         reid_rpc_wire_watch(wire, conn->server->limits.quiet_ms);
     else if (reid_rpc_listener_count(conn->listener, peer) > conn->server->limits.max_per_user)

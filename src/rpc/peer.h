@@ -3,6 +3,7 @@
 #define REID_RPC_PEER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum { REID_RPC_NAME_BYTES = 65, REID_RPC_ROLE_BYTES = 16, REID_RPC_ENDPOINT_BYTES = 64 };
@@ -17,6 +18,7 @@ typedef struct reid_rpc_peer {
     char name[REID_RPC_NAME_BYTES];        /* CN of its certificate: a node's or a user's name */
     char role[REID_RPC_ROLE_BYTES];        /* OU: "node", "viewer", "operator" or "admin" */
     char address[REID_RPC_ENDPOINT_BYTES]; /* "10.77.0.2:40132", "[fd00::2]:40132" */
+    int64_t until_s; /* Unix time that its certificate ends at; 0 for a local one */
     /* In whose name it says to call (reid_rpc_stream_options.caller), of a call only; "" for its
      * own. It is for the guard to believe it or not: anybody can say that. */
     char for_name[REID_RPC_NAME_BYTES];

@@ -141,3 +141,19 @@ reid_status reid_rpc_ca_revoke(const char *dir, const char *name_or_serial, unsi
         *ret_count = count;
     return status;
 }
+
+bool reid_rpc_ca_has_revoked(const char *dir, const char *serial)
+{
+    REID_AUTOFREE char *path = reid_path_join(dir, "crl.pem");
+    X509_CRL *list = NULL;
+    X509_REVOKED *there;
+    BIGNUM *number = NULL;
+    if (access(path, F_OK) != 0 || open_list(path, &list, NULL) != REID_OK)
+        return false;
+    ASN1_INTEGER *value = BN_hex2bn(&number, serial) > 0 ? BN_to_ASN1_INTEGER(number, NULL) : NULL;
+    bool has = value && X509_CRL_get0_by_serial(list, &there, value) > 0;
+    ASN1_INTEGER_free(value);
+    BN_free(number);
+    X509_CRL_free(list);
+    return has;
+}

@@ -9,6 +9,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "rpc/tls_impl.h"
 
@@ -118,6 +119,9 @@ static void say_refusal(reid_rpc_secure *secure, int error)
         snprintf(text, sizeof text, "its certificate is not one for a %s",
                  secure->host ? "server" : "client");
         break;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        snprintf(text, sizeof text, "its certificate has expired");
+        break;
     case X509_V_ERR_CERT_REVOKED:
         snprintf(text, sizeof text, "its certificate was revoked");
         break;
@@ -222,7 +226,7 @@ reid_rpc_secure *reid_rpc_secure_new(reid_rpc_tls *tls, const char *host)
     secure->tls = reid_rpc_tls_ref(tls);
     secure->host = host ? reid_xstrdup(host) : NULL;
     secure->peer = (reid_rpc_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = true};
-    SSL_CTX *context = reid_rpc_tls_context(tls);
+    SSL_CTX *context = reid_rpc_tls_context(tls, &secure->generation);
     secure->ssl = SSL_new(context);
     SSL_CTX_free(context);
     if (secure->ssl)
@@ -320,6 +324,40 @@ int reid_rpc_secure_handshake(reid_rpc_secure *secure)
     }
     secure->established = true;
     return 1;
+}
+
+/* As when it came, by the files as they are now. */
+static int verify_again(const reid_rpc_secure *secure, SSL_CTX *context)
+{
+    int error = X509_V_ERR_OUT_OF_MEM;
+    X509_STORE_CTX *check = X509_STORE_CTX_new();
+    if (check && X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context),
+                                     SSL_get0_peer_certificate(secure->ssl),
+                                     SSL_get_peer_cert_chain(secure->ssl)) == 1) {
+        X509_STORE_CTX_set_default(check, secure->host ? "ssl_server" : "ssl_client");
+        error = X509_verify_cert(check) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(check);
+    }
+    X509_STORE_CTX_free(check);
+    ERR_clear_error();
+    return error;
+}
+
+bool reid_rpc_secure_recheck(reid_rpc_secure *secure)
+{
+    int error = X509_V_OK;
+    unsigned generation = reid_rpc_tls_generation(secure->tls);
+    if (reid_clock_wall_ms() / 1000 > secure->peer.until_s) {
+        error = X509_V_ERR_CERT_HAS_EXPIRED;
+    } else if (generation != secure->generation) {
+        SSL_CTX *context = reid_rpc_tls_context(secure->tls, &secure->generation);
+        error = verify_again(secure, context);
+        SSL_CTX_free(context);
+    }
+    if (error == X509_V_OK)
+        return true;
+    say_refusal(secure, error);
+    secure->refused = true;
+    return false;
 }
 
 ssize_t reid_rpc_secure_read(reid_rpc_secure *secure, uint8_t *buffer, size_t size)

@@ -24,9 +24,10 @@ typedef struct reid_rpc_secure {
     reid_rpc_tls *tls;
     char *host; /* that the server must be; NULL: we are the server */
     bool established;
-    bool refused;      /* one side did not want the other; not set when the peer just went away */
-    bool flooding;     /* nothing more is taken from the peer */
-    unsigned new_keys; /* that the peer has asked for */
+    bool refused;        /* one side did not want the other; not set when the peer just went away */
+    bool flooding;       /* nothing more is taken from the peer */
+    unsigned generation; /* of the files (tls_impl.h) that the peer was believed by */
+    unsigned new_keys;   /* that the peer has asked for */
     uint64_t taken_bytes;
     const uint8_t *in; /* from the socket, not yet taken */
     size_t in_bytes;
@@ -48,6 +49,8 @@ int reid_rpc_secure_handshake(reid_rpc_secure *secure);
 /* Plain bytes: how many, 0: none are left in what was given, -1: failed or ended. */
 ssize_t reid_rpc_secure_read(reid_rpc_secure *secure, uint8_t *buffer, size_t size);
 bool reid_rpc_secure_write(reid_rpc_secure *secure, const uint8_t *bytes, size_t size);
+/* Whether the peer would be believed now. Once established. */
+bool reid_rpc_secure_recheck(reid_rpc_secure *secure);
 void reid_rpc_secure_end(reid_rpc_secure *secure);
 /* So many bytes of `out` have gone. */
 void reid_rpc_secure_sent(reid_rpc_secure *secure, size_t size);

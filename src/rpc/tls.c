@@ -20,9 +20,9 @@
 #include "rpc/secure.h"
 #include "rpc/tls_impl.h"
 
-#define LOOK_NS 1000000000LL /* the files are not looked at more often */
-enum { WARN_DAYS = 14 };
-enum { MAX_CHAIN = 2 }; /* authorities between a certificate and ca.pem */
+#define LOOK_NS 1000000000LL          /* the files are not looked at more often */
+#define WARN_NS (24 * 3600 * LOOK_NS) /* nor the log told that a certificate ends soon */
+enum { MAX_CHAIN = 2 };               /* authorities between a certificate and ca.pem */
 
 /* ---- names and roles ---- */
 
@@ -74,6 +74,9 @@ reid_status reid_rpc_tls_read_subject(const X509 *certificate, reid_rpc_peer *re
         return reid_fail(err, REID_ERR_INVALID,
                          "its certificate has no role that is known (OU: node, viewer, operator or "
                          "admin)");
+    struct tm until;
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &until) == 1)
+        peer.until_s = (int64_t)timegm(&until);
     *ret_peer = peer;
     return REID_OK;
 }
@@ -224,12 +227,11 @@ static reid_status check_own(SSL_CTX *context, const char *dir, reid_rpc_peer *r
 }
 
 /* A node's certificate that ends unnoticed ends the node's part in the cluster. */
-static void warn_of_end(const X509 *own, const reid_rpc_peer *self)
+static void warn_of_end(const reid_rpc_peer *self)
 {
-    int days, seconds;
-    if (strcmp(self->role, "node") == 0 &&
-        ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(own)) == 1 && days < WARN_DAYS)
-        reid_log_warn("rpc certificate ends soon name=%s days=%d", self->name, days);
+    int64_t days = (self->until_s - reid_clock_wall_ms() / 1000) / 86400;
+    if (strcmp(self->role, "node") == 0 && days < REID_RPC_WARN_DAYS)
+        reid_log_warn("rpc certificate ends soon name=%s days=%lld", self->name, (long long)days);
 }
 
 /* ---- contexts ---- */
@@ -267,7 +269,6 @@ static reid_status load(const char *dir, SSL_CTX **ret_context, reid_rpc_peer *r
         SSL_CTX_free(context);
         return status;
     }
-    warn_of_end(SSL_CTX_get0_certificate(context), ret_self);
     *ret_context = context;
     return REID_OK;
 }
@@ -304,6 +305,10 @@ static void refresh(reid_rpc_tls *tls)
     if (now_ns - tls->looked_ns < LOOK_NS)
         return;
     tls->looked_ns = now_ns;
+    if (now_ns - tls->warned_ns >= WARN_NS) {
+        tls->warned_ns = now_ns;
+        warn_of_end(&tls->self);
+    }
     look_at_files(tls->dir, marks);
     if (memcmp(marks, tls->marks, sizeof marks) == 0)
         return;
@@ -322,17 +327,30 @@ static void refresh(reid_rpc_tls *tls)
     }
     SSL_CTX_free(tls->context);
     tls->context = context;
+    tls->generation++;
+    tls->self.until_s = self.until_s;
+    warn_of_end(&self);
     reid_log_info("rpc certificates renewed folder=%s name=%s", tls->dir, tls->self.name);
 }
 
-SSL_CTX *reid_rpc_tls_context(reid_rpc_tls *tls)
+SSL_CTX *reid_rpc_tls_context(reid_rpc_tls *tls, unsigned *ret_generation)
 {
     pthread_mutex_lock(&tls->lock);
     refresh(tls);
     SSL_CTX *context = tls->context;
     SSL_CTX_up_ref(context);
+    *ret_generation = tls->generation;
     pthread_mutex_unlock(&tls->lock);
     return context;
+}
+
+unsigned reid_rpc_tls_generation(reid_rpc_tls *tls)
+{
+    pthread_mutex_lock(&tls->lock);
+    refresh(tls);
+    unsigned generation = tls->generation;
+    pthread_mutex_unlock(&tls->lock);
+    return generation;
 }
 
 /* ---- life ---- */
@@ -346,7 +364,7 @@ reid_status reid_rpc_tls_new(const char *dir, reid_rpc_tls **ret_tls, reid_error
     tls->self.uid = (uid_t)-1;
     tls->self.gid = (gid_t)-1;
     tls->method = reid_rpc_secure_method();
-    tls->looked_ns = reid_clock_mono_ns();
+    tls->looked_ns = tls->warned_ns = reid_clock_mono_ns();
     look_at_files(tls->dir, tls->marks);
     reid_status status = tls->method ? load(dir, &tls->context, &tls->self, err)
                                      : reid_fail(err, REID_ERR_EXHAUSTED, "cannot set up TLS");
@@ -354,6 +372,7 @@ reid_status reid_rpc_tls_new(const char *dir, reid_rpc_tls **ret_tls, reid_error
         reid_rpc_tls_free(tls);
         return status;
     }
+    warn_of_end(&tls->self);
     *ret_tls = tls;
     return REID_OK;
 }
@@ -379,6 +398,14 @@ void reid_rpc_tls_free(reid_rpc_tls *tls)
 const char *reid_rpc_tls_name(const reid_rpc_tls *tls)
 {
     return tls->self.name;
+}
+
+int64_t reid_rpc_tls_until_s(reid_rpc_tls *tls)
+{
+    pthread_mutex_lock(&tls->lock);
+    int64_t until_s = tls->self.until_s;
+    pthread_mutex_unlock(&tls->lock);
+    return until_s;
 }
 
 const char *reid_rpc_tls_role(const reid_rpc_tls *tls)

@@ -6,8 +6,9 @@
  *
  * The files are looked at again when a connection is made, at most once a second: renewed
  * certificates and a new list of revoked ones count from then on, without a restart. Files that
- * cannot be used any more are told in the log, and the old ones go on to count. Connections that
- * stand are not touched.
+ * cannot be used any more are told in the log, and the old ones go on to count. Of connections that
+ * stand both sides look each second whether they would still believe the peer: one whose
+ * certificate has ended, was revoked, or is not of the authority any more is cut off.
  *
  * The folder (made by `reidctl ca`), all PEM:
  *     ca.pem    certificates of the authority
@@ -24,6 +25,8 @@
 #ifndef REID_RPC_TLS_H
 #define REID_RPC_TLS_H
 
+#include <stdint.h>
+
 #include "base/status.h"
 
 typedef struct reid_rpc_tls reid_rpc_tls;
@@ -37,5 +40,9 @@ void reid_rpc_tls_free(reid_rpc_tls *tls);         /* drops one reference; NULL 
 
 const char *reid_rpc_tls_name(const reid_rpc_tls *tls); /* of the own certificate */
 const char *reid_rpc_tls_role(const reid_rpc_tls *tls);
+int64_t reid_rpc_tls_until_s(reid_rpc_tls *tls); /* Unix time that it ends at */
+
+/* Of nodes' certificates that end sooner it is warned. */
+enum { REID_RPC_WARN_DAYS = 14 };
 
 #endif

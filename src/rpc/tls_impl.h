@@ -30,12 +30,15 @@ struct reid_rpc_tls {
     reid_rpc_peer self;   /* name and role; they never change */
     pthread_mutex_t lock; /* for what follows */
     SSL_CTX *context;     /* for both sides of a connection */
+    unsigned generation;  /* how often that has changed */
     reid_rpc_tls_mark marks[REID_RPC_TLS_FILES];
-    int64_t looked_ns;
+    int64_t looked_ns, warned_ns; /* warned: of the own certificate's end, or looked whether to */
 };
 
-/* The context as the files are now; free with SSL_CTX_free. */
-SSL_CTX *reid_rpc_tls_context(reid_rpc_tls *tls);
+/* The context as the files are now, and its generation; free with SSL_CTX_free. */
+SSL_CTX *reid_rpc_tls_context(reid_rpc_tls *tls, unsigned *ret_generation);
+/* Of the context as the files are now. */
+unsigned reid_rpc_tls_generation(reid_rpc_tls *tls);
 
 /* For reading PEM: the library would ask at the terminal otherwise. */
 int reid_rpc_no_password(char *buffer, int size, int writing, void *user);

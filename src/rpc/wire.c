@@ -11,6 +11,7 @@
 
 /* Portions per turn of the loop and connection: nobody is kept waiting by one busy peer. */
 enum { READS_PER_TURN = 8, WRITES_PER_TURN = 16 };
+enum { TRUST_MS = 1000 };
 /* Nothing is read while so much waits that TLS itself has to say: a peer can ask for it. */
 enum { MAX_SEALED_BYTES = 512 * 1024, MAX_RECORD_BYTES = 16 * 1024 };
 static void flush_task(reid_rpc_task *task);
@@ -19,6 +20,7 @@ static void read_some(reid_rpc_wire *wire);
 static void shake_hands(reid_rpc_wire *wire);
 static void linger_over(reid_rpc_alarm *alarm);
 static void pulse(reid_rpc_alarm *alarm);
+static void look_at_trust(reid_rpc_alarm *alarm);
 
 void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_session *own_session,
                         void (*on_broken)(reid_rpc_wire *wire, const char *why),
@@ -32,6 +34,7 @@ void reid_rpc_wire_init(reid_rpc_wire *wire, reid_rpc_pump *pump, nghttp2_sessio
     reid_rpc_task_init(&wire->flush, flush_task);
     reid_rpc_alarm_init(&wire->linger, linger_over);
     reid_rpc_alarm_init(&wire->pulse, pulse);
+    reid_rpc_alarm_init(&wire->trust, look_at_trust);
 }
 
 /* Sealed bytes that the socket has not taken. */
@@ -53,6 +56,7 @@ static void break_wire(reid_rpc_wire *wire, const char *why)
     uv_poll_stop(&wire->poll);
     reid_rpc_alarm_cancel(wire->pump, &wire->linger);
     reid_rpc_alarm_cancel(wire->pump, &wire->pulse);
+    reid_rpc_alarm_cancel(wire->pump, &wire->trust);
     reid_rpc_task_cancel(&wire->flush);
     /* what TLS found wrong came first */
     wire->on_broken(wire, wire->secure && wire->secure->why[0] ? wire->secure->why : why);
@@ -327,6 +331,7 @@ static void shake_hands(reid_rpc_wire *wire)
         return;
     }
     if (result > 0) {
+        reid_rpc_alarm_set(wire->pump, &wire->trust, TRUST_MS);
         if (wire->on_secured)
             wire->on_secured(wire);
         reid_rpc_wire_touch(wire);
@@ -428,6 +433,19 @@ void reid_rpc_wire_watch(reid_rpc_wire *wire, uint32_t quiet_ms)
     reid_rpc_alarm_set(wire->pump, &wire->pulse, quiet_ms);
 }
 
+/* ---- peers that are believed no more ---- */
+
+static void look_at_trust(reid_rpc_alarm *alarm)
+{
+    reid_rpc_wire *wire = REID_RPC_OWNER(alarm, reid_rpc_wire, trust);
+    if (wire->broken || wire->closing || wire->shut)
+        return;
+    if (reid_rpc_secure_recheck(wire->secure))
+        reid_rpc_alarm_set(wire->pump, &wire->trust, TRUST_MS);
+    else
+        break_wire(wire, wire->secure->why);
+}
+
 /* ---- closing ---- */
 
 static void finish_close(reid_rpc_wire *wire)
@@ -463,6 +481,7 @@ void reid_rpc_wire_close(reid_rpc_wire *wire)
     reid_rpc_task_cancel(&wire->flush);
     reid_rpc_alarm_cancel(wire->pump, &wire->linger);
     reid_rpc_alarm_cancel(wire->pump, &wire->pulse);
+    reid_rpc_alarm_cancel(wire->pump, &wire->trust);
     if (wire->fd >= 0) {
         uv_close((uv_handle_t *)&wire->poll, poll_closed);
         return;

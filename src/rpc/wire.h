@@ -41,6 +41,7 @@ typedef struct reid_rpc_wire {
                            close would cost it the frames that it has not read yet); 0: closed at
                            once */
     reid_rpc_alarm linger;
+    reid_rpc_alarm trust; /* looks whether the peer's certificate still counts */
     reid_rpc_alarm pulse; /* see reid_rpc_wire_watch */
     uint32_t pulse_ms;
     uint64_t pulse_bytes_in;

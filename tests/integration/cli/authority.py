@@ -65,6 +65,7 @@ class Authority(Case):
         self.issue('ada', '--role', 'viewer')
         self.assertIn('1 newly revoked', self.ctl('ca', 'revoke', 'ca', 'ada').stderr)
         self.assertIn('0 newly revoked', self.ctl('ca', 'revoke', 'ca', 'ada').stderr)
+        self.assertEqual({row['state'] for row in self.show('ca', code=1).values() if row['name'] == 'ada'}, {'revoked'})
         self.assertIn("'eve'", self.ctl('ca', 'revoke', 'ca', 'eve', code=4).stderr)
         self.assertTrue(os.path.exists(f'{self.folder}/ca/crl.pem'))
 
