@@ -125,18 +125,24 @@ const char *reidd_manager_ranks(reidd_manager *manager, const char *id,
 
 /* ---- the end ---- */
 
-static void end_attempt(reidd_active *active, char *own_sentence, int rank)
+void reidd_active_end(reidd_active *active, const char *kind, const char *sentence, int rank)
 {
     const reidd_job *job = &active->job;
     reid_error err = {0};
-    active->own_failure = own_sentence;
+    active->own_failure = reid_xstrdup(sentence);
     active->own_rank = rank;
-    reid_log_warn("job stopped id=%s %s", job->id, own_sentence);
+    reid_log_warn("job stopped id=%s %s", job->id, sentence);
     if (reidd_store_event_add(active->manager->store, job->id, job->attempt, reid_clock_wall_ms(),
-                              "deadline", own_sentence, &err) != REID_OK)
+                              kind, sentence, &err) != REID_OK)
         reid_log_warn("job event is lost id=%s %s", job->id, err.text);
     reidd_active_stop(active, HURRY_GRACE_MS);
     reidd_active_describe(active);
+}
+
+static void end_attempt(reidd_active *active, char *own_sentence, int rank)
+{
+    reidd_active_end(active, "deadline", own_sentence, rank);
+    free(own_sentence);
 }
 
 typedef struct phase_limit {

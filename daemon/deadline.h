@@ -20,6 +20,10 @@
 
 #include "daemon/manager_private.h"
 
+/* The daemon itself ends the attempt, which is said in its diary under `kind`. `rank` is to blame,
+ * or -1. */
+void reidd_active_end(reidd_active *active, const char *kind, const char *sentence, int rank);
+
 /* Progress: a rank has come, the phase has changed, an iteration has ended. */
 void reidd_active_heard(reidd_active *active);
 int64_t reidd_active_silent_ms(const reidd_active *active);

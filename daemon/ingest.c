@@ -271,6 +271,19 @@ reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello
     return REID_OK;
 }
 
+void reidd_manager_refuse_hello(reidd_manager *manager, const reidd_hello *hello,
+                                const char *sentence)
+{
+    reidd_active *active = NULL;
+    if (reidd_manager_find_attempt(manager, hello->job_id, hello->attempt, &active, NULL) !=
+            REID_OK ||
+        reidd_active_check_ticket(active, hello->ticket, NULL) != REID_OK ||
+        active->job.state != REIDD_STARTING || active->own_failure)
+        return;
+    active->own_code = REIDD_EXIT_USAGE; /* the next attempt would be refused, too */
+    reidd_active_end(active, "link", sentence, hello->rank);
+}
+
 reid_status reidd_manager_row(reidd_manager *manager, const char *id, int attempt,
                               const reidd_row *row, reid_error *err)
 {

@@ -187,6 +187,10 @@ typedef struct reidd_hello {
  * do not fit. The rank shall send the rows after *ret_stored_seq. */
 reid_status reidd_manager_hello(reidd_manager *manager, const reidd_hello *hello,
                                 int64_t *ret_stored_seq, reid_error *err);
+/* A rank whose trainer this reidd does not understand: while its job starts, this ends it with that
+ * sentence; one that runs was there before this reidd, and is let go on. */
+void reidd_manager_refuse_hello(reidd_manager *manager, const reidd_hello *hello,
+                                const char *sentence);
 /* The following are for an attempt that has said hello; PRECONDITION when it is over. */
 /* A row that is known already is ignored; PRECONDITION when one is missing in between (say hello
  * again); EXHAUSTED when too many wait for the disk (say hello again later). */

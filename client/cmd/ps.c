@@ -24,8 +24,10 @@ static void add_iteration(reidctl_table *table, const Reid__V1__Progress *p)
     reidctl_table_add(table, text, "");
 }
 
-/* Every cell is one word, so that awk and cut find the columns. */
-static void add_row(reidctl_table *table, const Reid__V1__Job *job, int64_t now_ms, bool color)
+/* Every cell is one word, so that awk and cut find the columns; the last one is not always there.
+ */
+static void add_row(reidctl_table *table, const Reid__V1__Job *job, int64_t now_ms, bool priority,
+                    bool color)
 {
     const Reid__V1__Progress *p = job->progress;
     bool ended = reidctl_state_is_final(job->state);
@@ -42,13 +44,24 @@ static void add_row(reidctl_table *table, const Reid__V1__Job *job, int64_t now_
     reidctl_table_add_age(table,
                           job->started_ms > 0 ? (double)(end_ms - job->started_ms) / 1000 : -1);
     reidctl_table_add_age(table, (double)(now_ms - job->submitted_ms) / 1000);
+    if (priority)
+        add_number(table, job->priority);
+}
+
+static bool has_priorities(const Reid__V1__ListJobsResponse *list)
+{
+    for (size_t i = 0; i < list->n_jobs; i++)
+        if (list->jobs[i]->priority != 0)
+            return true;
+    return false;
 }
 
 static void print_table(const reidctl *ctl, const Reid__V1__ListJobsResponse *list)
 {
-    static const char *const head[] = {"ID",    "NAME",      "USER", "STATE",   "PHASE",
-                                       "RANKS", "ITERATION", "ETA",  "RUNTIME", "AGE"};
-    reidctl_table table = {.columns = REID_COUNT_OF(head), .elastic = 1};
+    static const char *const head[] = {"ID",        "NAME", "USER",    "STATE", "PHASE",   "RANKS",
+                                       "ITERATION", "ETA",  "RUNTIME", "AGE",   "PRIORITY"};
+    bool priority = has_priorities(list);
+    reidctl_table table = {.columns = REID_COUNT_OF(head) - !priority, .elastic = 1};
     reid_str out = REID_STR_INIT;
     size_t columns = 0, lines;
     if (ctl->terminal)
@@ -56,7 +69,7 @@ static void print_table(const reidctl *ctl, const Reid__V1__ListJobsResponse *li
     for (size_t i = 0; i < table.columns && !ctl->args.no_headers; i++)
         reidctl_table_add(&table, head[i], reidctl_bold(ctl->color));
     for (size_t i = 0; i < list->n_jobs; i++)
-        add_row(&table, list->jobs[i], reid_clock_wall_ms(), ctl->color);
+        add_row(&table, list->jobs[i], reid_clock_wall_ms(), priority, ctl->color);
     reidctl_table_format(&table, columns, &out);
     fputs(reid_str_text(&out), stdout);
     reid_str_fini(&out);

@@ -264,7 +264,10 @@ static reid_status take_hello(reidd_api *api, reid_rpc_call *call, const Reid__V
     int64_t stored_seq = 0;
     if (reidd_parts_has(api->parts, hello.job_id, hello.attempt))
         return relay_hello(api, call, up, err);
-    REID_TRY(check_protocol(up->hello, err));
+    if (check_protocol(up->hello, err) != REID_OK) {
+        reidd_manager_refuse_hello(api->manager, &hello, err->text);
+        return err->code;
+    }
     REID_TRY(check_user(api, call, hello.job_id, err));
     REID_TRY(reidd_manager_hello(api->manager, &hello, &stored_seq, err));
     rank_link *l = reid_xcalloc(1, sizeof *l);

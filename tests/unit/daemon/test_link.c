@@ -95,6 +95,25 @@ static void test_trainers_of_other_releases(void **state)
     free(id);
 }
 
+/* It would be refused again and again: the job ends at once, with the reason. */
+static void test_trainer_of_another_age(void **state)
+{
+    test_reidd *t = *state;
+    char ticket[64];
+    test_reidd_start(t);
+    char *id = rank_start_job(t, ticket);
+    rank_link l;
+    assert_null(hello_of(t, id, ticket, -4, &l));
+    rank_close(&l);
+    Reid__V1__Job *job = test_wait_state(t, id, REID__V1__JOB_STATE__JOB_STATE_FAILED);
+    assert_non_null(strstr(job->failure->sentence, "the trainer of rank 0 of job"));
+    assert_non_null(strstr(job->failure->sentence, "tells the protocol -4"));
+    assert_int_equal(job->failure->rank, 0);
+    assert_int_equal(job->exit_code, 2);
+    reid__v1__job__free_unpacked(job, NULL);
+    free(id);
+}
+
 static void test_who_may_speak(void **state)
 {
     test_reidd *t = *state;
@@ -371,6 +390,7 @@ int main(void)
         CASE(test_words_end_with_the_job),
         CASE(test_public_socket_has_no_link),
         CASE(test_trainers_of_other_releases),
+        CASE(test_trainer_of_another_age),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
