@@ -24,13 +24,21 @@ static void print_table(const reidctl *ctl, const Reid__V1__InfoResponse *info)
     size_t columns = 0, lines;
     if (ctl->terminal)
         reidctl_screen_size(&columns, &lines);
-    reid_str_addf(&line, "reidd %s on %s at %s: you are %s, %s", info->version, info->node,
-                  ctl->address, info->user, info->role);
+    reid_str_addf(&line, "reidd %s", info->version);
+    if (*info->node)
+        reid_str_addf(&line, " on %s", info->node);
+    reid_str_addf(&line, " at %s", ctl->address);
+    if (*info->user)
+        reid_str_addf(&line, ": you are %s, %s", info->user, info->role);
+    else
+        reid_str_add(&line, ": it is older than this reidctl, and does not tell who you are");
     if (*info->confinement)
         reid_str_addf(&line, "; %s", info->confinement);
     reidctl_add_clean(&out, reid_str_text(&line));
     reid_str_add(&out, "\n\n");
-    for (size_t i = 0; i < table.columns && !ctl->args.no_headers; i++)
+    if (info->n_limits == 0)
+        reid_str_add(&out, "It tells no limits either.\n");
+    for (size_t i = 0; info->n_limits > 0 && i < table.columns && !ctl->args.no_headers; i++)
         reidctl_table_add(&table, head[i], reidctl_bold(ctl->color));
     for (size_t i = 0; i < info->n_limits; i++) {
         const Reid__V1__Limit *limit = info->limits[i];
@@ -39,17 +47,22 @@ static void print_table(const reidctl *ctl, const Reid__V1__InfoResponse *info)
         add_number(&table, limit->usual);
         reidctl_table_add(&table, limit->help, "");
     }
-    reidctl_table_format(&table, columns, &out);
+    if (info->n_limits > 0)
+        reidctl_table_format(&table, columns, &out);
     fputs(reid_str_text(&out), stdout);
     reidctl_table_fini(&table);
     reid_str_fini(&line);
     reid_str_fini(&out);
 }
 
+/* What an older reidd does not tell is null. */
 static void add_text(reid_json_writer *w, const char *key, const char *value)
 {
     reid_json_key(w, key);
-    reid_json_string(w, value);
+    if (*value)
+        reid_json_string(w, value);
+    else
+        reid_json_null(w);
 }
 
 static void print_json(const Reid__V1__InfoResponse *info)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """What a step costs besides computing, once it has settled: allocations, page faults, system calls.
 
-A training of 3 epochs is compared with one of 5 (24 steps each), so that start and end cancel out; histories of scalars, which double
-as they fill, do not grow between. Allocations are counted by a preloaded library (steady_counter.c), system calls by strace where it is
+Of a training of 5 epochs (24 steps and a log line each) the last two are counted: histories of scalars, which double as they fill, do
+not grow then. Allocations and page faults are counted by a preloaded library (steady_counter.c), system calls by strace where it is
 installed and allowed. Fails when reid-train's own code allocates on the stepping thread in these 48 steps and their log lines, or
 when a step makes system calls other than those by which it waits and speaks to reidd."""
 import collections
@@ -14,19 +14,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'integration'))
 import common  # noqa: E402
 
 COUNTER = common.BIN.parent / 'tests/steady_counter.so'
-STEPS_PER_EPOCH, SHORT, LONG = 24, 3, 5
-STEPS = STEPS_PER_EPOCH * (LONG - SHORT)
+FROM, TO = 71, 119  # the last iterations of epochs 3 and 5
+STEPS = TO - FROM
 CASE = ['SOLVER.IMS_PER_BATCH', '8', 'DATALOADER.NUM_INSTANCE', '4', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '1000',
-        'SOLVER.WARMUP_ITERS', '0', 'SEED', '1']
+        'SOLVER.WARMUP_ITERS', '0', 'SEED', '1', 'SOLVER.MAX_EPOCH', '5']
+COUNT = {'LD_PRELOAD': str(COUNTER), 'REID_STEADY_FROM': str(FROM), 'REID_STEADY_TO': str(TO)}
 LIMIT = 0.5  # a step: an allocation of each step counts 1; queues that grow as threads meet differ by some from start to start
 FAULTS = 2  # a step
-TRIES = 5
+TRIES = 2  # threads that meet in another way than ever before may make a queue grow
 # How a step waits for others; rare calls (a log line) are less than half a call a step.
 WAITING = {'futex', 'clock_nanosleep', 'sched_yield', 'restart_syscall'}
 # A row for reidd: into the spool, and the wake-up of the link's thread.
@@ -34,78 +36,61 @@ LINK = {'write': 2}
 
 
 class Steady(common.Case):
-    def counted(self, epochs, ranks):
+    def counted(self, ranks):
         """Rank 0's line of a training without a daemon."""
-        out = self.folder / f'steady-{epochs}.json'
+        out = self.folder / 'steady.json'
         out.unlink(missing_ok=True)
-        command = self.command(f'steady-{epochs}', *CASE, 'SOLVER.MAX_EPOCH', str(epochs), ranks=ranks)
-        env = {**self.environment(ranks), 'REID_STEADY_FILE': str(out), 'LD_PRELOAD': str(COUNTER), 'GOMP_SPINCOUNT': '1000'}
-        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        env = {**self.environment(ranks), **COUNT, 'REID_STEADY_FILE': str(out), 'GOMP_SPINCOUNT': '1000'}
+        done = subprocess.run(self.command('steady', *CASE, ranks=ranks), env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stdout)
         return self.rank_line(out)
 
     def rank_line(self, out):
         lines = [json.loads(line) for line in out.read_text().splitlines()]
-        return max((line for line in lines if line['program'] == 'reid-train'), key=lambda line: sum(line['own'].values()))
+        self.assertEqual([(line['program'], line['steps']) for line in lines], [('reid-train', STEPS)])
+        return lines[0]
 
-    def counted_managed(self, epochs):
+    def counted_managed(self):
         """Of a job of a daemon's."""
-        out = self.folder / f'managed-{epochs}.json'
-        os.environ |= {'REID_STEADY_FILE': str(out), 'LD_PRELOAD': str(COUNTER)}
+        out = self.folder / 'managed.json'
+        out.unlink(missing_ok=True)
+        more = {**COUNT, 'REID_STEADY_FILE': str(out)}
+        os.environ |= more
         try:
-            daemon = common.Daemon(self.folder / f'daemon-{epochs}', '--slots', '1')
+            daemon = common.Daemon(pathlib.Path(tempfile.mkdtemp(dir=self.folder)), '--slots', '1')
         finally:
-            del os.environ['REID_STEADY_FILE'], os.environ['LD_PRELOAD']
+            for name in more:
+                del os.environ[name]
         try:
-            done = daemon.ctl('submit', '--name', 'steady', common.CONFIG,
-                              *self.overrides(f'managed-{epochs}', *CASE, 'SOLVER.MAX_EPOCH', str(epochs)))
+            done = daemon.ctl('submit', '--name', 'steady', common.CONFIG, *self.overrides('managed', *CASE))
             self.assertEqual(done.returncode, 0, done.stderr)
             daemon.wait_state('steady', ('SUCCEEDED',), 60)
         finally:
             daemon.stop()
         return self.rank_line(out)
 
-    def per_step(self, kind, count):
-        short, long = count(SHORT), count(LONG)
-        module = {name: [(c - short['modules'].get(name, [0, 0])[k]) / STEPS for k, c in enumerate(counts)]
-                  for name, counts in long['modules'].items() if name}
-        own = {place: (n - short['own'].get(place, 0)) / STEPS for place, n in long['own'].items()}
-        faults = (long['faults'] - short['faults']) / STEPS
-        print(f'\n{kind}: {faults:.1f} page faults a step; allocations a step (stepping thread, others): '
-              + ', '.join(f'{name} {a:.2f} {b:.2f}' for name, (a, b) in sorted(module.items()) if a or b))
-        return module.get('reid-train', [0, 0])[0], {p: n for p, n in own.items() if n > 0.02}, faults
-
     def check(self, kind, count):
-        """What grows with the steps is there each time; what only fell into the longer run (memory that a thread makes present while the
-        shorter one ends, a queue that grew) is not."""
         for _ in range(TRIES):
-            allocations, own, faults = self.per_step(kind, count)
+            line = count()
+            module = {name: [c / STEPS for c in counts] for name, counts in line['modules'].items() if name}
+            allocations, faults = module.get('reid-train', [0, 0])[0], line['faults'] / STEPS
+            print(f'\n{kind}: {faults:.1f} page faults a step; allocations a step (stepping thread, others): '
+                  + ', '.join(f'{name} {a:.2f} {b:.2f}' for name, (a, b) in sorted(module.items()) if a or b))
             if allocations < LIMIT and faults < FAULTS:
                 break
-        self.assertLess(allocations, LIMIT, f'allocations of reid-train by place in the program: {own}')
+        self.assertLess(allocations, LIMIT, f'allocations of reid-train by place in the program: {line["own"]}')
         self.assertLess(faults, FAULTS)
 
     def test_one_rank(self):
-        self.check('1 rank', lambda epochs: self.counted(epochs, 1))
+        self.check('1 rank', lambda: self.counted(1))
 
     @common.needs_mpi
     def test_two_ranks(self):
-        self.check('2 ranks', lambda epochs: self.counted(epochs, 2))
+        self.check('2 ranks', lambda: self.counted(2))
 
     def test_one_rank_with_a_daemon(self):
         self.check('1 rank with a daemon', self.counted_managed)
-
-    def calls(self, epochs):
-        trace = self.folder / 'trace'
-        shutil.rmtree(trace, ignore_errors=True)
-        trace.mkdir()
-        command = ['strace', '-ff', '-o', str(trace / 't'), *self.command(f'calls-{epochs}', *CASE, 'SOLVER.MAX_EPOCH', str(epochs))]
-        done = subprocess.run(command, env={**self.environment(), 'GOMP_SPINCOUNT': '1000'}, capture_output=True, text=True, timeout=120)
-        if 'Operation not permitted' in done.stderr:
-            self.skipTest('strace is not allowed')
-        self.assertEqual(done.returncode, 0, done.stderr)
-        first = min(trace.iterdir(), key=lambda p: int(p.suffix[1:]))  # the main thread
-        return collections.Counter(m[1] for m in map(re.compile(r'(\w+)\(').match, first.read_text().splitlines()) if m)
 
     def attached(self, ranks):
         """What the stepping threads of a job's ranks call in one step, told by reidd's rows; a list, one for each rank."""
@@ -151,10 +136,18 @@ class Steady(common.Case):
 
     @unittest.skipUnless(shutil.which('strace'), 'strace is not installed')
     def test_system_calls_of_the_stepping_thread(self):
-        short, long = self.calls(SHORT), self.calls(LONG)
-        more = {name: (n - short[name]) / STEPS for name, n in long.items() if n != short[name]}
-        print('\nsystem calls a step on the stepping thread:', {name: round(n, 2) for name, n in more.items()})
-        self.assertEqual({name: n for name, n in more.items() if name not in WAITING and n >= 0.5}, {})
+        trace = self.folder / 'trace'
+        trace.mkdir()
+        command = ['strace', '-ff', '-s', '200', '-o', str(trace / 't'), *self.command('calls', *CASE)]
+        done = subprocess.run(command, env={**self.environment(), 'GOMP_SPINCOUNT': '1000'}, capture_output=True, text=True, timeout=120)
+        if 'not permitted' in done.stderr:
+            self.skipTest('strace is not allowed')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = min(trace.iterdir(), key=lambda p: int(p.suffix[1:])).read_text().splitlines()  # of the main thread
+        marks = [next(i for i, line in enumerate(lines) if re.search(f'epoch/iter: [0-9]+/{n} ', line)) for n in (FROM, TO)]
+        calls = collections.Counter(m[1] for m in map(re.compile(r'(\w+)\(').match, lines[marks[0]:marks[1]]) if m)
+        print('\nsystem calls a step on the stepping thread:', {name: round(n / STEPS, 2) for name, n in calls.items()})
+        self.assertEqual({name: n for name, n in calls.items() if name not in WAITING and n >= 0.5 * STEPS}, {})
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 /* Preloaded into a rank: counts allocations by the module that asks for them, on the main thread
- * and on others, and page faults. At the end of the process one JSON line is appended to the file
- * $REID_STEADY_FILE. steady.py compares runs of different length, so that what a step costs is what
- * is left. */
+ * and on others, and page faults, from the log line of iteration $REID_STEADY_FROM to that of
+ * $REID_STEADY_TO: what a settled step costs, without start and end. At the end of a process that
+ * has logged both, one JSON line is appended to the file $REID_STEADY_FILE. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { CALLERS = 4096, MODULES = 64 };
@@ -28,7 +29,9 @@ void *__libc_memalign(size_t alignment, size_t size);
 static struct {
     atomic_uintptr_t address;
     atomic_long counts[2];
+    long between[2];
 } callers[CALLERS];
+static long from, to, steps, faults; /* iterations; of the logged ones */
 static _Thread_local int is_other = -1;
 
 static void count(const void *address)
@@ -78,6 +81,53 @@ void *aligned_alloc(size_t alignment, size_t size)
     return __libc_memalign(alignment, size);
 }
 
+static long faults_now(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+}
+
+static void note(int sign)
+{
+    if (sign > 0)
+        faults += faults_now();
+    for (size_t i = 0; i < CALLERS; i++)
+        for (int k = 0; k < 2; k++)
+            callers[i].between[k] += sign * atomic_load(&callers[i].counts[k]);
+    if (sign < 0)
+        faults -= faults_now();
+}
+
+/* The log's way out: "... epoch/iter: 2/71 ..." */
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    static const char mark[] = "epoch/iter: ";
+    for (int i = 0; i < count && !is_other; i++) {
+        const char *at = memmem(parts[i].iov_base, parts[i].iov_len, mark, sizeof mark - 1);
+        const char *slash =
+            at ? memchr(at, '/', (size_t)((char *)parts[i].iov_base + parts[i].iov_len - at))
+               : NULL;
+        slash = slash ? strchr(slash + 1, '/') : NULL;
+        long iteration = slash ? strtol(slash + 1, NULL, 10) : -1;
+        if (iteration == from && steps == 0) {
+            steps = from - to;
+            note(-1);
+        } else if (iteration == to && steps < 0) {
+            steps = to - from;
+            note(1);
+        }
+    }
+    return syscall(SYS_writev, fd, parts, count);
+}
+
+__attribute__((constructor)) static void at_start(void)
+{
+    const char *first = getenv("REID_STEADY_FROM"), *last = getenv("REID_STEADY_TO");
+    from = first ? strtol(first, NULL, 10) : -2;
+    to = last ? strtol(last, NULL, 10) : -2;
+}
+
 typedef struct module {
     const char *name;
     long counts[2];
@@ -97,7 +147,7 @@ static module *find_module(module *modules, const char *name)
 /* Functions of the program itself that are not exported have no name: they are told by offset. */
 static void tell_own(FILE *file, const Dl_info *info, size_t caller)
 {
-    long main_thread = atomic_load(&callers[caller].counts[0]);
+    long main_thread = callers[caller].between[0];
     if (main_thread > 0)
         fprintf(file, "\"%#tx\": %ld, ",
                 (const char *)atomic_load(&callers[caller].address) - (const char *)info->dli_fbase,
@@ -107,10 +157,8 @@ static void tell_own(FILE *file, const Dl_info *info, size_t caller)
 static void tell(FILE *file)
 {
     module modules[MODULES] = {{0}};
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    fprintf(file, "{\"program\": \"%s\", \"faults\": %ld, \"own\": {",
-            program_invocation_short_name, usage.ru_minflt);
+    fprintf(file, "{\"program\": \"%s\", \"steps\": %ld, \"faults\": %ld, \"own\": {",
+            program_invocation_short_name, steps, faults);
     for (size_t i = 0; i < CALLERS; i++) {
         Dl_info info;
         const void *address = (const void *)atomic_load(&callers[i].address);
@@ -123,7 +171,7 @@ static void tell(FILE *file)
             tell_own(file, &info, i);
         module *m = find_module(modules, name);
         for (int k = 0; k < 2; k++)
-            m->counts[k] += atomic_load(&callers[i].counts[k]);
+            m->counts[k] += callers[i].between[k];
     }
     fprintf(file, "\"\": 0}, \"modules\": {");
     for (int i = 0; i < MODULES && modules[i].name; i++)
@@ -135,7 +183,7 @@ static void tell(FILE *file)
 __attribute__((destructor)) static void at_end(void)
 {
     const char *path = getenv("REID_STEADY_FILE");
-    FILE *file = path ? fopen(path, "ae") : NULL;
+    FILE *file = path && steps > 0 ? fopen(path, "ae") : NULL;
     if (!file)
         return;
     setvbuf(file, NULL, _IOFBF, 1 << 16);

@@ -25,6 +25,13 @@ class Words(Case):
         self.fake.do('fail', method='ControlService/SkipStep', status=STATUS['PRECONDITION'], sentence='too late')
         self.assertEqual(self.ctl('skip', 'demo', code=5).stderr, 'reidctl: too late\n')
 
+    def test_info_of_an_older_reidd(self):
+        done = self.ctl('info')
+        self.assertRegex(done.stdout, r'^reidd 9\.8\.7 on here at \S+: it is older than this reidctl, and does not tell who you are\n\n'
+                                      r'It tells no limits either\.\n$')
+        said = json.loads(self.ctl('info', '-o', 'json').stdout)
+        self.assertEqual((said['version'], said['user'], said['role'], said['limits']), ('9.8.7', None, None, []))
+
     def test_add(self):
         script = self.folder / 'decay.lua'
         script.write_text('function after_step(t) end -- grün\n')
