@@ -12,7 +12,7 @@ const reidd_limit_row reidd_limit_rows[REIDD_LIMIT_COUNT] = {
                                  "open watches, metrics, events, logs and hooks of all clients"},
     [REIDD_LIMIT_USER_SUBSCRIBERS] = {"--max-user-subscribers", 4096, 1, MILLION,
                                       "of them by one user; admins have no such limit"},
-    [REIDD_LIMIT_UNREAD_BYTES] = {"--max-unread-bytes", 32 << 20, 1 << 20, 1 << 30,
+    [REIDD_LIMIT_UNREAD_BYTES] = {"--max-unread-bytes", 24 << 20, 1 << 20, 1 << 30,
                                   "bytes of answers that clients have not read, of all together"},
     [REIDD_LIMIT_JOBS] = {"--max-jobs", 20000, 1, MILLION, "jobs that have not ended"},
     [REIDD_LIMIT_USER_JOBS] = {"--max-user-jobs", 1000, 1, MILLION,
@@ -27,6 +27,8 @@ const reidd_limit_row reidd_limit_rows[REIDD_LIMIT_COUNT] = {
                                   "clients that are hooks of one job"},
     [REIDD_LIMIT_LOWEST_UID] = {"--min-uid", 1000, 1, 4294967293,
                                 "lowest uid that jobs run as, where reidd runs as root"},
+    [REIDD_LIMIT_RESERVATIONS] = {"--max-reservations", 32, 1, 1000,
+                                  "waiting jobs on the same nodes that slots to come are kept for"},
 };
 
 void reidd_limits_init(reidd_limits *limits)

@@ -20,8 +20,8 @@
 
 /* Streams that are cursors into something stored send pieces of about PIECE_BYTES and have at most
  * QUEUE_BYTES waiting for their reader: what is not read yet is not read from the store either. */
-#define REIDD_PIECE_BYTES (16u << 10)
-#define REIDD_QUEUE_BYTES (32u << 10)
+#define REIDD_PIECE_BYTES (8u << 10)
+#define REIDD_QUEUE_BYTES (16u << 10)
 
 typedef struct reidd_api {
     uv_loop_t *loop;
