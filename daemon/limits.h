@@ -22,6 +22,7 @@ typedef enum reidd_limit {
     REIDD_LIMIT_RANKS,
     REIDD_LIMIT_HOOK_CLIENTS,
     REIDD_LIMIT_LOWEST_UID,
+    REIDD_LIMIT_RESERVATIONS,
     REIDD_LIMIT_COUNT,
 } reidd_limit;
 

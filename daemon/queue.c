@@ -175,6 +175,7 @@ static void plan(reidd_manager *manager, round *r)
         .queue_count = r->queue.count,
         .verdicts = r->verdicts.items,
         .preempted_for = r->preempted_for.items,
+        .lookahead = (int)manager->limits->values[REIDD_LIMIT_RESERVATIONS],
     };
     reidd_sched_run(&r->plan);
 }

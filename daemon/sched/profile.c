@@ -275,6 +275,24 @@ void reidd_profile_close(reidd_profile *profile, const reidd_sched_job *job)
             profile->lines[i].closed_from = REID_MIN(profile->lines[i].closed_from, from);
 }
 
+int reidd_profile_count_waiting(reidd_profile *profile)
+{
+    int most = 0;
+    for (size_t i = 0; i < profile->nodes->count; i++)
+        if (profile->usable[i]) {
+            most = REID_MAX(most, profile->lines[i].waiting);
+            profile->lines[i].waiting++;
+        }
+    return most;
+}
+
+void reidd_profile_close_now(reidd_profile *profile)
+{
+    for (size_t i = 0; i < profile->nodes->count; i++)
+        if (profile->usable[i])
+            profile->lines[i].closed_from = 0;
+}
+
 void reidd_profile_end(reidd_profile *profile, int owner, int64_t at)
 {
     for (size_t i = 0; i < profile->nodes->count; i++)

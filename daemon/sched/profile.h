@@ -16,6 +16,7 @@ typedef struct reidd_hold {
 typedef struct reidd_timeline {
     int slots;           /* 0: nothing can be started there */
     int64_t closed_from; /* nothing may go on there from then on; NEVER: open */
+    int waiting;         /* jobs for which something is kept that could be here */
     int pool;            /* nodes of one pool have the same GPUs */
     bool gpus;
     struct {
@@ -54,6 +55,10 @@ void reidd_profile_keep(reidd_profile *profile, const reidd_sched_job *job, int6
 /* For a job whose start is not known: all that it may use is kept for it from when it could start
  * if everything without a time limit ended at once. */
 void reidd_profile_close(reidd_profile *profile, const reidd_sched_job *job);
+/* The most jobs that wait for one of its nodes; one more does from now on. */
+int reidd_profile_count_waiting(reidd_profile *profile);
+/* All that it may use is kept for it from now on. */
+void reidd_profile_close_now(reidd_profile *profile);
 /* When the running job of this index is gone. */
 void reidd_profile_end(reidd_profile *profile, int owner, int64_t at);
 /* Slots that are free now on nodes that are not closed. */

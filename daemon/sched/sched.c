@@ -130,6 +130,11 @@ static bool anybody_lower(const run *r, const reidd_sched_job *job)
 static void block(run *r, size_t index, const reidd_sched_job *job)
 {
     reidd_sched_verdict *verdict = &r->plan->verdicts[index];
+    int most = r->plan->lookahead > 0 ? r->plan->lookahead : REIDD_SCHED_LOOKAHEAD;
+    if (reidd_profile_count_waiting(&r->profile) >= most) {
+        reidd_profile_close_now(&r->profile);
+        return;
+    }
     int64_t at = reidd_profile_earliest(&r->profile, job);
     bool paused = at <= REIDD_SCHED_SOON_MS;
     if (!paused && anybody_lower(r, job)) {
@@ -194,9 +199,8 @@ static void decide(run *r, size_t index)
         verdict->kind = REIDD_SCHED_REFUSE;
         return;
     }
-    r->over =
-        r->over || r->blocked >= REIDD_SCHED_LOOKAHEAD ||
-        (r->blocked > 0 && reidd_profile_free_now(&r->profile) == 0 && !anybody_lower(r, job));
+    r->over = r->over || (r->blocked > 0 && reidd_profile_free_now(&r->profile) == 0 &&
+                          !anybody_lower(r, job));
     if (r->over)
         return;
     if (job->fewer && !reidd_profile_choose_well(&r->profile, job) &&

@@ -8,6 +8,8 @@
  *    before it: it has a time limit and is over by then, or lies on other slots;
  *  - nodes that no job before it could ever use (of another type of GPU) are no matter of theirs.
  * While the end of what runs is not known, everything that such a job could use is kept for it.
+ * Slots to come are kept for so many jobs on the same nodes (`lookahead`); for one more, all that
+ * it could use is kept from now on, so that nobody behind it starts there.
  *
  * Preemption: when a job cannot start, those that run with a lower priority and allow it are paused
  * for it, if that makes enough room: the lowest priority first, of those the ones that started
@@ -28,7 +30,7 @@
 
 #include "daemon/sched/nodes.h"
 
-#define REIDD_SCHED_LOOKAHEAD 32 /* jobs that cannot start, of which the slots to come are kept */
+#define REIDD_SCHED_LOOKAHEAD 32 /* jobs on the same nodes, see below */
 #define REIDD_SCHED_SOON_MS                                                                        \
     1000 /* until a job that is being paused or stopped is gone: a guess                           \
           */
@@ -78,6 +80,7 @@ typedef struct reidd_sched_plan {
     size_t *preempted_for; /* [running_count] for whom to pause it now: an index of the queue, or
                               NOBODY */
     bool over;             /* told: nobody at the end of the queue can start, whatever it needs */
+    int lookahead;         /* 0: REIDD_SCHED_LOOKAHEAD */
     int unused;            /* told: slots that stay free, kept for those that wait */
 } reidd_sched_plan;
 

@@ -553,6 +553,7 @@ static void run_story(unsigned seed, story *ret_story)
     t.sim.user = &t;
     for (int i = 0; i < 4; i++)
         any(&t, 2);
+    t.sim.lookahead = one_in(&t, 2) ? 1 + (int)any(&t, 4) : 0;
     tell_world(&t);
     for (int i = 0; i < LINES; i++)
         go_on(&t);

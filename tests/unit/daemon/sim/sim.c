@@ -168,6 +168,7 @@ static bool round_of(sim *s)
         .queue_count = queue.count,
         .verdicts = reid_xcalloc(queue.count + 1, sizeof(reidd_sched_verdict)),
         .preempted_for = reid_xcalloc(running.count + 1, sizeof(size_t)),
+        .lookahead = s->lookahead,
     };
     reidd_sched_run(&plan);
     if (s->look)

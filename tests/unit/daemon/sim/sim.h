@@ -28,6 +28,7 @@ typedef struct sim {
     reidd_nodes nodes;
     reidd_shares shares;
     REID_VEC(sim_job) jobs;
+    int lookahead;  /* of the scheduler; 0: as usual */
     char *queue;    /* ids in order */
     reid_str *told; /* all lines so far, for whoever has to look into a failure; NULL: not kept */
     /* Looks at each plan before it is carried out; NULL: nobody does. */
