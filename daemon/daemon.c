@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -491,6 +492,14 @@ static void allow_many_files(void)
     }
 }
 
+/* Keys, and the tickets of all users' jobs, are in there: no core file of them is left. What it
+ * starts is dumpable again. */
+static void hide_memory(void)
+{
+    if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0) != 0)
+        reid_log_warn("daemon memory cannot be hidden: %s", strerror(errno));
+}
+
 static reid_status open_all(reidd_daemon *daemon, reid_error *err)
 {
     REID_TRY(lock_state(daemon, err));
@@ -537,6 +546,7 @@ reid_status reidd_daemon_run(const reidd_options *options, reid_error *err)
     reidd_daemon daemon = {.options = options, .lock_fd = -1, .started_ms = reid_clock_wall_ms()};
     daemon.notify = reidd_notify_take();
     umask(077);
+    hide_memory();
     allow_many_files();
     int rc = uv_loop_init(&daemon.loop);
     if (rc != 0)

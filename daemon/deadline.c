@@ -10,6 +10,7 @@
 #include "base/flight.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/access/identity.h"
 #include "daemon/exec/process.h"
 
 #define HURRY_GRACE_MS 2000 /* for ranks that do not get on anyway */
@@ -79,7 +80,9 @@ static char *blame(const reidd_active *active, double waited_s, int *ret_rank)
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(active->manager, job->id, job->attempt);
     REID_AUTOFREE char *flights = reid_path_join(folder, REID_FLIGHT_DIR);
     int waited_for = -1, stuck = -1;
+    reidd_identity before = reidd_identity_of_owner(folder);
     REID_AUTOFREE char *waiting = reid_flight_explain(flights, waited_s / 2, &waited_for);
+    reidd_identity_leave(&before);
     reid_str processes = REID_STR_INIT, out = REID_STR_INIT;
     add_processes(&processes, active, folder, &stuck);
     *ret_rank = stuck >= 0 ? stuck : waited_for >= 0 ? waited_for : job->ranks == 1 ? 0 : -1;

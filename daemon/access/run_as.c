@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -41,9 +42,36 @@ reid_status reidd_run_as_find(uid_t uid, uid_t lowest, const reidd_accounts *acc
     return REID_OK;
 }
 
+/* acl(5) as the kernel stores it: the owner has `owner_can`, one more user `user_can`, nobody else
+ * anything. False where the file system has none. */
+static bool let_user(const char *path, unsigned owner_can, uid_t uid, unsigned user_can)
+{
+    enum { OWNER = 1, USER = 2, GROUP = 4, MASK = 16, OTHERS = 32, NOBODY = -1 };
+    const struct {
+        uint16_t tag, can;
+        uint32_t id;
+    } rows[] = {{OWNER, (uint16_t)owner_can, (uint32_t)NOBODY},
+                {USER, (uint16_t)user_can, uid},
+                {GROUP, 0, (uint32_t)NOBODY},
+                {MASK, (uint16_t)user_can, (uint32_t)NOBODY},
+                {OTHERS, 0, (uint32_t)NOBODY}};
+    uint8_t bytes[4 + REID_COUNT_OF(rows) * 8] = {2}; /* the version; little-endian throughout */
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
+        uint8_t *row = bytes + 4 + i * 8;
+        row[0] = (uint8_t)rows[i].tag;
+        row[2] = (uint8_t)rows[i].can;
+        for (int k = 0; k < 4; k++)
+            row[4 + k] = (uint8_t)(rows[i].id >> (8 * k));
+    }
+    return setxattr(path, "system.posix_acl_access", bytes, sizeof bytes, 0) == 0;
+}
+
+/* His group is let in where only groups can be: it may be that of many. */
 reid_status reidd_run_as_let_in(const reidd_account *account, const char *folder,
                                 const char *config_path, reid_error *err)
 {
+    if (let_user(folder, 07, account->uid, 01) && let_user(config_path, 06, account->uid, 04))
+        return REID_OK;
     if (chown(folder, geteuid(), account->gid) != 0 || chmod(folder, 0710) != 0 ||
         chown(config_path, geteuid(), account->gid) != 0 || chmod(config_path, 0640) != 0)
         return reid_fail_errno(err, errno, "cannot let user %s into '%s'", account->name, folder);

@@ -16,7 +16,8 @@
 reid_status reidd_run_as_find(uid_t uid, uid_t lowest, const reidd_accounts *accounts,
                               bool *ret_other, reidd_account *ret_account, reid_error *err);
 
-/* The account may enter the job's folder and read its configuration, and change neither. */
+/* The account, and no other user, may enter the job's folder and read its configuration, and change
+ * neither. On a file system without acl(5) its group may as well. */
 reid_status reidd_run_as_let_in(const reidd_account *account, const char *folder,
                                 const char *config_path, reid_error *err);
 

@@ -154,7 +154,7 @@ static char *find_folder(const reidd_crews *crews, const char *node, const Reid_
     REID_AUTOFREE char *text = NULL;
     size_t size = 0;
     REIDD_AS_OWNER(folder);
-    if (reid_file_read(path, 64, &text, &size, NULL) == REID_OK &&
+    if (reid_file_read_foreign(path, 64, &text, &size, NULL) == REID_OK &&
         sscanf(text, "%d %d", &ret_ranks->first, &ret_ranks->count) == 2 && ret_ranks->first >= 0 &&
         ret_ranks->count > 0 && ret_ranks->count <= MOST_RANKS)
         return folder;

@@ -186,6 +186,9 @@ class Access(unittest.TestCase):
                                 (daemon.state / 'jobs', 0, 0o711), (daemon.state / 'reidd.db', 0, 0o600)):
             self.assertEqual((path.stat().st_uid, oct(stat.S_IMODE(path.stat().st_mode))), (uid, oct(mode)), path)
         self.assertNotEqual(as_user(*GAMES, ['cat', attempt.parent / 'config.yaml']).returncode, 0)
+        self.assertEqual(as_user(*NOBODY, ['test', '-r', attempt.parent / 'config.yaml']).returncode, 0)
+        if (attempt.parent / 'config.yaml').stat().st_gid == 0:  # the file system has access lists: his group is not let in
+            self.assertNotEqual(as_user(GAMES[0], NOBODY[1], ['cat', attempt.parent / 'config.yaml']).returncode, 0)
         self.assertNotEqual(as_user(*GAMES, ['ls', daemon.state / 'jobs']).returncode, 0)
         # A daemon that comes back finds the job, and ends it.
         daemon.kill()
