@@ -9,7 +9,9 @@
 #include "rpc/server_impl.h"
 
 enum { STREAM_WINDOW_BYTES = 1 << 20, CONNECTION_WINDOW_BYTES = 4 << 20 };
-enum { LINGER_MS = 250 }; /* a living peer closes within milliseconds */
+enum { MANY_CALLS = 32768, FEW_CALLS = 8 };
+enum { HELLO_BYTES = 64 }; /* TLS has said less: no more than an alert, which was no work */
+enum { LINGER_MS = 250 };  /* a living peer closes within milliseconds */
 
 /* ---- floods ---- */
 
@@ -36,13 +38,21 @@ const char *reid_rpc_conn_describe(const reid_rpc_conn *conn, char buffer[REID_R
     return buffer;
 }
 
+/* Anybody can cause that, so not all are told. */
+static void warn_of(reid_rpc_conn *conn, const char *what, const char *why)
+{
+    char who[REID_RPC_WHO_BYTES], more[REID_RPC_MORE_BYTES];
+    if (reid_rpc_listener_may_warn(conn->listener, more))
+        reid_log_warn("rpc connection %s reason=\"%s\" %s%s", what, why,
+                      reid_rpc_conn_describe(conn, who), more);
+}
+
 static void throw_out(reid_rpc_conn *conn, const char *reason)
 {
     if (conn->flooding)
         return;
     conn->flooding = true;
-    char who[REID_RPC_WHO_BYTES];
-    reid_log_warn("rpc connection dropped reason=%s %s", reason, reid_rpc_conn_describe(conn, who));
+    warn_of(conn, "dropped", reason);
     nghttp2_session_terminate_session(conn->wire.session, NGHTTP2_ENHANCE_YOUR_CALM);
     reid_rpc_alarm_set(&conn->server->pump, &conn->alarm,
                        REID_MIN(conn->server->limits.linger_ms, 1000));
@@ -74,12 +84,24 @@ static void count_frame(reid_rpc_conn *conn, const nghttp2_frame *frame)
 
 /* ---- nghttp2's callbacks ---- */
 
+/* With very many open calls each connection has only a few, so that there are always some for
+ * others. */
+static bool has_enough_calls(const reid_rpc_conn *conn)
+{
+    unsigned count = 0;
+    if (conn->server->call_count < MANY_CALLS)
+        return false;
+    for (reid_rpc_node *n = conn->calls.next; n != &conn->calls && count < FEW_CALLS; n = n->next)
+        count++;
+    return count == FEW_CALLS;
+}
+
 static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     reid_rpc_conn *conn = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
-    if (conn->server->draining || conn->flooding) {
+    if (conn->server->draining || conn->flooding || has_enough_calls(conn)) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                   NGHTTP2_REFUSED_STREAM);
         return 0;
@@ -200,23 +222,10 @@ void reid_rpc_conn_abandon(reid_rpc_conn *conn)
     if (conn->wire.closing)
         return;
     reid_rpc_alarm_cancel(&conn->server->pump, &conn->alarm);
+    if (conn->wire.bytes_out < HELLO_BYTES)
+        conn->listener->accepts.level += 1;
     lose_calls(conn);
     reid_rpc_wire_close(&conn->wire);
-}
-
-/* A peer that never got as far as HTTP/2 over TCP. Anybody can cause that, so not all are told. */
-static void warn_of_stranger(reid_rpc_conn *conn, const char *why)
-{
-    reid_rpc_listener *listener = conn->listener;
-    if (!reid_rpc_bucket_take(&listener->warnings, uv_now(conn->server->pump.loop), 1)) {
-        listener->unwarned++;
-        return;
-    }
-    char more[48] = "";
-    if (listener->unwarned > 0)
-        snprintf(more, sizeof more, " more_refused=%u", listener->unwarned);
-    reid_log_warn("rpc connection refused from=%s reason=\"%s\"%s", conn->peer.address, why, more);
-    listener->unwarned = 0;
 }
 
 static void conn_broken(reid_rpc_wire *wire, const char *why)
@@ -224,7 +233,7 @@ static void conn_broken(reid_rpc_wire *wire, const char *why)
     reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
     char who[REID_RPC_WHO_BYTES];
     if (wire->secure && wire->secure->refused)
-        warn_of_stranger(conn, why);
+        warn_of(conn, "refused", why);
     else
         reid_log_debug("rpc connection ended %s reason=\"%s\"", reid_rpc_conn_describe(conn, who),
                        why);
@@ -238,10 +247,14 @@ static void conn_secured(reid_rpc_wire *wire)
     memcpy(peer->name, wire->secure->peer.name, sizeof peer->name);
     memcpy(peer->role, wire->secure->peer.role, sizeof peer->role);
     peer->until_s = wire->secure->peer.until_s;
-    if (strcmp(peer->role, "node") == 0)
+    if (strcmp(peer->role, "node") == 0) {
         reid_rpc_wire_watch(wire, conn->server->limits.quiet_ms);
-    else if (reid_rpc_listener_count(conn->listener, peer) > conn->server->limits.max_per_user)
-        throw_out(conn, "too many of one user");
+        return;
+    }
+    unsigned limit;
+    const char *excess = reid_rpc_crowd_excess(conn->listener, peer, &limit);
+    if (excess)
+        throw_out(conn, excess);
 }
 
 static void conn_closed(reid_rpc_wire *wire)
@@ -259,12 +272,10 @@ static void conn_closed(reid_rpc_wire *wire)
 static void too_slow(reid_rpc_alarm *alarm)
 {
     reid_rpc_conn *conn = REID_RPC_OWNER(alarm, reid_rpc_conn, alarm);
-    char who[REID_RPC_WHO_BYTES];
-    if (!conn->began && conn->peer.remote)
-        warn_of_stranger(conn, conn->peer.name[0] ? "no HTTP/2 preface" : "no TLS handshake");
-    else if (!conn->began)
-        reid_log_warn("rpc connection dropped reason=\"no HTTP/2 preface\" %s",
-                      reid_rpc_conn_describe(conn, who));
+    if (!conn->began)
+        warn_of(conn, "refused",
+                conn->peer.remote && !conn->peer.name[0] ? "no TLS handshake"
+                                                         : "no HTTP/2 preface");
     reid_rpc_conn_abandon(conn);
 }
 

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +12,7 @@
 #include "rpc/server_impl.h"
 #include "rpc/tcp.h"
 
-enum { BACKLOG = 128, ACCEPTS_PER_TURN = 32, RETRY_MS = 100 };
+enum { BACKLOG = 4096, ACCEPTS_PER_TURN = 32, RETRY_MS = 100 };
 
 static void accept_ready(uv_poll_t *poll, int status, int events);
 
@@ -188,6 +189,19 @@ void reid_rpc_listener_close(reid_rpc_listener *listener)
 
 /* ---- accepting ---- */
 
+bool reid_rpc_listener_may_warn(reid_rpc_listener *listener, char more[REID_RPC_MORE_BYTES])
+{
+    more[0] = '\0';
+    if (!reid_rpc_bucket_take(&listener->warnings, uv_now(listener->server->pump.loop), 1)) {
+        listener->unwarned++;
+        return false;
+    }
+    if (listener->unwarned > 0)
+        snprintf(more, REID_RPC_MORE_BYTES, " more=%u", listener->unwarned);
+    listener->unwarned = 0;
+    return true;
+}
+
 static void pause_accepting(reid_rpc_listener *listener, int errnum)
 {
     reid_log_warn("rpc accept failed path=%s error=\"%s\"", listener->path, strerror(errnum));
@@ -195,97 +209,27 @@ static void pause_accepting(reid_rpc_listener *listener, int errnum)
     reid_rpc_alarm_set(&listener->server->pump, &listener->retry, RETRY_MS);
 }
 
-/* Bytes of "10.77.0.2:40132" before the port. */
-static size_t host_bytes(const char *endpoint)
-{
-    const char *colon = strrchr(endpoint, ':');
-    return colon ? (size_t)(colon - endpoint) : strlen(endpoint);
-}
-
-static bool is_from(const reid_rpc_conn *conn, const char *from)
-{
-    size_t bytes = host_bytes(from);
-    return host_bytes(conn->peer.address) == bytes && memcmp(conn->peer.address, from, bytes) == 0;
-}
-
-static bool is_same_user(const reid_rpc_peer *a, const reid_rpc_peer *b)
-{
-    return a->remote ? strcmp(a->name, b->name) == 0 && strcmp(a->role, b->role) == 0
-                     : a->uid == b->uid;
-}
-
-unsigned reid_rpc_listener_count(const reid_rpc_listener *listener, const reid_rpc_peer *peer)
-{
-    const reid_rpc_server *server = listener->server;
-    unsigned count = 0;
-    for (reid_rpc_node *n = server->conns.next; n != &server->conns; n = n->next) {
-        const reid_rpc_conn *conn = REID_RPC_OWNER(n, reid_rpc_conn, node);
-        count +=
-            conn->listener == listener && !conn->wire.closing && is_same_user(&conn->peer, peer);
-    }
-    return count;
-}
-
-/* Over TCP: whether the address has too many already. Of those that have not begun yet the oldest
- * makes way: it is the likeliest not to begin at all. */
-static bool is_crowded(reid_rpc_listener *listener, const char *from)
-{
-    reid_rpc_server *server = listener->server;
-    unsigned same = 0;
-    reid_rpc_conn *oldest = NULL;
-    for (reid_rpc_node *n = server->conns.next; n != &server->conns; n = n->next) {
-        reid_rpc_conn *conn = REID_RPC_OWNER(n, reid_rpc_conn, node);
-        if (conn->listener != listener || conn->wire.closing)
-            continue;
-        same += is_from(conn, from);
-        if (!conn->began && !oldest)
-            oldest = conn;
-    }
-    if (same >= server->limits.max_per_address)
-        return true;
-    if (oldest && listener->handshakes >= server->limits.max_handshakes)
-        reid_rpc_conn_abandon(oldest);
-    return false;
-}
-
-/* Why one more connection is too many, or NULL. */
-static const char *find_excess(reid_rpc_listener *listener, const reid_rpc_peer *peer,
-                               unsigned *ret_limit)
-{
-    const reid_rpc_limits *limits = &listener->server->limits;
-    *ret_limit = limits->max_connections;
-    if (listener->conn_count >= limits->max_connections)
-        return "full";
-    if (peer->remote) {
-        *ret_limit = limits->max_per_address;
-        return is_crowded(listener, peer->address) ? "too many of one address" : NULL;
-    }
-    *ret_limit = limits->max_per_user;
-    return limits->max_per_user < limits->max_connections &&
-                   reid_rpc_listener_count(listener, peer) >= limits->max_per_user
-               ? "too many of one user"
-               : NULL;
-}
-
 static void accept_one(reid_rpc_listener *listener, int own_fd, const struct sockaddr *address)
 {
     reid_rpc_peer peer = {.uid = (uid_t)-1, .gid = (gid_t)-1, .remote = listener->tls != NULL};
+    const char *excess = NULL;
+    char more[REID_RPC_MORE_BYTES];
     unsigned limit = 0;
     if (peer.remote)
         reid_rpc_endpoint_format(address, peer.address, sizeof peer.address);
-    const char *excess = peer.remote || reid_rpc_peer_read(&peer, own_fd)
-                             ? find_excess(listener, &peer, &limit)
-                             : "no credentials";
+    else if (!reid_rpc_peer_read(&peer, own_fd))
+        excess = "no credentials";
+    else
+        excess = reid_rpc_crowd_excess(listener, &peer, &limit);
     if (excess) {
-        if (!listener->full_warned)
-            reid_log_warn("rpc connection refused reason=\"%s\" path=%s uid=%d from=%s limit=%u",
-                          excess, listener->path, (int)peer.uid, peer.remote ? peer.address : "-",
-                          limit);
-        listener->full_warned = true;
+        if (reid_rpc_listener_may_warn(listener, more))
+            reid_log_warn("rpc connection refused reason=\"%s\" path=%s uid=%d limit=%u%s", excess,
+                          listener->path, (int)peer.uid, limit, more);
         close(own_fd);
         return;
     }
-    listener->full_warned = false;
+    if (peer.remote && listener->handshakes >= listener->server->limits.max_handshakes)
+        reid_rpc_crowd_drop_beginner(listener);
     if (peer.remote)
         reid_rpc_tcp_tune(own_fd, listener->server->limits.linger_ms);
     reid_rpc_conn_new(listener, own_fd, &peer);

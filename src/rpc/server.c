@@ -24,7 +24,7 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     OTHERWISE(max_connections, 256);
     OTHERWISE(max_per_user, l.max_connections);
     OTHERWISE(max_per_address, 64);
-    OTHERWISE(max_handshakes, 64);
+    OTHERWISE(max_handshakes, 256);
     OTHERWISE(max_tls_per_second, 100);
     OTHERWISE(max_streams, 128);
     OTHERWISE(max_message_bytes, 4u << 20);

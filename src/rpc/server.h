@@ -80,21 +80,21 @@ typedef struct reid_rpc_method {
 
 /* Zero in any field means the default in brackets. */
 typedef struct reid_rpc_limits {
-    uint32_t max_connections;    /* at each socket; further ones are closed at once [256] */
-    uint32_t max_per_user;       /* of them of one uid, or over TCP of one name; nodes are not
-                                  * counted [max_connections] */
-    uint32_t max_per_address;    /* of them over TCP from one address [64] */
-    uint32_t max_handshakes;     /* of them over TCP that have not begun HTTP/2 yet; a further one
-                                  * ends the oldest of these [64] */
-    uint32_t max_tls_per_second; /* new connections over TCP, ten times as many at once; each costs
+    uint32_t max_connections; /* at each socket; who makes way for a further one: crowd.c [256] */
+    uint32_t max_per_user;    /* of them of one uid, or over TCP of one name; nodes are not
+                               * counted [max_connections] */
+    uint32_t max_per_address; /* of them over TCP from one address [64] */
+    uint32_t max_handshakes;  /* of them over TCP that have not begun HTTP/2 yet; a further one
+                               * ends the oldest of these [256] */
+    uint32_t max_tls_per_second; /* handshakes over TCP, ten times as many at once; each costs
                                   * about 1 ms, further ones wait to be accepted [100] */
-    uint32_t max_streams;        /* open calls per connection [128] */
-    uint32_t max_message_bytes;  /* one request or answer [4 MiB, what stock clients accept] */
-    uint32_t max_header_bytes;   /* of a request, counted as HTTP/2 does [16 KiB] */
-    uint32_t max_queue_bytes;    /* answers waiting in one call [1 MiB] */
-    uint64_t max_unread_bytes;   /* answers waiting in all calls and connections together; streams
-                                  * have three quarters of it (room.c) [64 MiB] */
-    uint64_t max_receive_bytes;  /* unfinished requests of all connections together [64 MiB] */
+    uint32_t max_streams;       /* open calls per connection; 8 while the server has 32,768 [128] */
+    uint32_t max_message_bytes; /* one request or answer [4 MiB, what stock clients accept] */
+    uint32_t max_header_bytes;  /* of a request, counted as HTTP/2 does [16 KiB] */
+    uint32_t max_queue_bytes;   /* answers waiting in one call [1 MiB] */
+    uint64_t max_unread_bytes;  /* answers waiting in all calls and connections together; streams
+                                 * have three quarters of it (room.c) [64 MiB] */
+    uint64_t max_receive_bytes; /* unfinished requests of all connections together [64 MiB] */
     uint64_t max_unpacked_bytes; /* one unpacked message [64 MiB], never over 32 × size + 64 KiB */
     uint32_t max_resets_per_second; /* RST_STREAM per connection; ten times as many at once [100] */
     uint32_t

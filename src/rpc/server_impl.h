@@ -28,10 +28,9 @@ typedef struct reid_rpc_listener {
     reid_rpc_tls *tls;             /* NULL: a Unix socket */
     int fd;                        /* -1: no longer listening */
     size_t conn_count, handshakes; /* `handshakes`: of them not begun yet */
-    bool full_warned;
-    reid_rpc_bucket accepts;  /* over TCP */
-    reid_rpc_bucket warnings; /* of peers that were refused */
-    unsigned unwarned;        /* refused since the last warning */
+    reid_rpc_bucket accepts;       /* over TCP */
+    reid_rpc_bucket warnings;      /* of peers that were refused or dropped */
+    unsigned unwarned;             /* since the last warning */
     dev_t device;
     ino_t inode;
 } reid_rpc_listener;
@@ -132,18 +131,29 @@ void reid_rpc_listener_close(
     reid_rpc_listener *listener); /* stops listening and removes the file */
 void reid_rpc_listener_free(reid_rpc_listener *listener);
 
+/* Whether a line about bad peers may be logged: not every one can be. `more` gets how many were
+ * not, such as " more=7", or nothing. */
+enum { REID_RPC_MORE_BYTES = 32 };
+bool reid_rpc_listener_may_warn(reid_rpc_listener *listener, char more[REID_RPC_MORE_BYTES]);
+
 /* conn.c */
 bool reid_rpc_bucket_take(reid_rpc_bucket *bucket, uint64_t now_ms, double rate);
 /* `peer` as far as it is known before TLS. */
 void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_peer *peer);
-/* How many connections a user has at this listener: of his uid, or over TCP of his name. */
-unsigned reid_rpc_listener_count(const reid_rpc_listener *listener, const reid_rpc_peer *peer);
 void reid_rpc_conn_drain(reid_rpc_conn *conn);   /* GOAWAY; closes when its calls are gone */
 void reid_rpc_conn_abandon(reid_rpc_conn *conn); /* closes at once; its calls are lost */
 nghttp2_session_callbacks *reid_rpc_conn_callbacks(void);
 enum { REID_RPC_WHO_BYTES = 160 };
 const char *reid_rpc_conn_describe(const reid_rpc_conn *conn,
                                    char buffer[REID_RPC_WHO_BYTES]); /* for the log */
+
+/* crowd.c */
+/* Why one more connection, of `peer`, is one too many; NULL when it may be: another one was ended
+ * for it where there was no room. `peer` may be that of a connection, which then is not counted. */
+const char *reid_rpc_crowd_excess(const reid_rpc_listener *listener, const reid_rpc_peer *peer,
+                                  unsigned *ret_limit);
+/* Ends the oldest that has not begun HTTP/2 yet. */
+void reid_rpc_crowd_drop_beginner(const reid_rpc_listener *listener);
 
 /* room.c */
 void reid_rpc_room_init(reid_rpc_room *room, uint64_t limit);

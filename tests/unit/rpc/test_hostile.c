@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -387,26 +389,89 @@ static void streams_per_connection_are_bounded(void **state)
     assert_empty(f);
 }
 
-static void connections_are_bounded(void **state)
+enum { CONNECTIONS = 4 };
+
+static bool all_have_calls(void *server)
+{
+    return echo_server_service(server)->opened == CONNECTIONS;
+}
+
+static bool is_served(raw_client *raw)
+{
+    raw_begin(raw);
+    raw_request(raw, 1, ECHO_PATH "Sum");
+    raw_send_frame(raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, NULL, 0);
+    return raw_wait(raw, 1).grpc_status == 0;
+}
+
+static echo_server *connect_all(raw_client *raw[CONNECTIONS], size_t busy)
 {
     reid_rpc_limits few = limits;
-    few.max_connections = 4;
-    fixture f = {.server = echo_server_new(&few)};
-    raw_client *raw[5];
-    for (int i = 0; i < 5; i++) {
-        raw[i] = raw_connect(echo_server_path(f.server));
+    few.max_connections = CONNECTIONS;
+    echo_server *server = echo_server_new(&few);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        raw[i] = raw_connect(echo_server_path(server));
         raw_begin(raw[i]);
+        if (i < busy)
+            raw_request(raw[i], 1, ECHO_PATH "Chat");
     }
-    assert_true(raw_wait_closed(raw[4]).closed);
-    for (int i = 0; i < 4; i++) {
+    return server;
+}
+
+static void free_all(raw_client *raw[CONNECTIONS], echo_server *server)
+{
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        raw_free(raw[i]);
+    assert_empty(&(fixture){.server = server});
+    echo_server_free(server);
+}
+
+static void connections_are_bounded(void **state)
+{
+    raw_client *raw[CONNECTIONS];
+    echo_server *server = connect_all(raw, CONNECTIONS);
+    assert_true(reid_test_wait(all_have_calls, server, 60));
+    raw_client *more = raw_connect(echo_server_path(server));
+    raw_begin(more);
+    assert_true(raw_wait_closed(more).closed);
+    raw_free(more);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        raw_send_frame(raw[i], NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, NULL, 0);
+        assert_int_equal(raw_wait(raw[i], 1).grpc_status, 0);
+    }
+    free_all(raw, server);
+}
+
+static void connections_without_calls_make_way(void **state)
+{
+    raw_client *raw[CONNECTIONS];
+    echo_server *server = connect_all(raw, 0);
+    raw_client *more = raw_connect(echo_server_path(server));
+    assert_true(is_served(more));
+    assert_true(raw_wait_closed(raw[0]).closed);
+    for (size_t i = 1; i < CONNECTIONS; i++) {
         raw_request(raw[i], 1, ECHO_PATH "Sum");
         raw_send_frame(raw[i], NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, NULL, 0);
         assert_int_equal(raw_wait(raw[i], 1).grpc_status, 0);
     }
-    for (int i = 0; i < 5; i++)
-        raw_free(raw[i]);
-    assert_empty(&f);
-    echo_server_free(f.server);
+    raw_free(more);
+    free_all(raw, server);
+}
+
+/* One who has taken them all gives one up for another program. */
+static void another_process_comes_in(void **state)
+{
+    raw_client *raw[CONNECTIONS];
+    echo_server *server = connect_all(raw, CONNECTIONS);
+    assert_true(reid_test_wait(all_have_calls, server, 60));
+    pid_t child = fork();
+    if (child == 0)
+        _exit(is_served(raw_connect(echo_server_path(server))) ? 0 : 1);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(raw_wait_closed(raw[0]).closed);
+    free_all(raw, server);
 }
 
 /* Half-sent messages of many calls may not take more than the server allows for all together. */
@@ -509,6 +574,8 @@ int main(void)
         TEST(control_floods_are_thrown_out),
         TEST(streams_per_connection_are_bounded),
         cmocka_unit_test(connections_are_bounded),
+        cmocka_unit_test(connections_without_calls_make_way),
+        cmocka_unit_test(another_process_comes_in),
         TEST(unfinished_messages_are_bounded_together),
         cmocka_unit_test(client_without_preface_is_dropped),
         TEST(client_dies_in_the_middle),

@@ -316,12 +316,27 @@ static void idle_strangers_make_way(void **state)
     assert_empty(f);
 }
 
+/* A client with an open call does not make way. */
+static bool make_busy(reid_rpc_client *client)
+{
+    Reid__Test__Ask ask = REID__TEST__ASK__INIT;
+    reid_rpc_client_stream *stream;
+    ProtobufCMessage *answer = NULL;
+    if (reid_rpc_client_open(client, ECHO_PATH "Chat", &reid__test__answer__descriptor, &stream,
+                             NULL) != REID_OK ||
+        reid_rpc_client_send(stream, &ask.base, 60000, NULL) != REID_OK ||
+        reid_rpc_client_next(stream, 60000, &answer, NULL) != REID_OK || !answer)
+        return false;
+    protobuf_c_message_free_unpacked(answer, NULL);
+    return true;
+}
+
 static void too_many_of_one_address(void **state)
 {
     fixture *f = *state;
     reid_rpc_client *clients[PER_ADDRESS], *more;
     for (int i = 0; i < PER_ADDRESS; i++)
-        assert_true(connect_one(f, &clients[i]));
+        assert_true(connect_one(f, &clients[i]) && make_busy(clients[i]));
     assert_false(connect_one(f, &more));
     for (int i = 0; i < PER_ADDRESS; i++) {
         reid_assert_ok(say(clients[i], &f->err), &f->err);
@@ -350,7 +365,7 @@ static void too_many_of_one_user(void **state)
     fixture *f = *state;
     reid_rpc_client *clients[PER_USER], *more;
     for (int i = 0; i < PER_USER; i++)
-        assert_true(connect_one(f, &clients[i]));
+        assert_true(connect_one(f, &clients[i]) && make_busy(clients[i]));
     assert_false(connect_one(f, &more));
     char *bob = rawtls_issue(f->folder, "bob", "viewer", NULL, 0, 20);
     reid_rpc_tls *tls;
@@ -367,6 +382,7 @@ static void too_many_of_one_user(void **state)
         reid_assert_ok(say(clients[i], &f->err), &f->err);
         reid_rpc_client_free(clients[i]);
         reid_assert_ok(reid_rpc_client_connect(address, 60000, &clients[i], &f->err), &f->err);
+        assert_true(make_busy(clients[i]));
     }
     assert_int_equal(reid_rpc_client_connect(address, 60000, &more, NULL), REID_ERR_UNAVAILABLE);
     for (int i = 0; i < PER_USER; i++) {
