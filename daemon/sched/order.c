@@ -74,62 +74,77 @@ static int compare(const void *a, const void *b)
 
 /* The jobs of one user among those of one priority, in order of submission. */
 typedef struct line {
-    size_t user; /* index of the shares */
-    size_t *jobs;
-    size_t count, next;
+    reidd_share_user *user;
+    const reidd_sched_job *jobs;
+    size_t left;
 } line;
 
-typedef REID_VEC(line) line_list;
-
-static void add_to_line(line_list *lines, size_t user, size_t job, size_t most)
+static int compare_users(const void *a, const void *b)
 {
-    size_t at = 0;
-    while (at < lines->count && lines->items[at].user != user)
-        at++;
-    if (at == lines->count) {
-        const line fresh = {.user = user, .jobs = reid_xcalloc(most, sizeof(size_t))};
-        reid_vec_push(lines, fresh);
-    }
-    lines->items[at].jobs[lines->items[at].count++] = job;
+    const reidd_sched_job *x = a, *y = b;
+    int users = strcmp(x->user, y->user);
+    return users != 0 ? users : compare(a, b);
 }
 
 /* Whose job is next: of the least usage; of equals, the job that was submitted first. */
-static line *next_line(const reidd_shares *shares, line_list *lines, const reidd_sched_job *jobs)
+static bool is_before(const line *a, const line *b)
 {
-    line *best = NULL;
-    for (size_t i = 0; i < lines->count; i++) {
-        line *one = &lines->items[i];
-        if (one->next == one->count)
-            continue;
-        double mine = shares->items[one->user].ordered;
-        double least = best ? shares->items[best->user].ordered : INFINITY;
-        if (!best || mine < least ||
-            (mine == least && jobs[one->jobs[one->next]].submitted_order <
-                                  jobs[best->jobs[best->next]].submitted_order))
-            best = one;
-    }
-    return best;
+    if (a->user->ordered != b->user->ordered)
+        return a->user->ordered < b->user->ordered;
+    return a->jobs->submitted_order < b->jobs->submitted_order;
 }
 
-/* Orders jobs of one priority, which are in order of submission. */
+/* A heap: nobody is before who is at half its index. */
+static void sink(line *lines, size_t count, size_t at)
+{
+    for (size_t next; (next = 2 * at + 1) < count; at = next) {
+        if (next + 1 < count && is_before(&lines[next + 1], &lines[next]))
+            next++;
+        if (!is_before(&lines[next], &lines[at]))
+            return;
+        const line moved = lines[at];
+        lines[at] = lines[next];
+        lines[next] = moved;
+    }
+}
+
+/* A line for each user of `jobs`, which are in order of users; lines has room for as many as there
+ * are jobs. */
+static size_t make_lines(reidd_shares *shares, const reidd_sched_job *jobs, size_t count,
+                         line *lines)
+{
+    size_t made = 0;
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || strcmp(jobs[i].user, jobs[i - 1].user) != 0)
+            find_or_add(shares, jobs[i].user); /* which may move the others */
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || strcmp(jobs[i].user, jobs[i - 1].user) != 0)
+            lines[made++] = (line){.user = find(shares, jobs[i].user), .jobs = &jobs[i]};
+        lines[made - 1].left++;
+    }
+    return made;
+}
+
+/* Orders jobs of one priority. */
 static void order_equals(reidd_shares *shares, reidd_sched_job *jobs, size_t count)
 {
-    line_list lines = {0};
-    for (size_t i = 0; i < count; i++)
-        add_to_line(&lines, (size_t)(find_or_add(shares, jobs[i].user) - shares->items), i, count);
-    if (lines.count > 1) {
-        reidd_sched_job *sorted = reid_xcalloc(count, sizeof *sorted);
-        for (size_t i = 0; i < count; i++) {
-            line *one = next_line(shares, &lines, jobs);
-            sorted[i] = jobs[one->jobs[one->next++]];
-            shares->items[one->user].ordered += (double)sorted[i].ranks * REIDD_SHARE_GUESS_S;
-        }
-        memcpy(jobs, sorted, count * sizeof *sorted);
-        free(sorted);
+    reidd_sched_job *by_user = reid_xcalloc(count, sizeof *by_user);
+    line *lines = reid_xcalloc(count, sizeof *lines);
+    memcpy(by_user, jobs, count * sizeof *jobs);
+    qsort(by_user, count, sizeof *by_user, compare_users);
+    size_t left = make_lines(shares, by_user, count, lines);
+    for (size_t i = left; i-- > 0;)
+        sink(lines, left, i);
+    for (size_t i = 0; i < count; i++) {
+        line *first = &lines[0];
+        jobs[i] = *first->jobs++;
+        first->user->ordered += (double)jobs[i].ranks * REIDD_SHARE_GUESS_S;
+        if (--first->left == 0)
+            *first = lines[--left];
+        sink(lines, left, 0);
     }
-    for (size_t i = 0; i < lines.count; i++)
-        free(lines.items[i].jobs);
-    reid_vec_fini(&lines);
+    free(by_user);
+    free(lines);
 }
 
 void reidd_sched_order(reidd_shares *shares, const reidd_sched_job *running, const int64_t *ran_ms,
