@@ -23,8 +23,9 @@ static void caller_of(reidd_api *api, const reid_rpc_peer *peer, reidd_caller *r
     memcpy(other.role, peer->for_role, sizeof other.role);
     memcpy(other.address, peer->address, sizeof other.address);
     reidd_access_caller(api->access, &other, now_ms, ret_caller);
-    if (ret_caller->role > REIDD_FORWARD_ROLE)
-        ret_caller->role = REIDD_FORWARD_ROLE;
+    reidd_role most =
+        reidd_cluster_only_viewers(api->cluster, peer) ? REIDD_ROLE_VIEWER : REIDD_FORWARD_ROLE;
+    ret_caller->role = REID_MIN(ret_caller->role, most);
 }
 
 void reidd_api_caller(reidd_api *api, const reid_rpc_call *call, reidd_caller *ret_caller)

@@ -83,6 +83,13 @@ reid_status reidd_cluster_check_peer(const reidd_cluster *cluster, const reid_rp
     return REID_OK;
 }
 
+bool reidd_cluster_only_viewers(const reidd_cluster *cluster, const reid_rpc_peer *peer)
+{
+    const reidd_cluster_file *file = &cluster->file;
+    size_t i = peer->remote ? reidd_cluster_file_find(file, peer->name) : file->count;
+    return i < file->count && file->nodes[i].only_viewers;
+}
+
 /* ---- time ---- */
 
 int64_t reidd_cluster_tick(reidd_cluster *cluster)

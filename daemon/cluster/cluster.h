@@ -69,6 +69,9 @@ bool reidd_cluster_clock(const reidd_cluster *cluster, const char *name, int64_t
 reid_status reidd_cluster_check_peer(const reidd_cluster *cluster, const reid_rpc_peer *peer,
                                      const char **ret_name, reid_error *err);
 
+/* Whether the clients of the node at the other end may look only, whatever it says. */
+bool reidd_cluster_only_viewers(const reidd_cluster *cluster, const reid_rpc_peer *peer);
+
 /* ---- messages about parts ---- */
 
 typedef struct reidd_part_events {

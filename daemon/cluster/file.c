@@ -85,16 +85,30 @@ static reid_status read_address(const reader *r, const yaml_node_t *node, const 
 
 /* ---- nodes ---- */
 
+static reid_status read_clients(const reader *r, const yaml_node_t *node, bool *ret_only_viewers)
+{
+    const char *text = NULL;
+    REID_TRY(read_text(r, node, "clients", &text));
+    if (strcmp(text, "viewer") != 0 && strcmp(text, "operator") != 0)
+        return reid_fail(r->err, REID_ERR_INVALID,
+                         "%s:%zu: 'clients' are viewer or operator, not '%.40s'", r->name,
+                         node->start_mark.line + 1, text);
+    *ret_only_viewers = *text == 'v';
+    return REID_OK;
+}
+
 static reid_status read_field(const reader *r, const char *key, const yaml_node_t *key_node,
                               const yaml_node_t *value, reidd_cluster_node *row)
 {
     const char *text = NULL;
     if (strcmp(key, "head") == 0)
         return read_truth(r, value, key, &row->head);
+    if (strcmp(key, "clients") == 0)
+        return read_clients(r, value, &row->only_viewers);
     if (strcmp(key, "name") != 0 && strcmp(key, "address") != 0)
         return reid_fail(r->err, REID_ERR_INVALID,
-                         "%s:%zu: a node has 'name', 'address' and 'head', not '%.40s'", r->name,
-                         key_node->start_mark.line + 1, key);
+                         "%s:%zu: a node has 'name', 'address', 'head' and 'clients', not '%.40s'",
+                         r->name, key_node->start_mark.line + 1, key);
     REID_TRY(read_text(r, value, key, &text));
     if (strcmp(key, "name") == 0 ? row->name != NULL : row->address != NULL)
         return reid_fail(r->err, REID_ERR_INVALID, "%s:%zu: '%s' is given twice", r->name,

@@ -8,6 +8,9 @@
  * The same file lies on every node. Exactly one node is the head; without any mark it is the first.
  * A node is named as its host is (`hostname`): mpirun knows it by that name. Addresses are
  * tcp://HOST:PORT or unix:/path. An unknown key is an error.
+ *
+ * A member says who its clients are, and the head has to believe it: as operators at most, and of a
+ * node with `clients: viewer` as viewers.
  */
 #ifndef REIDD_CLUSTER_FILE_H
 #define REIDD_CLUSTER_FILE_H
@@ -24,6 +27,7 @@ typedef struct reidd_cluster_node {
     char *address; /* tcp://HOST:PORT, unix:/path */
     char *host;    /* "10.77.0.2" of tcp://10.77.0.2:7411; "" of unix: */
     bool head;
+    bool only_viewers; /* clients: viewer */
 } reidd_cluster_node;
 
 typedef struct reidd_cluster_file {

@@ -44,6 +44,7 @@ struct reidd_attempt {
     bool has_timer, has_events, has_process;
     int handles; /* open ones; the last one to close frees */
     bool closing, ended;
+    bool shim_ended; /* one that this daemon has started */
     bool stop_wanted, stop_told;
     int64_t grace_ms;
     int64_t stop_wanted_ms, stop_told_ms; /* monotonic */
@@ -101,9 +102,12 @@ static void on_events(uv_poll_t *handle, int status, int ready)
         check(attempt);
 }
 
+/* Whoever has its lock now has taken it from the dead. */
 static void on_process_exit(uv_process_t *process, int64_t exit_status, int term_signal)
 {
-    check(process->data);
+    reidd_attempt *attempt = process->data;
+    attempt->shim_ended = true;
+    check(attempt);
 }
 
 static void check_every(reidd_attempt *attempt, uint64_t interval_ms)
@@ -244,7 +248,7 @@ static void check(reidd_attempt *attempt)
     if (attempt->closing || attempt->ended)
         return;
     REID_AUTOFREE char *path = reidd_attempt_path(attempt->folder, "exit.json");
-    bool locked = reidd_attempt_is_locked(attempt->folder);
+    bool locked = !attempt->shim_ended && reidd_attempt_is_locked(attempt->folder);
     bool has_report = reid_path_exists(path);
     if (locked && !is_overdue(attempt)) {
         if (attempt->stop_wanted && !attempt->stop_told)

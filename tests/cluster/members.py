@@ -163,9 +163,15 @@ class Members(cluster.Case):
         done = wait_for(lambda: (lambda d: d if d.returncode else None)(c.ctl('node2', 'ps')), 20, 'node2 misses the head')
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn('the head node1 of the cluster is not there', done.stderr)
+        c.file.write_text(c.file.read_text().replace('name: node3,', 'name: node3, clients: viewer,'))
         c.start('node1')
         c.wait_up('node2', 'node3')
         wait_for(lambda: c.ctl('node2', 'ps').returncode == 0, 20, 'node2 asks it again')
+        wait_for(lambda: c.ctl('node3', 'ps').returncode == 0, 20, 'node3, too')
+        # Of this node's clients the head believes only that they may look.
+        done = c.ctl('node3', 'cancel', job, user='nobody')
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertIn('needs the role operator; user nobody is viewer', done.stderr)
 
     def test_only_nodes_speak_for_others(self):
         """A stock client with an admin's certificate says that it speaks for somebody."""

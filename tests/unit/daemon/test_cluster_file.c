@@ -26,7 +26,7 @@ static void test_rows(void **state)
                        "  - name: b_2.c\n"
                        "    address: tcp://[fd00::2]:7411\n"
                        "    head: true\n"
-                       "  - {name: c3, address: unix:/run/c3.sock, head: false}\n";
+                       "  - {name: c3, address: unix:/run/c3.sock, head: false, clients: viewer}\n";
     assert_int_equal(parse(text, &file, &err), REID_OK);
     assert_int_equal(file.count, 3);
     assert_int_equal(file.head, 1);
@@ -36,6 +36,7 @@ static void test_rows(void **state)
     assert_string_equal(file.nodes[1].host, "fd00::2");
     assert_string_equal(file.nodes[1].address, "tcp://[fd00::2]:7411");
     assert_string_equal(file.nodes[2].host, "");
+    assert_true(file.nodes[2].only_viewers && !file.nodes[0].only_viewers);
     assert_true(file.nodes[1].head && !file.nodes[0].head && !file.nodes[2].head);
     assert_int_equal(reidd_cluster_file_find(&file, "c3"), 2);
     assert_int_equal(reidd_cluster_file_find(&file, "c"), 3);
@@ -97,7 +98,9 @@ static void test_refused(void **state)
         {"nodes:\n- {name: a, address: unix:/a, head: maybe}",
          "nodes.yml:2: 'head' is true or false, not 'maybe'"},
         {"nodes:\n- {name: a, adress: unix:/a}",
-         "nodes.yml:2: a node has 'name', 'address' and 'head', not 'adress'"},
+         "nodes.yml:2: a node has 'name', 'address', 'head' and 'clients', not 'adress'"},
+        {"nodes:\n- {name: a, address: unix:/a, clients: admin}",
+         "nodes.yml:2: 'clients' are viewer or operator, not 'admin'"},
         {"nodes:\n- {name: a, name: b, address: unix:/a}", "nodes.yml:2: 'name' is given twice"},
         {"network: [a]\nnodes: []", "nodes.yml:1: 'network' needs a text"},
         {"network: $(id)/2\nnodes: []", "nodes.yml:1: 'network' is such as 10.77.0.0/24"},
