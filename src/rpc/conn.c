@@ -308,6 +308,7 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_p
     conn->server = server;
     conn->listener = listener;
     conn->peer = *peer;
+    conn->seen_bytes_out = UINT64_MAX; /* not looked at yet */
     nghttp2_session *session = new_session(conn);
     reid_rpc_secure *secure = listener->tls ? reid_rpc_secure_new(listener->tls, NULL) : NULL;
     if (!session || (listener->tls && !secure)) {

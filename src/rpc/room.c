@@ -34,6 +34,7 @@ void reid_rpc_room_open(reid_rpc_call *call)
 {
     reid_rpc_quota *quota = &call->server->room.quota;
     bool stream = call->row && call->row->method->kind == REID_RPC_SERVER_STREAM;
+    call->seen_taken = UINT64_MAX; /* not looked at yet */
     call->outbox.quota = quota;
     call->outbox.quota_share = stream ? quota->limit / 4 * 3 : quota->limit;
 }
