@@ -44,7 +44,7 @@ static const reidctl_option options[] = {
     FLAG("hold", 0, "not before it is released", hold),
     FLAG("no-preempt", 0, "never pause it for a job of higher priority", no_preempt),
     FLAG("dry-run", 0, "print the resolved configuration and submit nothing", dry_run),
-    INT("rank", 'r', -1, "R", "of one rank only; -1 is the launcher", rank),
+    INT("rank", 'r', -1, "R", "of one rank only; -1: of the launcher, on each node", rank),
     INT("tail", 0, 1, "N", "begin with the last N lines of each log", tail),
     INT("attempt", 0, 1, "K", "of that attempt instead of the newest", attempt),
     INT("limit", 0, 1, "N", "at most N jobs", limit),

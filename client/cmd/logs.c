@@ -1,6 +1,8 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/vec.h"
 #include "feed.h"
@@ -13,6 +15,7 @@
 typedef struct log {
     int32_t rank;
     bool from_stderr;
+    char *node;     /* of a launcher; "": the head's own */
     int64_t next;   /* offset of the byte that comes next */
     reid_str start; /* of a line whose end has not come; only when lines get prefixes */
 } log;
@@ -29,9 +32,13 @@ static log *get_log(logs *l, const Reid__V1__LogChunk *chunk)
 {
     for (size_t i = 0; i < l->all.count; i++)
         if (l->all.items[i].rank == chunk->rank &&
-            l->all.items[i].from_stderr == (chunk->from_stderr != 0))
+            l->all.items[i].from_stderr == (chunk->from_stderr != 0) &&
+            strcmp(l->all.items[i].node, chunk->node) == 0)
             return &l->all.items[i];
-    log new = {.rank = chunk->rank, .from_stderr = chunk->from_stderr, .next = chunk->offset};
+    log new = {.rank = chunk->rank,
+               .from_stderr = chunk->from_stderr,
+               .node = reid_xstrdup(chunk->node),
+               .next = chunk->offset};
     reid_vec_push(&l->all, new);
     return &l->all.items[l->all.count - 1];
 }
@@ -49,6 +56,14 @@ static void print_bytes(const logs *l, const char *data, size_t size)
     reid_str_fini(&clean);
 }
 
+static void print_launcher(const log *of, const char *dim, const char *plain)
+{
+    reid_str node = REID_STR_INIT;
+    reidctl_add_clean(&node, of->node);
+    printf("%s[launcher%s%s]%s ", dim, node.length > 0 ? " " : "", reid_str_text(&node), plain);
+    reid_str_fini(&node);
+}
+
 static void print_start(const logs *l, log *of)
 {
     if (of->start.length == 0)
@@ -57,7 +72,7 @@ static void print_start(const logs *l, log *of)
     if (of->rank >= 0)
         printf("%s[%d]%s ", dim, of->rank, plain);
     else
-        printf("%s[launcher]%s ", dim, plain);
+        print_launcher(of, dim, plain);
     print_bytes(l, of->start.data, of->start.length);
     if (of->start.data[of->start.length - 1] != '\n')
         putchar('\n');
@@ -133,7 +148,9 @@ static int show(logs *l, const Reid__V1__Job *job)
         l->request.ranks = &rank;
         l->request.n_ranks = 1;
     }
-    l->prefix = rank == REIDCTL_ALL_RANKS && job->ranks > 1;
+    /* Launchers are several when ranks are on several nodes. */
+    l->prefix = (rank == REIDCTL_ALL_RANKS && job->ranks > 1) ||
+                (rank == -1 && strchr(job->placement, ',') != NULL);
     reidctl_feed feed = {
         .method = "Logs", .request = &l->request.base, .output = &reid__v1__log_chunk__descriptor};
     int code = reidctl_feeds_init(&l->feeds, l->ctl, &feed, 1, &err) == REID_OK
@@ -142,6 +159,7 @@ static int show(logs *l, const Reid__V1__Job *job)
     reidctl_feeds_fini(&l->feeds);
     for (size_t i = 0; i < l->all.count; i++) {
         print_start(l, &l->all.items[i]);
+        free(l->all.items[i].node);
         reid_str_fini(&l->all.items[i].start);
     }
     reid_vec_fini(&l->all);

@@ -94,6 +94,7 @@ static void send_chunk(reader *r, bool ended)
     }
     Reid__V1__LogChunk chunk = REID__V1__LOG_CHUNK__INIT;
     chunk.rank = piece.rank;
+    chunk.node = (char *)piece.node;
     chunk.from_stderr = piece.from_stderr;
     chunk.offset = piece.offset;
     chunk.data.data = (uint8_t *)piece.data;

@@ -51,6 +51,7 @@ struct reidd_crew {
     crew_part *parts;
     size_t part_count;
     bool failed, finishing, settled;
+    int64_t since_ms; /* monotonic: this daemon has it */
     int64_t until_ms; /* monotonic: finishing, or UNSURE parts; 0: no limit */
 };
 
@@ -499,7 +500,8 @@ static void on_parted(const char *node, const char *other, void *user)
     for (size_t i = 0; i < crews->items.count; i++) {
         reidd_crew *crew = crews->items.items[i];
         const crew_part *one = find_on(crew, node), *two = find_on(crew, other);
-        if (!is_going(one) || !is_going(two) || crew->failed || crew->finishing)
+        if (!is_going(one) || !is_going(two) || crew->failed || crew->finishing ||
+            now_ms() - crew->since_ms < REIDD_PARTED_MS) /* it may be over in a moment */
             continue;
         crew->failed = true;
         const crew_part *later = one > two ? one : two, *earlier = one > two ? two : one;
@@ -671,6 +673,7 @@ reid_status reidd_crew_new(reidd_crews *crews, const reidd_crew_spec *spec,
         crew->attempt = spec->attempt;
         crew->world = spec->ranks;
         crew->grace_ms = spec->grace_ms;
+        crew->since_ms = now_ms();
         make_parts(crew, &placement);
         if (spec->adopted)
             remember(crew);

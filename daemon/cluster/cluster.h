@@ -35,7 +35,12 @@
 /* Both ends. */
 #define REIDD_BEAT_MS 1000
 #define REIDD_SILENCE_MS 5000
-#define REIDD_CLOCK_MS 1000     /* a clock that is more off is warned of */
+/* After so much of it a member tries another connection: in one that was cut, and has healed, TCP
+ * waits for longer and longer. */
+#define REIDD_RESTLESS_MS 3000
+#define REIDD_PARTED_MS 8000 /* two members are parted: they can tell each other by nobody else */
+#define REIDD_TWIN_MS 2500   /* a node that was heard so lately lives, and is no other one */
+#define REIDD_CLOCK_MS 1000  /* a clock that is more off is warned of */
 #define REIDD_WEATHER_MS 2000   /* members tell how their machine is */
 #define REIDD_JOIN_LEAST_MS 250 /* before a member tries again, doubled up to … */
 #define REIDD_JOIN_MOST_MS 2000

@@ -216,6 +216,19 @@ static void send_welcome(reidd_join *join, const Reid__V1__NodeHello *hello)
     reid__v1__node_down__free_unpacked(down, NULL);
 }
 
+/* Two of one name would take turns, and each would end the other's jobs. */
+static reid_status check_twin(const reidd_remote *remote, const Reid__V1__NodeHello *hello,
+                              reid_error *err)
+{
+    if (!remote->join || remote->started_ms == hello->started_ms ||
+        reidd_cluster_now_ms() - remote->join->heard_ms >= REIDD_TWIN_MS)
+        return REID_OK;
+    const char *address = reid_rpc_call_peer(remote->join->call)->address;
+    return reid_fail(err, REID_ERR_EXISTS,
+                     "another reidd is %s already%s%s; the name is one node's only", hello->name,
+                     address && *address ? ", at " : "", address ? address : "");
+}
+
 static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello, reid_error *err)
 {
     reidd_cluster *cluster = join->cluster;
@@ -228,6 +241,7 @@ static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello
     }
     if (status != REID_OK)
         return status;
+    REID_TRY(check_twin(remote, hello, err));
     if (remote->join) { /* it has started anew, or its old connection is dead without a word */
         reidd_join *old = remote->join;
         old->remote = NULL;
@@ -236,6 +250,7 @@ static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello
     join->remote = remote;
     remote->join = join;
     remote->heard_ms = join->heard_ms;
+    remote->started_ms = hello->started_ms;
     remote->since_ms = reid_clock_wall_ms();
     remote->ever = true;
     remote->lost = remote->refused = false;

@@ -229,10 +229,11 @@ void reidd_member_beat(reidd_cluster *cluster)
     if (!cluster->channel)
         return;
     cluster->heard_ms += late_ms;
-    if (cluster->tick_ms - cluster->heard_ms >= REIDD_SILENCE_MS) {
+    int64_t patience_ms = cluster->welcome ? REIDD_RESTLESS_MS : REIDD_SILENCE_MS;
+    if (cluster->tick_ms - cluster->heard_ms >= patience_ms) {
         REID_AUTOFREE char *why =
             reid_xasprintf("nothing was heard of the head %s for %d s",
-                           reidd_cluster_head(cluster)->name, REIDD_SILENCE_MS / 1000);
+                           reidd_cluster_head(cluster)->name, (int)(patience_ms / 1000));
         lose(cluster, why);
         return;
     }

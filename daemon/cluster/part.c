@@ -509,7 +509,7 @@ static void on_head_lost(const char *why, void *user)
 {
     reidd_parts *parts = user;
     parts->connected = false;
-    reidd_probe_start(parts->probe, REIDD_SILENCE_MS);
+    reidd_probe_start(parts->probe, REIDD_RESTLESS_MS);
     plan(parts);
 }
 

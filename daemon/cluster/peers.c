@@ -3,7 +3,7 @@
  * would wait for ever.
  *
  * The head names the nodes to ask (NodeBeat.watch). One that has answered and then does not for
- * REIDD_SILENCE_MS is told to the head (NodeBeat.unreachable). One that has never answered is not
+ * REIDD_PARTED_MS is told to the head (NodeBeat.unreachable). One that has never answered is not
  * told: then it may as well be its certificate. */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "daemon/cluster/private.h"
 
-#define ANSWER_MS 3000 /* of one question, and of a connection */
+#define ANSWER_MS 2000 /* of one question, and of a connection */
 
 struct reidd_peer {
     reidd_cluster *cluster;
@@ -44,14 +44,18 @@ static void on_pong(reid_rpc_stream *stream, const ProtobufCMessage *answer, voi
     peer->told = false;
 }
 
+static void ask(reidd_peer *peer);
+
 static void on_asked(reid_rpc_stream *stream, const reid_error *end, void *user)
 {
     reidd_peer *peer = user;
     if (stream != peer->asking)
         return;
     peer->asking = NULL;
-    if (end->code == REID_ERR_TIMEOUT) /* what is cut may look connected for minutes */
+    if (end->code == REID_ERR_TIMEOUT) { /* what is cut may look connected for minutes */
         drop_channel(peer);
+        ask(peer);
+    }
 }
 
 static void on_lost(reid_rpc_channel *channel, const reid_error *why, void *user)
@@ -132,12 +136,12 @@ size_t reidd_peers_tick(reidd_cluster *cluster, int64_t late_ms, char **names, s
         reidd_peer *peer = cluster->peers.items[i];
         peer->answered_ms += late_ms;
         ask(peer);
-        if (!peer->answered || now_ms - peer->answered_ms < REIDD_SILENCE_MS || count == room)
+        if (!peer->answered || now_ms - peer->answered_ms < REIDD_PARTED_MS || count == room)
             continue;
         names[count++] = peer->place->name;
         if (!peer->told)
             reid_log_warn("cluster cannot reach node=%s for %d s", peer->place->name,
-                          REIDD_SILENCE_MS / 1000);
+                          REIDD_PARTED_MS / 1000);
         peer->told = true;
     }
     return count;

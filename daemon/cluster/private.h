@@ -24,11 +24,12 @@ typedef struct reidd_remote {
     size_t row;       /* in reidd_nodes */
     reidd_join *join; /* NULL: not connected */
     Reid__V1__Node *weather;
-    int64_t heard_ms; /* monotonic; 0: never */
-    int64_t since_ms; /* wall clock */
-    bool ever;        /* was up since this daemon started */
-    bool lost;        /* the parts know */
-    bool refused;     /* a send had no room */
+    int64_t heard_ms;   /* monotonic; 0: never */
+    int64_t since_ms;   /* wall clock */
+    int64_t started_ms; /* its reidd, in its own time */
+    bool ever;          /* was up since this daemon started */
+    bool lost;          /* the parts know */
+    bool refused;       /* a send had no room */
     reidd_clock clock;
     int64_t told_ahead_ms; /* of the clock, to whoever reads the log; 0: it is right */
 } reidd_remote;

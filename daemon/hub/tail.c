@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/file.h"
+#include "base/str.h"
 #include "base/vec.h"
 #include "daemon/access/identity.h"
 #include "daemon/exec/files.h"
@@ -16,6 +19,7 @@
 
 typedef struct source {
     char *path;
+    char *node; /* NULL: this one */
     int rank;
     bool from_stderr;
     bool begun; /* the offset is set */
@@ -30,7 +34,11 @@ struct reidd_tail {
     size_t current; /* of the last piece */
     size_t taken;   /* its size */
     int64_t tail_lines;
+    bool launchers;          /* are wanted */
+    struct timespec settled; /* when logs/ had changed last, at a look for launchers of others */
 };
+
+#define LAUNCHER "launcher" /* launcher.log, launcher-NODE.log */
 
 static void add_source(reidd_tail *tail, char *own_path, int rank, bool from_stderr)
 {
@@ -38,10 +46,58 @@ static void add_source(reidd_tail *tail, char *own_path, int rank, bool from_std
     reid_vec_push(&tail->sources, added);
 }
 
+/* The name between "launcher-" and ".log"; caller frees. NULL: it is another file. */
+static char *node_of(const char *name)
+{
+    static const char before[] = LAUNCHER "-", after[] = ".log";
+    size_t length = strlen(name), around = sizeof before - 1 + sizeof after - 1;
+    if (length <= around || !reid_str_starts(name, before) || !reid_str_ends(name, after))
+        return NULL;
+    return reid_xstrndup(name + sizeof before - 1, length - around);
+}
+
+static void add_launcher(reidd_tail *tail, const char *name)
+{
+    char *node = node_of(name);
+    for (size_t i = 0; node && i < tail->sources.count; i++) {
+        const char *known = tail->sources.items[i].node;
+        if (known && strcmp(known, node) == 0) {
+            free(node);
+            return;
+        }
+    }
+    if (!node)
+        return;
+    REID_AUTOFREE char *within = reid_xasprintf("logs/%s", name);
+    add_source(tail, reidd_attempt_path(tail->folder, within), -1, false);
+    tail->sources.items[tail->sources.count - 1].node = node;
+}
+
+/* Those of other nodes come when there is something in them. True: one has come. */
+static bool find_launchers(reidd_tail *tail)
+{
+    struct stat info;
+    reid_dir_entry *entries = NULL;
+    size_t count = 0, before = tail->sources.count;
+    REID_AUTOFREE char *logs = reidd_attempt_path(tail->folder, "logs");
+    if (!tail->launchers || stat(logs, &info) != 0 ||
+        (info.st_mtim.tv_sec == tail->settled.tv_sec &&
+         info.st_mtim.tv_nsec == tail->settled.tv_nsec) ||
+        reid_dir_list(logs, &entries, &count, NULL) != REID_OK)
+        return false;
+    if (llabs(time(NULL) - info.st_mtim.tv_sec) > 1) /* another may come in the same tick */
+        tail->settled = info.st_mtim;
+    for (size_t i = 0; i < count; i++)
+        add_launcher(tail, entries[i].name);
+    reid_dir_free(entries, count);
+    return tail->sources.count > before;
+}
+
 static void add_rank(reidd_tail *tail, const char *folder, int rank)
 {
     if (rank < 0) {
-        add_source(tail, reidd_attempt_path(folder, "logs/launcher.log"), -1, false);
+        tail->launchers = true;
+        add_source(tail, reidd_attempt_path(folder, "logs/" LAUNCHER ".log"), -1, false);
         return;
     }
     add_source(tail, reidd_rank_path(folder, "logs", rank, "out"), rank, false);
@@ -65,8 +121,10 @@ void reidd_tail_free(reidd_tail *tail)
 {
     if (!tail)
         return;
-    for (size_t i = 0; i < tail->sources.count; i++)
+    for (size_t i = 0; i < tail->sources.count; i++) {
         free(tail->sources.items[i].path);
+        free(tail->sources.items[i].node);
+    }
     reid_vec_fini(&tail->sources);
     free(tail->folder);
     free(tail);
@@ -130,9 +188,8 @@ static size_t read_source(reidd_tail *tail, source *s, bool ended,
     return n > 0 ? cut(s, buffer, (size_t)n, info.st_size, ended) : 0;
 }
 
-bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
+static bool next_piece(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
 {
-    REIDD_AS_OWNER(tail->folder);
     for (size_t i = 0; i < tail->sources.count; i++) {
         size_t index = (tail->current + i) % tail->sources.count;
         source *s = &tail->sources.items[index];
@@ -142,6 +199,7 @@ bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
         tail->current = index;
         tail->taken = size;
         ret_chunk->rank = s->rank;
+        ret_chunk->node = s->node ? s->node : "";
         ret_chunk->from_stderr = s->from_stderr;
         ret_chunk->data = ret_chunk->buffer;
         ret_chunk->size = size;
@@ -149,6 +207,13 @@ bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
         return true;
     }
     return false;
+}
+
+bool reidd_tail_next(reidd_tail *tail, bool ended, reidd_tail_chunk *ret_chunk)
+{
+    REIDD_AS_OWNER(tail->folder);
+    return next_piece(tail, ended, ret_chunk) ||
+           (find_launchers(tail) && next_piece(tail, ended, ret_chunk));
 }
 
 void reidd_tail_accept(reidd_tail *tail)

@@ -20,7 +20,8 @@
 typedef struct reidd_tail reidd_tail;
 
 typedef struct reidd_tail_chunk {
-    int rank; /* -1: the launcher */
+    int rank;         /* -1: the launcher */
+    const char *node; /* of it, when that is not this one; "" otherwise */
     bool from_stderr;
     const char *data; /* in the buffer */
     size_t size;
@@ -28,7 +29,7 @@ typedef struct reidd_tail_chunk {
     char buffer[REIDD_TAIL_CHUNK_BYTES];
 } reidd_tail_chunk;
 
-/* `ranks` [count] as wanted, -1 for the launcher; count 0: the launcher and all of `world`.
+/* `ranks` [count] as wanted, -1 for the launchers of all nodes; count 0: those and all of `world`.
  * tail_lines 0: from the beginning; otherwise the last lines of each file. */
 reidd_tail *reidd_tail_new(const char *attempt_folder, const int32_t *ranks, size_t count,
                            int world, int64_t tail_lines);

@@ -94,7 +94,7 @@ void reidd_away_clock(const reidd_away *away, int rank, int64_t *ret_ahead_ms,
     *ret_doubt_ms = known ? doubt_ms : REIDD_AWAY_UNKNOWN_MS;
 }
 
-const char *reidd_away_left(const reidd_away *away, int64_t before_ms)
+const char *reidd_away_left(const reidd_away *away, int64_t before_ms, int64_t *ret_ms)
 {
     const char *first = NULL;
     int64_t first_ms = before_ms;
@@ -105,6 +105,7 @@ const char *reidd_away_left(const reidd_away *away, int64_t before_ms)
             first = away->placement.items[i].node;
         }
     }
+    *ret_ms = first_ms;
     return first;
 }
 

@@ -44,7 +44,7 @@ void reidd_away_clock(const reidd_away *away, int rank, int64_t *ret_ahead_ms,
                       int64_t *ret_doubt_ms);
 /* The node that was asked first to end its ranks, when that was before `before_ms`, and so not
  * because everything ended: its agent has gone. NULL: none. */
-const char *reidd_away_left(const reidd_away *away, int64_t before_ms);
+const char *reidd_away_left(const reidd_away *away, int64_t before_ms, int64_t *ret_ms);
 /* Whether every part that has begun is over. */
 bool reidd_away_all_over(const reidd_away *away);
 

@@ -141,6 +141,9 @@ static bool is_own_end(const reidd_cause_input *input, const reidd_rank_fate *fa
         return false;
     if (follows(input->stop_ms, fate->end.wall_ms, fate))
         return false;
+    /* mpirun, which an agent has left, kills those that it cannot end. */
+    if (fate->end.late_ms && follows(input->left_ms, fate->end.wall_ms - fate->end.late_ms, fate))
+        return false;
     return fate->end.signal != SIGKILL || !follows(input->kill_ms, fate->end.wall_ms, fate);
 }
 
@@ -192,6 +195,8 @@ static bool is_before(const candidate *a, const candidate *b)
     return a->kind != b->kind ? a->kind < b->kind : a->wall_ms < b->wall_ms;
 }
 
+static void blame_vanished(const reidd_cause_input *input, reidd_exit_report *report);
+
 static bool find_in_ranks(const reidd_cause_input *input, reidd_exit_report *report)
 {
     candidate c, first = {.rank = -1};
@@ -213,6 +218,8 @@ static bool find_in_ranks(const reidd_cause_input *input, reidd_exit_report *rep
         snprintf(report->sentence, sizeof report->sentence, "%s", first.words.sentence);
     else
         describe_rank(input, report);
+    if (first.kind >= SPEAKS_OF_OTHERS && input->launcher.is_mpirun)
+        blame_vanished(input, report);
     return true;
 }
 
@@ -232,6 +239,20 @@ static void blame_deserter(const reidd_cause_input *input, reidd_exit_report *re
     name_rank(input, rank, who, sizeof who);
     snprintf(report->sentence, sizeof report->sentence,
              "%s ended before the others, without finalizing MPI", who);
+}
+
+/* Others miss a rank whose processes went without a record, or were ended for that: mpirun has
+ * noticed it first, and names it. */
+static void blame_vanished(const reidd_cause_input *input, reidd_exit_report *report)
+{
+    REID_AUTOFREE char *path = reidd_attempt_path(input->attempt_dir, "logs/launcher.log");
+    REID_AUTOFREE char *tail = read_tail(path);
+    int rank, exit_code, number;
+    if (!reidd_cause_from_launcher(tail, &rank, &exit_code, &number) || rank < 0 ||
+        rank >= input->rank_count || !input->ranks[rank].ended || input->ranks[rank].known)
+        return;
+    *report = (reidd_exit_report){.rank = rank, .exit_code = exit_code, .signal = number};
+    describe_rank(input, report);
 }
 
 /* The first rank whose processes went without a record. */

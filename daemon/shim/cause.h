@@ -50,6 +50,7 @@ typedef struct reidd_cause_input {
     int64_t stop_ms;       /* when the ranks were asked to stop; 0: they were not */
     int64_t kill_ms;       /* when what was left was killed; 0: it was not */
     bool grace_over;       /* killed because the ranks did not stop in time */
+    int64_t left_ms;       /* when left_node's agent has gone; 0: none has */
     const char *left_node; /* whose agent has gone before its ranks; NULL: none */
     const char *own;       /* what the shim itself found wrong; NULL: nothing */
 } reidd_cause_input;

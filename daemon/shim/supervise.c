@@ -29,6 +29,7 @@
 
 #define TICK_MS 50              /* looking for new ranks, and for what cannot be waited for */
 #define ABORT_GRACE_MS 2000     /* for the others, after a rank has failed */
+#define LAST_BREATH_MS 20       /* children are killed before their parent can be waited for */
 #define NOTICE_MS 250           /* so late a busy machine may tell that a process is gone */
 #define LAUNCH_TIMEOUT_MS 60000 /* for mpirun, until every rank has started */
 #define LAUNCHER_END_MS 20000   /* for mpirun to end after its ranks */
@@ -233,6 +234,8 @@ static void correct_time(const supervisor *s, reidd_rank_fate *fate)
     fate->end.wall_ms = now;
 }
 
+static void reap(supervisor *s);
+
 static void check_away(supervisor *s, int i)
 {
     reidd_rank_fate *fate = &s->fates[i];
@@ -252,16 +255,20 @@ static void check_away(supervisor *s, int i)
 }
 
 /* The wrapper is gone, without having written how its rank has ended: it was killed, and the rank
- * with it (rank.c). */
+ * with it (rank.c). Where mpirun has gone, too, that may be why, and nothing is written. */
 static void note_killed(supervisor *s, int i)
 {
     reidd_rank_fate *fate = &s->fates[i];
+    if (!s->child_ended && !s->kill_ms) {
+        poll(NULL, 0, LAST_BREATH_MS);
+        reap(s);
+    }
     fate->end = (reidd_rank_exit){.exit_code = 128 + SIGKILL,
                                   .signal = SIGKILL,
                                   .wall_ms = reid_clock_wall_ms(),
                                   .late_ms = NOTICE_MS};
-    fate->known =
-        !s->kill_ms && reidd_rank_exit_write(s->folder, s->first + i, &fate->end, NULL) == REID_OK;
+    fate->known = !s->kill_ms && !s->child_ended &&
+                  reidd_rank_exit_write(s->folder, s->first + i, &fate->end, NULL) == REID_OK;
 }
 
 static void check_rank(supervisor *s, int i)
@@ -457,16 +464,18 @@ static reid_status report_part(supervisor *s, reid_error *err)
     return reidd_exit_report_write(s->folder, &end, err);
 }
 
-/* The node whose agent has gone before anything else ended. */
-static const char *find_left(const supervisor *s)
+/* The node whose agent has gone before anything else ended, and when. */
+static const char *find_left(const supervisor *s, int64_t *ret_ms)
 {
     int64_t first_ms = s->launcher.end.wall_ms;
     if (s->kill_ms)
         first_ms = REID_MIN(first_ms, s->kill_ms);
-    for (int i = 0; i < s->count; i++)
-        if (s->fates[i].ended && !s->fates[i].known)
-            first_ms = REID_MIN(first_ms, s->fates[i].end.wall_ms);
-    return s->stop_ms ? NULL : reidd_away_left(&s->away, first_ms);
+    for (int i = 0; i < s->count; i++) {
+        const reidd_rank_exit *end = &s->fates[i].end;
+        if (s->fates[i].ended && (!s->fates[i].known || end->late_ms))
+            first_ms = REID_MIN(first_ms, end->wall_ms - end->late_ms);
+    }
+    return s->stop_ms ? NULL : reidd_away_left(&s->away, first_ms, ret_ms);
 }
 
 static reid_status report(supervisor *s, reid_error *err)
@@ -474,12 +483,15 @@ static reid_status report(supervisor *s, reid_error *err)
     reidd_exit_report end;
     if (s->options->part)
         return report_part(s, err);
+    int64_t left_ms = 0;
+    const char *left = find_left(s, &left_ms);
     const reidd_cause_input input = {
         .attempt_dir = s->folder,
         .ranks = s->fates,
         .rank_count = s->count,
         .nodes = s->away.nodes,
-        .left_node = find_left(s),
+        .left_node = left,
+        .left_ms = left ? left_ms : 0,
         .launcher = s->launcher,
         .stop_ms = s->stop_ms,
         .kill_ms = s->kill_ms,

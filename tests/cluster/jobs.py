@@ -142,6 +142,10 @@ class Suite(Jobs):
         for rank in (0, 3, 5):
             self.assertEqual(re.findall(rf'^\[{rank}\] x{{400}} (\d+)$', logs, re.M), [str(i) for i in range(300)])
         self.assertIn('[5] last words\n', logs)
+        for text in (self.logs(job), self.logs(job, '--rank', '-1')):
+            self.assertRegex(text, r'(?m)^\[launcher\] .*shim ended')
+            self.assertRegex(text, r'(?m)^\[launcher node2\] .*shim part ended')
+            self.assertRegex(text, r'(?m)^\[launcher node3\] .*shim part ended')
         where = re.findall(r'REIDD_LINK=unix:\S+/(node\d)/', logs)
         self.assertEqual(sorted(where), ['node1'] * 2 + ['node2'] * 2 + ['node3'] * 2)
         self.assertEqual(self.rows(job), list(range(1, 51)))
@@ -323,6 +327,41 @@ class More(Jobs):
         self.cluster.wait_up('node3')
         self.go()
         self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
+
+    def test_cuts_that_heal(self):
+        """Three seconds, and again and again: nobody is lost, and the job knows nothing of it."""
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2')
+        for away, back in ((3, 6), *[(2, 2)] * 5):
+            self.cluster.hosts.cut('node2')
+            time.sleep(away)
+            self.cluster.hosts.heal('node2')
+            time.sleep(back)
+        self.cluster.wait_up('node2')
+        self.finish(job)
+
+    def test_head_that_slept(self):
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2')
+        self.cluster.kill('node1', signal.SIGSTOP)
+        time.sleep(8)
+        self.cluster.kill('node1', signal.SIGCONT)
+        wait_for(lambda: self.cluster.ctl('node1', 'version').returncode == 0, 20, 'it is awake')
+        self.cluster.wait_up('node2', 'node3')
+        self.finish(job)
+
+    def test_head_that_is_cut_off(self):
+        """Its jobs end everywhere, wait for their nodes, and go on."""
+        job = self.start('--max-restarts', '1', '--restart-backoff', '0.2')
+        self.cluster.hosts.cut('node1')
+        try:
+            wait_for(lambda: {host for host, _ in self.left()} <= {'node1'}, 40, 'nothing runs on the members')
+            wait_for(lambda: self.cluster.job(job)['state'] == 'PENDING', 30, 'it waits')
+            self.assertRegex(self.cluster.job(job)['detail'], 'waits for 6 slots: node2 is down')
+        finally:
+            self.cluster.hosts.heal('node1')
+        wait_for(lambda: self.cluster.job(job)['state'] == 'RUNNING', 30, 'it goes on')
+        self.go()
+        found = self.wait_end(job)
+        self.assertEqual((found['state'], found['attempt']), ('SUCCEEDED', 2))
 
     def test_members_that_do_not_reach_each_other(self):
         """The head reaches both, so only they can tell."""

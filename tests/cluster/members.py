@@ -333,6 +333,26 @@ class Strangers(unittest.TestCase):
 
 class More(cluster.Case):
     """By hand: members.py More."""
+    def test_second_reidd_of_one_name(self):
+        """It is told so, and the first one stays."""
+        c = self.cluster
+        folder = c.folder / 'twin'
+        folder.mkdir()
+        shutil.copytree(c.folder / 'tls/node3', folder / 'tls/node3')
+        (folder / 'cluster.yml').write_text(c.file.read_text().replace('10.77.0.3:7411', '10.77.0.2:7499'))
+        with open(folder / 'log', 'wb') as log:
+            twin = c.hosts.start('node2', [cluster.BIN / 'reidd', '--state-dir', folder, '--socket', f'unix:{folder}/sock', '--node', 'node3',
+                                           '--cluster', folder / 'cluster.yml', '--tls-dir', folder / 'tls', *c.options],
+                                 stdout=log, stderr=log)
+        try:
+            wait_for(lambda: 'another reidd is node3 already, at 10.77.0.3' in (folder / 'log').read_text(), 15, 'it is told')
+            before = c.log('node3').count('cluster joined')
+            time.sleep(6)
+            self.assertEqual((c.nodes()['node3']['state'], c.log('node3').count('cluster joined')), ('UP', before))
+        finally:
+            c.hosts.kill(twin)
+            twin.wait()
+
     def test_stopped_process_is_silent(self):
         self.cluster.kill('node2', signal.SIGSTOP)
         try:

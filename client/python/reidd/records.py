@@ -131,6 +131,7 @@ class LogLine:
     rank: Optional[int]  # None: the launcher
     text: str  # without its end of line
     from_stderr: bool
+    node: str = ""  # of the launcher: which node's; "": the head's
 
 
 @dataclasses.dataclass(frozen=True)

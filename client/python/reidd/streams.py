@@ -187,6 +187,9 @@ class EventStream(Stream[Event]):
         return event
 
 
+_Log = tuple[int, bool, str]  # rank, from_stderr, node
+
+
 class LogStream(Stream[LogLine]):
     """Lines of the ranks' logs, of one attempt."""
 
@@ -196,8 +199,8 @@ class LogStream(Stream[LogLine]):
         self._ranks = list(ranks)
         self._tail_lines = tail_lines
         self._attempt = attempt
-        self._next: dict[tuple[int, bool], int] = {}  # offset of the byte that comes next
-        self._start: dict[tuple[int, bool], bytes] = {}  # of a line whose end has not come
+        self._next: dict[_Log, int] = {}  # offset of the byte that comes next
+        self._start: dict[_Log, bytes] = {}  # of a line whose end has not come
 
     def _open(self, timeout: Optional[float]) -> Any:
         tail = 0 if self._next else self._tail_lines  # after a loss the offsets tell what is new
@@ -205,11 +208,11 @@ class LogStream(Stream[LogLine]):
             id=self._job, ranks=self._ranks, follow=self._follow, tail_lines=tail, attempt=self._attempt), timeout=timeout)
 
     @staticmethod
-    def _line(key: tuple[int, bool], line: bytes) -> LogLine:
-        return LogLine(key[0] if key[0] >= 0 else None, line.decode("utf-8", "replace").rstrip("\r\n"), key[1])
+    def _line(key: _Log, line: bytes) -> LogLine:
+        return LogLine(key[0] if key[0] >= 0 else None, line.decode("utf-8", "replace").rstrip("\r\n"), key[1], key[2])
 
     def _take(self, message: Any) -> Iterable[LogLine]:
-        key = (message.rank, message.from_stderr)
+        key = (message.rank, message.from_stderr, message.node)
         seen = max(0, self._next.get(key, message.offset) - message.offset)
         if seen >= len(message.data):
             return

@@ -233,6 +233,36 @@ static void test_words_of_others_come_at_once(void **state)
     check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
 }
 
+/* Its wrapper was killed with it, and this was noticed when mpirun was gone, too. */
+static void test_vanished_rank_that_others_miss(void **state)
+{
+    fixture *f = *state;
+    f->ranks[0] = fate(1, 0, 1005);
+    put_missing(f, 0, 1000, "the connection to rank 1 was lost");
+    f->ranks[1] = (reidd_rank_fate){.ended = true, .end.wall_ms = 3000};
+    f->input.launcher.end.exit_code = 137;
+    check(f, 0, 1, 0, "the connection to rank 1 was lost");
+    put(f, "logs/launcher.log", killed);
+    check(f, 1, 137, 9, "rank 1 was killed by signal 9 (Killed)");
+    put_words(f, 0, 1000, "no space is left");
+    check(f, 0, 1, 0, "no space is left");
+}
+
+static void test_agent_that_has_gone(void **state)
+{
+    fixture *f = *state;
+    f->ranks[0] = fate(143, 0, 2000);
+    f->ranks[0].asked = true;
+    f->ranks[1] = fate(137, 9, 2000); /* by mpirun, which waits a second */
+    f->ranks[1].end.late_ms = 250;
+    f->input.left_node = "node2";
+    f->input.left_ms = 1000;
+    f->input.launcher.end.exit_code = 1;
+    check(f, -1, 1, 0, "mpirun's agent for node2 was killed");
+    f->ranks[1] = fate(139, 11, 2000); /* by itself */
+    check(f, 1, 139, 11, "rank 1 was killed by signal 11 (Segmentation fault)");
+}
+
 /* What a clock that is off by less than the doubt lets seem to be before the stop. */
 static void test_stop_of_another_node(void **state)
 {
@@ -354,6 +384,8 @@ int main(void)
         CASE(test_clocks_of_two_nodes),
         CASE(test_clocks_that_say_nothing),
         CASE(test_words_of_others_come_at_once),
+        CASE(test_vanished_rank_that_others_miss),
+        CASE(test_agent_that_has_gone),
         CASE(test_stop_of_another_node),
         CASE(test_last_line_of_a_silent_failure),
         CASE(test_long_last_line_is_cut),

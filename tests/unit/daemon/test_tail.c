@@ -32,7 +32,8 @@ static void drain(reidd_tail *tail, bool ended, reid_str *text)
     reidd_tail_chunk chunk;
     reid_str_clear(text);
     while (reidd_tail_next(tail, ended, &chunk)) {
-        reid_str_addf(text, "%d%s:", chunk.rank, chunk.from_stderr ? "e" : "o");
+        reid_str_addf(text, "%d%s%s%s:", chunk.rank, chunk.from_stderr ? "e" : "o",
+                      *chunk.node ? " " : "", chunk.node);
         reid_str_add_bytes(text, chunk.data, chunk.size);
         reid_str_add_char(text, '|');
         reidd_tail_accept(tail);
@@ -155,6 +156,33 @@ static void test_unaccepted_piece_comes_again(void **state)
     reid_test_dir_free(folder);
 }
 
+static void test_launchers_of_other_nodes(void **state)
+{
+    char *folder = reid_test_dir_new();
+    reid_str text = REID_STR_INIT;
+    const int32_t launchers[] = {-1}, rank0[] = {0};
+    reidd_tail *tail = reidd_tail_new(folder, launchers, 1, 2, 0);
+    reidd_tail *other = reidd_tail_new(folder, rank0, 1, 2, 0);
+    append(folder, "launcher.log", "launch\n");
+    append(folder, "launcher-node-2.log", "orted\n");
+    append(folder, "launcher-.log", "no node\n");
+    append(folder, "launcher-node-3.log.mirror", "half of it\n");
+    append(folder, "rank-0.out", "one\n");
+    drain(tail, false, &text);
+    assert_string_equal(text.data, "-1o:launch\n|-1o node-2:orted\n|");
+    append(folder, "launcher-node-3.log", "late\n");
+    append(folder, "launcher-node-2.log", "more\n");
+    reid_str_clear(&text);
+    drain(tail, false, &text);
+    assert_string_equal(text.data, "-1o node-2:more\n|-1o node-3:late\n|");
+    drain(other, true, &text);
+    assert_string_equal(text.data, "0o:one\n|");
+    reidd_tail_free(tail);
+    reidd_tail_free(other);
+    reid_str_fini(&text);
+    reid_test_dir_free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_last_lines),
         cmocka_unit_test(test_large_file),
         cmocka_unit_test(test_unaccepted_piece_comes_again),
+        cmocka_unit_test(test_launchers_of_other_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
