@@ -1,4 +1,5 @@
 """What the integration tests share: a small data set in Market-1501's layout, runs of reid-train, a daemon of one's own."""
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -171,6 +172,11 @@ class Daemon:
     def ctl(self, *args, timeout=120):
         return subprocess.run([str(BIN / 'reidctl'), '-H', f'unix:{self.socket}', *map(str, args)],
                               capture_output=True, text=True, timeout=timeout * PATIENCE)
+
+    def ctl_at_once(self, *commands):
+        """All at the same time, for words that must come early in a job's life; what each gave, in order."""
+        with concurrent.futures.ThreadPoolExecutor(len(commands)) as pool:
+            return list(pool.map(lambda words: self.ctl(*words), commands))
 
     def job(self, name):
         done = self.ctl('describe', name, '-o', 'json')

@@ -8,8 +8,8 @@ import common
 
 QUIET = ['SOLVER.BASE_LR', '0.00035', 'SOLVER.WARMUP_ITERS', '0', 'SOLVER.SCHED', 'MultiStepLR', 'SOLVER.STEPS', '[1000]',
          'TEST.EVAL_PERIOD', '0']
-# 54 iterations, the first 40 of them warm-up; images are mirrored, and erased now and then.
-BITS = [*QUIET, 'INPUT.FLIP.ENABLED', 'True', 'INPUT.REA.ENABLED', 'True', 'SOLVER.MAX_EPOCH', '9', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WARMUP_ITERS', '40']
+# 90 iterations, the first 40 of them warm-up; images are mirrored, and erased now and then.
+BITS = [*QUIET, 'INPUT.FLIP.ENABLED', 'True', 'INPUT.REA.ENABLED', 'True', 'SOLVER.MAX_EPOCH', '15', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.WARMUP_ITERS', '40']
 
 
 class Control(common.Case):
@@ -32,9 +32,12 @@ class Control(common.Case):
 
     def ask(self, *words):
         """A word that is agreed on; its entries in the journal."""
-        done = self.daemon.ctl(*words, '-o', 'json')
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return self.ask_all(words)
+
+    def ask_all(self, *all_words):
+        done = self.daemon.ctl_at_once(*[[*words, '-o', 'json'] for words in all_words])
+        self.assertEqual({d.returncode for d in done}, {0}, [d.stderr for d in done])
+        return [json.loads(line) for d in done for line in d.stdout.splitlines()]
 
     def refused(self, code, text, *words):
         done = self.daemon.ctl(*words)
@@ -50,30 +53,30 @@ class Control(common.Case):
     def rates(self, job):
         return {r['iteration']: r['metrics']['lr'] for r in self.daemon.rows(job) if 'lr' in r['metrics']}
 
-    def set_bits_words(self, job):
+    def set_bits_words(self, job, *more):
         """The interventions of the runs whose bits are compared."""
-        for words in (['lr=1e-4', '--at-iter', '20'], ['weight_decay=0.01', 'tri_scale=0.5', '--at-iter', '26'],
-                      ['flip_prob=0.9', 'rea_prob=0.1', '--at-iter', '27'],
-                      ['lr_factor=2', 'margin=0.5', '--at-iter', '38'], ['flip_prob=0', '--at-iter', '41']):
-            self.ask('set', job, *words)
+        self.ask_all(*[['set', job, *words] for words in (
+            ['lr=1e-4', '--at-iter', '20'], ['weight_decay=0.01', 'tri_scale=0.5', '--at-iter', '26'],
+            ['flip_prob=0.9', 'rea_prob=0.1', '--at-iter', '27'],
+            ['lr_factor=2', 'margin=0.5', '--at-iter', '38'], ['flip_prob=0', '--at-iter', '41'])], *more)
 
     def check_set(self, ranks):
-        job = self.submit('set', *QUIET, 'SOLVER.MAX_EPOCH', '6', ranks=ranks)
-        entry, = self.ask('set', job, 'lr=1.5e-4', '--at-iter', '24', '--reason', 'too fast')
+        job = self.submit('set', *QUIET, 'SOLVER.MAX_EPOCH', '16', ranks=ranks)
+        entry, = self.ask('set', job, 'lr=1.5e-4', '--at-iter', '84', '--reason', 'too fast')
         soon, = self.ask('set', job, 'weight_decay=0.001')
         self.assertEqual((entry['kind'], entry['name'], entry['old'], entry['new'], entry['iteration'],
-                          entry['reason'], entry['seq']), ('set', 'lr', '0.00035', '0.00015', 24, 'too fast', 1))
-        self.assertTrue(0 < soon['iteration'] < 24, soon)
+                          entry['reason'], entry['seq']), ('set', 'lr', '0.00035', '0.00015', 84, 'too fast', 1))
+        self.assertTrue(0 < soon['iteration'] < 84, soon)
         self.daemon.wait_state(job, ('SUCCEEDED',), 120)
         for iteration, lr in self.rates(job).items():
-            self.assertEqual(lr, 0.00015 if iteration >= 24 else 0.00035, iteration)
+            self.assertEqual(lr, 0.00015 if iteration >= 84 else 0.00035, iteration)
         self.assertEqual([e['seq'] for e in self.audit(job)], [1, 2])
 
     def test_set_takes_effect_at_the_agreed_iteration(self):
         self.check_set(2)
 
     def test_bad_requests_are_one_sentence(self):
-        job = self.submit('bad', *QUIET, 'SOLVER.MAX_EPOCH', '2000')
+        job = self.submit('bad', *QUIET, 'SOLVER.MAX_EPOCH', '20000')
         self.refused(2, 'there is no knob', 'set', job, 'rate=1')
         self.refused(2, 'above 0', 'set', job, 'lr=-1')
         self.refused(2, 'number', 'set', job, 'lr=fast')
@@ -99,7 +102,7 @@ class Control(common.Case):
         self.refused(5, 'SUCCEEDED', 'checkpoint', job)
 
     def test_checkpoint_and_evaluation_now(self):
-        job = self.submit('now', *QUIET, 'SOLVER.MAX_EPOCH', '2000')
+        job = self.submit('now', *QUIET, 'SOLVER.MAX_EPOCH', '20000')
         saved, = self.ask('checkpoint', job)
         common.wait_for(lambda: (self.folder / f'now/model_iter_{saved["iteration"]:07d}/manifest.json').exists(), 20,
                         'the checkpoint is there')
@@ -159,8 +162,7 @@ class Control(common.Case):
         self.assertNotIn(1e-4, [lr for i, lr in self.rates(whole).items() if i != 20])  # the warm-up goes on
 
         paused = self.submit('paused', *BITS)
-        self.set_bits_words(paused)
-        entry, = self.ask('pause', paused, '--at-iter', '29')
+        self.set_bits_words(paused, ['pause', paused, '--at-iter', '29'])
         now = self.daemon.wait_state(paused, ('PAUSED',), 60)
         self.assertEqual(now['progress']['iteration'], 29)
         self.assertIn('29', now['detail'])
@@ -174,7 +176,7 @@ class Control(common.Case):
         done = self.daemon.wait_state(paused, ('SUCCEEDED',), 120)
         self.assertEqual(done['attempt'], 2)
         rows = [r['iteration'] for r in self.daemon.rows(paused) if 'total_loss' in r['metrics']]
-        self.assertEqual(rows, list(range(54)))
+        self.assertEqual(rows, list(range(90)))
         self.assertEqual(self.rates(paused), self.rates(whole))
         self.assertEqual(common.bits(self.folder / 'paused/model_final'), expected)
         self.assertEqual(len(self.audit(paused)), 9)
@@ -218,7 +220,7 @@ class Control(common.Case):
 
     def test_restart_from_the_beginning(self):
         """Nothing is saved yet: the words went with the attempt, and its journal is put aside."""
-        job = self.submit('early', *QUIET, 'SOLVER.MAX_EPOCH', '400', 'SOLVER.CHECKPOINT_PERIOD', '400',
+        job = self.submit('early', *QUIET, 'SOLVER.MAX_EPOCH', '4000', 'SOLVER.CHECKPOINT_PERIOD', '4000',
                           options=['--max-restarts', '1', '--restart-backoff', '0.2'])
         self.ask('set', job, 'lr=1e-4', '--at-iter', '8')
         common.wait_for(lambda: len(self.daemon.rows(job)) > 10, 60, 'it trains')
@@ -236,7 +238,7 @@ class Control(common.Case):
         self.assertEqual((failed['attempt'], failed['failure']['signal']), (2, 9))
 
     def test_acknowledged_words_survive_the_daemon(self):
-        job = self.submit('kept', *QUIET, 'SOLVER.MAX_EPOCH', '400')
+        job = self.submit('kept', *QUIET, 'SOLVER.MAX_EPOCH', '4000')
         self.ask('set', job, 'lr=0.0002', '--at-iter', '30')
         for _ in range(2):
             self.daemon.kill()
@@ -246,7 +248,7 @@ class Control(common.Case):
         self.assertEqual({lr for i, lr in self.rates(job).items() if i >= 30}, {0.0002})
 
     def test_tampering_is_told_with_the_line(self):
-        job = self.submit('tamper', *QUIET, 'SOLVER.MAX_EPOCH', '2000')
+        job = self.submit('tamper', *QUIET, 'SOLVER.MAX_EPOCH', '20000')
         for lr in ('1e-4', '2e-4', '3e-4'):
             self.ask('set', job, f'lr={lr}')
         path = self.folder / 'tamper/journal.jsonl'

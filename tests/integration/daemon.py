@@ -70,7 +70,7 @@ class WithDaemon(common.Case):
         self.assertEqual(self.daemon.ctl('describe', 'nobody').returncode, 4)
 
     def test_queue_is_first_in_first_out(self):
-        first = self.submit('first', 'SOLVER.MAX_EPOCH', '400')
+        first = self.submit('first', 'SOLVER.MAX_EPOCH', '4000')
         self.daemon.wait_state(first, ('RUNNING',), 20)
         second = self.submit('second', 'SOLVER.MAX_EPOCH', '1')
         third = self.submit('third', 'SOLVER.MAX_EPOCH', '1')
@@ -83,7 +83,7 @@ class WithDaemon(common.Case):
         self.assertEqual(self.daemon.job(third)['state'], 'CANCELLED')
 
     def test_cancel_saves_and_resume_goes_on(self):
-        job = self.submit('long', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
+        job = self.submit('long', 'SOLVER.MAX_EPOCH', '4000', 'TEST.EVAL_PERIOD', '0')
         common.wait_for(lambda: self.daemon.job(job)['progress']['iteration'] > 5
                         if 'progress' in self.daemon.job(job) else False, 30, 'it trains')
         self.assertEqual(self.daemon.ctl('cancel', job).returncode, 0)
@@ -99,7 +99,7 @@ class WithDaemon(common.Case):
 
     @common.needs_mpi
     def test_killed_rank_fails_the_job_and_is_named(self):
-        job = self.submit('victim', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
+        job = self.submit('victim', 'SOLVER.MAX_EPOCH', '4000', 'TEST.EVAL_PERIOD', '0')
         self.daemon.wait_state(job, ('RUNNING',), 30)
         common.wait_for(lambda: self.daemon.rows(job), 30, 'it trains')
         victim = next(p for p in self.daemon.rank_pids(job)
@@ -161,7 +161,7 @@ class WithDaemon(common.Case):
         self.assertIn(first, [r['iteration'] + 1 for r in self.daemon.rows(job)])  # no scalar before it was lost
 
     def test_watching_detaches_without_harm(self):
-        job = self.submit('watched', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
+        job = self.submit('watched', 'SOLVER.MAX_EPOCH', '4000', 'TEST.EVAL_PERIOD', '0')
         watch = subprocess.Popen([str(common.BIN / 'reidctl'), '-H', f'unix:{self.daemon.socket}', 'watch', job],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         common.wait_for(lambda: self.daemon.rows(job), 30, 'it trains')

@@ -110,7 +110,7 @@ class Faults(common.Case):
 
     def test_full_disk_of_checkpoints(self):
         """The training ends with the cause; the checkpoints that were there stay, and are gone on from."""
-        disk = self.mount('200m')  # one checkpoint and a half
+        disk = self.mount('50m')  # one checkpoint and a half
         out = disk / 'out'
         daemon = common.Daemon(self.folder / 'ckpt', '--slots', '1')
         self.addCleanup(self.end, daemon)
@@ -186,7 +186,7 @@ class Faults(common.Case):
         daemon = self.daemon('--slots', '1', fake=False)
         out = self.folder / 'broken'
         done = daemon.ctl('submit', '--name', 'breaks', '--max-restarts', '3', '--restart-backoff', '0.1', common.CONFIG,
-                          *self.overrides('broken', 'SOLVER.MAX_EPOCH', '12', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '1'))
+                          *self.overrides('broken', 'SOLVER.MAX_EPOCH', '20', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '1'))
         self.assertEqual(done.returncode, 0, done.stderr)
         common.wait_for(lambda: (out / 'model_0002').exists(), 90, 'checkpoints')
         pid = self.rank(daemon, 'breaks')
@@ -201,7 +201,7 @@ class Faults(common.Case):
         log = (out / 'log.txt').read_text() + daemon.ctl('logs', 'breaks').stdout
         self.assertRegex(log, re.escape(f'{newest.name}') + r'.*model.safetensors')
         iterations = {r['iteration'] for r in daemon.rows('breaks')}
-        self.assertEqual(iterations, set(range(72)))
+        self.assertEqual(iterations, set(range(120)))
 
     def rank(self, daemon, name):
         return common.wait_for(lambda: daemon.rank_pids(daemon.job(name)['id']), 30, 'a rank')[0]

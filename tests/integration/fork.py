@@ -50,13 +50,13 @@ class Fork(common.Case):
     def setUpClass(cls):
         super().setUpClass()
         cls.daemon = common.Daemon(cls.folder / 'd', '--slots', str(RANKS))
-        for name, words in (('plain', EARLY), ('source', [*EARLY, LATE])):
+        for name, turns in (('plain', [EARLY]), ('source', [EARLY, [LATE]])):
             case = cls()
             done = cls.daemon.ctl('submit', '--name', name, '-n', RANKS, common.CONFIG, *case.overrides(name, *OPTIONS))
             assert done.returncode == 0, done.stderr
-            for word in words:
-                done = cls.daemon.ctl('set', name, *word)
-                assert done.returncode == 0, done.stderr
+            for words in turns:
+                for done in cls.daemon.ctl_at_once(*[['set', name, *word] for word in words]):
+                    assert done.returncode == 0, done.stderr
             cls.daemon.wait_state(name, ('SUCCEEDED',), 120)
         cls.source = cls.folder / 'source'
         cls.before = tree(cls.source)
@@ -130,9 +130,8 @@ class Fork(common.Case):
         script = self.folder / 'steps.lua'
         script.write_text(SCRIPT)
         self.ctl('submit', '--name', 'hooked', '-n', RANKS, common.CONFIG, *self.overrides('hooked', *OPTIONS))
-        self.ctl('hook', 'add', 'hooked', script)
-        for word in EARLY:
-            self.ctl('set', 'hooked', *word)
+        for done in self.daemon.ctl_at_once(['hook', 'add', 'hooked', script], *[['set', 'hooked', *word] for word in EARLY]):
+            self.assertEqual(done.returncode, 0, done.stderr)
         self.daemon.wait_state('hooked', ('SUCCEEDED',), 120)
         before = tree(self.folder / 'hooked')
         for out, at in (('after_15', 16), ('after_23', 24)):

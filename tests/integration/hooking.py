@@ -22,7 +22,7 @@ ENABLED, DISABLED, REMOVED = 1, 2, 3
 # A rate that stays, no evaluation: 6 iterations an epoch.
 QUIET = ['SOLVER.BASE_LR', '0.00035', 'SOLVER.WARMUP_ITERS', '0', 'SOLVER.SCHED', 'MultiStepLR', 'SOLVER.STEPS', '[1000]',
          'TEST.EVAL_PERIOD', '0']
-ENDLESS = [*QUIET, 'SOLVER.MAX_EPOCH', '2000']
+ENDLESS = [*QUIET, 'SOLVER.MAX_EPOCH', '20000']
 
 
 def act(**kind):

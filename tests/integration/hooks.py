@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import common
 import hooking
@@ -140,9 +141,10 @@ class Hooks(hooking.HookCase):
         self.assertEqual(remote.wait_end(), Code.OK)
         self.ends(plain)
         by_hand = self.submit('by_hand', *options)
-        self.control.SkipStep(control_pb2.ControlRequest(id=by_hand, at_iter=7), timeout=60)
+        skip = self.control.SkipStep.future(control_pb2.ControlRequest(id=by_hand, at_iter=7), timeout=60)
         self.control.Set(control_pb2.SetRequest(id=by_hand, at_iter=9,
                                                 settings=[control_pb2.Setting(name='lr', value='0.001')]), timeout=60)
+        skip.result()
         by_word = self.submit('by_word', *options)
         late = self.attach(by_word, by_place({('after_step', 3): [set_to(lr=1e-3)]}), points=STEP, asynchronous=True)
         for job in (by_hook, by_hand, by_word):
@@ -163,7 +165,13 @@ class Hooks(hooking.HookCase):
         plan = by_place({('before_step', 8): [set_to(lr=1e-4)], ('before_step', 10): [SKIP],
                          ('after_step', 15): [set_to(margin=0.5)], ('before_step', 26): [SKIP],
                          ('after_step', 27): [set_to(lr_factor=2, flip_prob=0.9)]})
-        remote = self.attach(job, lambda e: None if hold == hooking.where(e) else plan(e), points=ALL, deadline_seconds=60)
+
+        def answer(event):
+            if event.iteration < 3:
+                time.sleep(0.05)  # what is wished below must come before iteration 3
+            return None if hold == hooking.where(event) else plan(event)
+
+        remote = self.attach(job, answer, points=ALL, deadline_seconds=60)
         self.assertEqual(remote.attached.iteration, 0)
         lua = self.add_lua(job, STATEFUL, name='stateful', at_iter=3)
         self.assertEqual(lua.iteration, 3)

@@ -7,6 +7,9 @@ import unittest
 
 import common
 
+# It is stopped anywhere in its step: before a collective call, or in one that both have begun.
+MISSED = r'(rank 1 has (not come to|come to, but not begun,)|all ranks are in)'
+
 
 @common.needs_mpi
 class Stall(common.Case):
@@ -31,29 +34,29 @@ class Stall(common.Case):
         return done.stdout
 
     def test_named_while_it_hangs_and_it_may_go_on(self):
-        job = self.submit('SOLVER.MAX_EPOCH', '4000', 'TEST.EVAL_PERIOD', '0')
+        job = self.submit('SOLVER.MAX_EPOCH', '40000', 'TEST.EVAL_PERIOD', '0')
         pid = self.rank(job, 1)
         os.kill(pid, signal.SIGSTOP)
         try:
             detail = common.wait_for(lambda: (lambda t: t if 'stalled' in t else None)(self.daemon.job(job).get('detail', '')),
                                      30, 'the stall is told')
-            self.assertRegex(detail, r'stalled: rank 1 has not come to \S+ \d+ \(.*training\), for which rank 0 waited \d+ s')
+            self.assertRegex(detail, rf'stalled: {MISSED} \S+ \d+ \(.*training\),? for (which rank 0 waited )?\d+ s')
             self.assertIn(f'process {pid} of rank 1 is stopped', detail)
         finally:
             os.kill(pid, signal.SIGCONT)
         common.wait_for(lambda: 'stalled' not in self.daemon.job(job).get('detail', ''), 30, 'it goes on')
-        self.assertRegex(self.events(job), r'rank 1 has not come to')
+        self.assertRegex(self.events(job), MISSED)
         self.daemon.ctl('cancel', job)
         self.daemon.wait_state(job, ('CANCELLED',), 60)
 
     def test_named_in_the_failure(self):
-        job = self.submit('SOLVER.MAX_EPOCH', '4000', 'TEST.EVAL_PERIOD', '0', 'COMM.TIMEOUT_S', '4')
+        job = self.submit('SOLVER.MAX_EPOCH', '40000', 'TEST.EVAL_PERIOD', '0', 'COMM.TIMEOUT_S', '4')
         pid = self.rank(job, 1)
         os.kill(pid, signal.SIGSTOP)
         ended = self.daemon.wait_state(job, ('FAILED',), 60)
         self.assertFalse(common.alive(pid))
-        self.assertRegex(str(ended), r'timed out after 4\S* s in phase training on rank 0: nothing came from rank 1')
-        self.assertRegex(self.events(job), r'flight.*rank 1 has not come to')
+        self.assertRegex(str(ended), r'timed out after 4\S* s in phase training on rank 0: (nothing came from|data were not taken by) rank 1')
+        self.assertRegex(self.events(job), rf'flight.*{MISSED}')
 
 
 if __name__ == '__main__':

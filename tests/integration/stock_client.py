@@ -51,7 +51,7 @@ class StockClient(common.Case):
 
     def test_cancel(self):
         job = self.jobs.Submit(job_pb2.SubmitRequest(name='endless', ranks=1, config_yaml=self.config(
-            'endless', 'SOLVER.MAX_EPOCH', '500', 'TEST.EVAL_PERIOD', '0')))
+            'endless', 'SOLVER.MAX_EPOCH', '5000', 'TEST.EVAL_PERIOD', '0')))
         for now in self.jobs.Watch(job_pb2.WatchJobRequest(id=job.id), timeout=60 * common.PATIENCE):
             if now.progress.iteration > 2:
                 self.jobs.Cancel(job_pb2.CancelJobRequest(id=job.id, reason='enough'))
@@ -61,7 +61,7 @@ class StockClient(common.Case):
         """A flood of words: each is agreed on, in the order of the journal, or refused because too many wait."""
         control = control_pb2_grpc.ControlServiceStub(self.channel)
         job = self.jobs.Submit(job_pb2.SubmitRequest(name='steered', ranks=2, config_yaml=self.config(
-            'steered', 'SOLVER.MAX_EPOCH', '500', 'TEST.EVAL_PERIOD', '0')))
+            'steered', 'SOLVER.MAX_EPOCH', '5000', 'TEST.EVAL_PERIOD', '0')))
         asked = [control.Set.future(control_pb2.SetRequest(
             id=job.id, settings=[control_pb2.Setting(name='weight_decay', value=f'0.00{i}')]),
             timeout=60 * common.PATIENCE) for i in range(100, 200)]

@@ -48,7 +48,7 @@ class Train(common.Case):
 
     def check_resume(self, ranks, stop):
         """Stop by a signal in the middle of an epoch, resume, and compare with the run that was left alone."""
-        options = ['SOLVER.MAX_EPOCH', '12', 'SOLVER.CHECKPOINT_PERIOD', '2', 'TEST.EVAL_PERIOD', '0']
+        options = ['SOLVER.MAX_EPOCH', '16', 'SOLVER.CHECKPOINT_PERIOD', '4', 'TEST.EVAL_PERIOD', '0']
         whole, parts = f'whole{ranks}', f'parts{ranks}{stop.name}'
         if not (self.folder / whole).exists():
             self.train(whole, *options, ranks=ranks)
@@ -94,7 +94,7 @@ class Train(common.Case):
             again = self.train(f'eval_again{ranks}', 'MODEL.WEIGHTS', weights, flags=['--eval-only'], ranks=ranks)
             self.assertIn(table, again)
         wrong = self.train('eval_wrong', 'MODEL.WEIGHTS', weights, 'MODEL.BACKBONE.DEPTH', '50x',
-                           'MODEL.BACKBONE.FEAT_DIM', '2048', flags=['--eval-only'])
+                           'MODEL.BACKBONE.FEAT_DIM', '1024', flags=['--eval-only'])
         self.assertIn('keeps its initial value', wrong)
 
     def test_non_finite_loss_names_iteration_losses_and_images(self):
@@ -117,7 +117,7 @@ class Train(common.Case):
         self.assertIn('this build has no MPI', self.train('x', flags=['--check-only', '--world', '2'], code=2))
 
     def test_two_trainings_do_not_share_a_folder(self):
-        first = self.start('shared', 'SOLVER.MAX_EPOCH', '400', 'TEST.EVAL_PERIOD', '0')
+        first = self.start('shared', 'SOLVER.MAX_EPOCH', '4000', 'TEST.EVAL_PERIOD', '0')
         common.wait_for(lambda: (self.folder / 'shared/config.yaml').exists(), 30, 'the first has begun')
         self.assertIn('another training is writing', self.train('shared', 'SOLVER.MAX_EPOCH', '1', code=1))
         first.terminate()

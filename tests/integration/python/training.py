@@ -12,7 +12,7 @@ import reidd
 
 QUIET = {'SOLVER.BASE_LR': 0.00035, 'SOLVER.WARMUP_ITERS': 0, 'SOLVER.SCHED': 'MultiStepLR', 'SOLVER.STEPS': [1000],
          'TEST.EVAL_PERIOD': 0}
-ENDLESS = {'SOLVER.MAX_EPOCH': 2000}  # of 6 iterations each
+ENDLESS = {'SOLVER.MAX_EPOCH': 20000}  # of 6 iterations each
 SECONDS = 150 * common.PATIENCE
 
 
@@ -215,7 +215,7 @@ class Hooks(Case):
         """Two ranks: the column lr changes at the very iterations, and the ranks stay equal."""
         job = self.submit('milestones', ENDLESS)
         self.until(lambda: job.refresh().state == 'RUNNING', 'it runs')
-        one = job.progress.iteration + 80
+        one = job.progress.iteration + 160
         two = one + 9
         example = self.example('lr_milestones.py', job.id, one, two)
         job.stop(at_iter=two + 5)
