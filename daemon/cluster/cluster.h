@@ -38,10 +38,10 @@
 /* After so much of it a member tries another connection: in one that was cut, and has healed, TCP
  * waits for longer and longer. */
 #define REIDD_RESTLESS_MS 3000
-#define REIDD_PARTED_MS 8000 /* two members are parted: they can tell each other by nobody else */
-#define REIDD_TWIN_MS 2500   /* a node that was heard so lately lives, and is no other one */
-#define REIDD_CLOCK_MS 1000  /* a clock that is more off is warned of */
-#define REIDD_WEATHER_MS 2000   /* members tell how their machine is */
+#define REIDD_PARTED_MS 8000  /* two members are parted: they can tell each other by nobody else */
+#define REIDD_TWIN_MS 2500    /* a node that was heard so lately lives, and is no other one */
+#define REIDD_CLOCK_MS 1000   /* a clock that is more off is warned of */
+#define REIDD_WEATHER_MS 2000 /* members tell how their machine is */
 #define REIDD_JOIN_LEAST_MS 250 /* before a member tries again, doubled up to … */
 #define REIDD_JOIN_MOST_MS 2000
 #define REIDD_NODE_MESSAGE (1u << 20) /* largest message of a Join */
