@@ -33,8 +33,8 @@ def wait_for(condition, seconds, what):
 class Cluster:
     """with Cluster(3, '--slots', '2') as c: c.ctl('node1', 'nodes') …"""
 
-    def __init__(self, count=3, *options, trainer=FAKE, start=True):
-        self.hosts = Hosts(count)
+    def __init__(self, count=3, *options, trainer=FAKE, start=True, slow=False):
+        self.hosts = Hosts(count, slow=slow)
         self.names = self.hosts.names
         self.head = self.names[0]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='reid-c-'))

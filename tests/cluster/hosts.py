@@ -5,7 +5,7 @@
         hosts.run('node1', ['ping', ...])
         hosts.cut('node2')                   # its cable; hosts.heal('node2')
         hosts.part('node2', 'node3')         # these two only; hosts.unpart('node2', 'node3')
-        hosts.delay('node2', 50)             # ms each way; 0: none
+        hosts.slow('node2', 50, loss=.01)    # ms each way; only with Hosts(…, slow=True), whose cables link.py is
         hosts.crash('node3')                 # power off; hosts.boot('node3')
 
 Everything is in namespaces with names of their own (reid-cluster-*), gone at the end. By hand: `hosts.py shell [N]`.
@@ -64,14 +64,14 @@ def skip(why):
 
 
 class Hosts:
-    def __init__(self, count=3, network='10.77.0', names=None):
+    def __init__(self, count=3, network='10.77.0', names=None, slow=False):
         self.names = names or [f'node{i + 1}' for i in range(count)]
         self.address = {name: f'{network}.{i + 1}' for i, name in enumerate(self.names)}
         self.tag = f'reid-cluster-{secrets.token_hex(3)}'
         self.switch = f'{self.tag}-s'
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='reid-h-'))
         self.inits, self.outer, self.parted = {}, {}, set()
-        self.closed = False
+        self.closed, self.slow_cables, self.links = False, slow, {}
 
     # ---- up and down ----
 
@@ -113,7 +113,10 @@ class Hosts:
     def boot(self, name):
         space, port = self._space(name), f'p-{name}'[:15]
         _call('ip', 'netns', 'add', space)
-        _call('ip', '-n', self.switch, 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', space)
+        if self.slow_cables:
+            self._lay_slow(name, space, port)
+        else:
+            _call('ip', '-n', self.switch, 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', space)
         _call('ip', '-n', self.switch, 'link', 'set', port, 'master', 'br0', 'up')
         _call('ip', '-n', space, 'addr', 'add', f'{self.address[name]}/24', 'dev', 'eth0')
         _call('ip', '-n', space, 'link', 'set', 'lo', 'up')
@@ -139,6 +142,12 @@ class Hosts:
         outer.wait()
         outer.stdout.close()
         outer.stderr.close()
+        if name in self.links:
+            link = self.links.pop(name)
+            link.kill()
+            link.wait()
+            link.stdout.close()
+            link.stderr.close()
         subprocess.run(['ip', '-n', self.switch, 'link', 'del', f'p-{name}'[:15]], capture_output=True)
         subprocess.run(['ip', 'netns', 'del', self._space(name)], capture_output=True)
 
@@ -218,12 +227,22 @@ class Hosts:
         for a, b in ((one, other), (other, one)):
             _call('ip', '-n', self._space(a), 'route', 'del', 'blackhole', f'{self.address[b]}/32')
 
-    def delay(self, name, ms):
-        """Missing where the kernel has no netem."""
-        space = self._space(name)
-        subprocess.run(['tc', '-n', space, 'qdisc', 'del', 'dev', 'eth0', 'root'], capture_output=True)
-        if ms:
-            _call('tc', '-n', space, 'qdisc', 'add', 'dev', 'eth0', 'root', 'netem', 'delay', f'{ms}ms')
+    def _lay_slow(self, name, space, port):
+        if not os.access('/dev/net/tun', os.R_OK | os.W_OK):
+            raise Missing('/dev/net/tun cannot be used')
+        self.slow(name, 0)
+        link = subprocess.Popen(['/usr/bin/python3', str(pathlib.Path(__file__).parent / 'link.py'), space, 'eth0', self.switch, port,
+                                 str(self.folder / f'link-{name}')], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+        self.links[name] = link
+        if link.stdout.readline() != 'up\n':
+            raise Missing(f'a slow cable cannot be made: {link.stderr.read().strip()}')
+
+    def slow(self, name, delay_ms, jitter_ms=0, loss=0, rate_mbit=0):
+        """Each way, from now on."""
+        new = self.folder / f'link-{name}.new'
+        new.write_text(f'{delay_ms} {jitter_ms} {loss} {rate_mbit}\n')
+        new.rename(self.folder / f'link-{name}')
 
 
 def main():

@@ -416,6 +416,40 @@ class Clocks(Jobs):
         self.set_clock('node2', 3)
 
 
+class Slow(Jobs):
+    """Cables that take their time, and lose things."""
+    @classmethod
+    def setUpClass(cls):
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE)
+        cls.cluster = cluster.Cluster(cls.count, *cls.options, start=False, slow=True).__enter__()
+        for name in cls.cluster.names:
+            cls.cluster.start(name)
+
+    def check(self, *slow, **more):
+        """Joins, a job to its end, a cancel; and nobody is taken for lost."""
+        for name in self.cluster.names:
+            self.cluster.hosts.slow(name, *slow, **more)
+        self.cluster.wait_up(*self.cluster.names, seconds=40)
+        before = len(self.cluster.log('node1'))
+        start = time.monotonic()
+        job = self.start()
+        print(f'{slow} {more}: all ranks are up after {time.monotonic() - start:.1f} s')
+        self.finish(job)
+        (self.out / 'go').unlink()
+        job = self.start()
+        start = time.monotonic()
+        self.assertEqual(self.cluster.ctl('node1', 'cancel', job, '--grace', '1').returncode, 0)
+        self.wait_gone()
+        took = time.monotonic() - start
+        print(f'{slow} {more}: cancel: all gone after {took:.1f} s, 1 s of which is the grace')
+        self.assertLess(took, 1 + 5 * PATIENCE)
+        self.assertEqual(self.wait_end(job)['state'], 'CANCELLED')
+        self.assertNotIn('node down', self.cluster.log('node1')[before:])
+
+    def test_delay_and_loss(self):
+        self.check(25, 5, loss=.01)  # 100 ms there and back, between any two
+
+
 class WithoutNetwork(Jobs):
     """The cluster file names no network: MPI keeps to the nodes' own addresses."""
     count = 2
@@ -437,4 +471,4 @@ class WithoutNetwork(Jobs):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2, argv=[sys.argv[0], *(sys.argv[1:] or ['Suite', 'WithoutNetwork', 'Clocks.test_killed_rank_in_the_future'])])
+    unittest.main(verbosity=2, argv=[sys.argv[0], *(sys.argv[1:] or ['Suite', 'WithoutNetwork', 'Slow', 'Clocks.test_killed_rank_in_the_future'])])
