@@ -9,7 +9,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/deadline.h"
 #include "daemon/manager_private.h"
+#include "daemon/stall.h"
 
 #define CONFIG_LIMIT_BYTES (4u << 20)
 #define ACTIVE_STATES                                                                              \
@@ -539,6 +541,8 @@ static reid_status cancel_active(reidd_active *active, const char *reason, int64
                   (long long)job.cancel.grace_ms);
     if (job.state != REIDD_CANCELLED) {
         reidd_active_stop(active, job.cancel.grace_ms);
+        if (job.state == REIDD_RUNNING && !active->ending)
+            reidd_active_watch(active);
         reidd_active_describe(active);
         return REID_OK;
     }
@@ -546,16 +550,18 @@ static reid_status cancel_active(reidd_active *active, const char *reason, int64
     memcpy(id, job.id, sizeof id);
     reidd_active_remove(active);
     reidd_hub_publish(manager->hub, id, REIDD_CHANGED_JOB | REIDD_CHANGED_END);
-    reidd_manager_schedule(manager);
+    reidd_manager_schedule_later(manager, 0); /* once, where a whole list is cancelled */
     return REID_OK;
 }
 
 reid_status reidd_manager_cancel(reidd_manager *manager, const char *id, const char *reason,
                                  int64_t grace_ms, reid_error *err)
 {
-    if (grace_ms < 0)
-        grace_ms = manager->grace_ms;
     reidd_active *active = reidd_active_find(manager, id);
+    if (grace_ms < 0) /* before its start a job has nothing to save */
+        grace_ms = active && active->job.state == REIDD_STARTING
+                       ? REID_MIN(manager->grace_ms, REIDD_QUIET_MS)
+                       : manager->grace_ms;
     if (active)
         return cancel_active(active, reason, grace_ms, err);
     reidd_job job = {0};

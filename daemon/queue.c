@@ -470,8 +470,11 @@ static void on_schedule_timer(uv_timer_t *timer)
 
 void reidd_manager_schedule_later(reidd_manager *manager, uint64_t delay_ms)
 {
-    if (!manager->closing && !uv_is_active((uv_handle_t *)&manager->schedule_timer))
-        uv_timer_start(&manager->schedule_timer, on_schedule_timer, delay_ms, 0);
+    uv_timer_t *timer = &manager->schedule_timer;
+    if (manager->closing ||
+        (uv_is_active((uv_handle_t *)timer) && uv_timer_get_due_in(timer) <= delay_ms))
+        return;
+    uv_timer_start(timer, on_schedule_timer, delay_ms, 0);
 }
 
 /* ---- fair share ---- */
