@@ -129,6 +129,17 @@ static void note_level(reid_rpc_outbox *outbox)
         outbox->crossed = true;
 }
 
+/* Who has a message waiting leaves the second half to those who have none, and the last part of
+ * the whole is for those who have read all that they were sent. */
+uint64_t reid_rpc_outbox_share(const reid_rpc_outbox *outbox)
+{
+    uint64_t share = outbox->quota_share;
+    if (outbox->bytes > 0)
+        return share / 2;
+    return outbox->taken > 0 ? REID_MIN(share + outbox->quota->limit / 8, outbox->quota->limit)
+                             : share;
+}
+
 /* A chunk with room for a message of this size, at the end of the queue. */
 static reid_status append(reid_rpc_outbox *outbox, size_t size, size_t max_message_bytes,
                           uint8_t **ret_message)
@@ -140,10 +151,9 @@ static reid_status append(reid_rpc_outbox *outbox, size_t size, size_t max_messa
     reid_rpc_chunk *chunk = NULL;
     bool empty = outbox->bytes == 0;
     bool fits = empty || framed <= outbox->max_bytes - REID_MIN(outbox->bytes, outbox->max_bytes);
-    /* who has one message waiting leaves the second half to those who have none */
-    uint64_t share = empty ? outbox->quota_share : outbox->quota_share / 2;
-    outbox->starved = fits && quota && quota->used + framed > share && empty;
-    fits = fits && (!quota || quota->used + framed <= share);
+    bool room = !quota || quota->used + framed <= reid_rpc_outbox_share(outbox);
+    outbox->starved = empty && !room;
+    fits = fits && room;
     if (fits)
         chunk = malloc(sizeof *chunk + framed);
     if (!chunk) {

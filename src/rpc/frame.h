@@ -43,8 +43,7 @@ void reid_rpc_inbox_fini(reid_rpc_inbox *inbox);
 typedef struct reid_rpc_outbox {
     size_t max_bytes;      /* queued together; an empty outbox takes more */
     reid_rpc_quota *quota; /* of all outboxes; may be NULL */
-    uint64_t quota_share;  /* an empty outbox takes nothing when more of it would be used, one that
-                            * is not already at half of that */
+    uint64_t quota_share;  /* so much of it may be used by all for one that has no message yet */
     struct reid_rpc_chunk *head, *tail;
     size_t bytes;
     uint64_t taken; /* by _read, ever */
@@ -59,6 +58,8 @@ reid_status reid_rpc_outbox_push(reid_rpc_outbox *outbox, const ProtobufCMessage
 /* The same of a message that is packed already; the bytes are copied. */
 reid_status reid_rpc_outbox_push_packed(reid_rpc_outbox *outbox, const void *bytes, size_t size,
                                         size_t max_message_bytes);
+/* When more than this of the quota would be used by all, nothing is queued here now. */
+uint64_t reid_rpc_outbox_share(const reid_rpc_outbox *outbox);
 /* Moves up to `size` bytes to `buffer`. */
 size_t reid_rpc_outbox_read(reid_rpc_outbox *outbox, uint8_t *buffer, size_t size);
 /* Whether there is room again after a lack of it; true once per lack. Of quota the outbox knows

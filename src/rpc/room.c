@@ -1,7 +1,8 @@
 /* Answers that wait for their readers, of all connections together: a budget, and who gives way
  * when it is used up.
  *
- * Streams have three quarters of it, so that questions are answered while streams are not read.
+ * Streams have three quarters of it, and an eighth more while they are read (frame.c), so that
+ * questions are answered while streams are not read.
  * Whoever is refused for lack of it waits in line. While somebody has to, the rest is looked at
  * every unread_ms, and what was not read at all since the last look is dropped, the largest first.
  */
@@ -58,7 +59,7 @@ static void share_out(reid_rpc_task *task)
     while (!reid_rpc_list_empty(&line)) {
         reid_rpc_call *call = REID_RPC_OWNER(line.next, reid_rpc_call, in_line);
         reid_rpc_list_remove(&call->in_line);
-        if (room->quota.used >= call->outbox.quota_share) {
+        if (room->quota.used >= reid_rpc_outbox_share(&call->outbox)) {
             reid_rpc_list_append(&room->waiting, &call->in_line);
             continue;
         }

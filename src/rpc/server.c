@@ -38,7 +38,7 @@ static reid_rpc_limits with_defaults(const reid_rpc_limits *limits)
     OTHERWISE(preface_timeout_ms, 10000);
     OTHERWISE(quiet_ms, 10000);
     OTHERWISE(linger_ms, 600000);
-    OTHERWISE(unread_ms, 5000);
+    OTHERWISE(unread_ms, 2000);
 #undef OTHERWISE
     return l;
 }

@@ -105,7 +105,7 @@ typedef struct reid_rpc_limits {
     uint32_t linger_ms; /* a finished call whose last bytes nobody reads is reset after it; any
                          * reading starts it anew [600,000] */
     uint32_t unread_ms; /* answers of which nothing was read for so long may be dropped when others
-                         * lack room [5,000] */
+                         * lack room [2,000] */
 } reid_rpc_limits;
 
 /* `limits` may be NULL. The loop must outlive the server. */
