@@ -1,6 +1,7 @@
 #include "base/status.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,14 +34,21 @@ const char *reid_status_name(reid_status code)
     return STATUS_NAMES[code];
 }
 
-/* Sentences quote what files and peers say, cut it, and go on over the wire, where a text is UTF-8.
- */
-static void make_utf8(char *text)
+static bool is_control(const char *c)
+{
+    const unsigned char *s = (const unsigned char *)c;
+    return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
+}
+
+/* Sentences quote what files and peers say, cut it, and go on over the wire, where a text is UTF-8,
+ * and to terminals and log files, where control characters say something else. */
+static void make_harmless(char *text)
 {
     while (*text) {
         size_t length = reid_utf8_length(text);
-        if (length == 0)
-            *text = '?';
+        bool blank = *text == '\n' || *text == '\t';
+        if (length == 0 || is_control(text))
+            memset(text, blank ? ' ' : '?', length ? length : 1);
         text += length ? length : 1;
     }
 }
@@ -54,7 +62,7 @@ reid_status reid_fail(reid_error *err, reid_status code, const char *format, ...
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    make_utf8(err->text);
+    make_harmless(err->text);
     err->code = code;
     return code;
 }
@@ -94,7 +102,7 @@ reid_status reid_fail_errno(reid_error *err, int errnum, const char *format, ...
     const char *text = strerror_r(errnum, reason, sizeof reason);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", text);
-    make_utf8(err->text);
+    make_harmless(err->text);
     err->code = code;
     return code;
 }
@@ -111,7 +119,7 @@ reid_status reid_error_prefix(reid_error *err, const char *format, ...)
     va_end(args);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", sentence);
-    make_utf8(err->text);
+    make_harmless(err->text);
     return err->code;
 }
 

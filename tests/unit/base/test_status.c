@@ -115,6 +115,16 @@ static void sentences_are_utf8(void **state)
     assert_int_equal(err.text[sizeof err.text - 2], '?');
 }
 
+static void sentences_have_no_control_characters(void **state)
+{
+    reid_error err = {0};
+    reid_fail(&err, REID_ERR_NOT_FOUND, "there is no job '%s'",
+              "\x1b[2J\x1b]0;a\x07\r\nb\tc\x7f\xc2\x9b"
+              "d\xc2\xa0");
+    assert_string_equal(err.text, "there is no job '?[2J?]0;a?? b c??"
+                                  "?d\xc2\xa0'");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +133,7 @@ int main(void)
         cmocka_unit_test(a_prefix_goes_before_the_sentence),
         cmocka_unit_test(long_sentences_are_cut_inside_the_buffer),
         cmocka_unit_test(sentences_are_utf8),
+        cmocka_unit_test(sentences_have_no_control_characters),
         cmocka_unit_test(try_returns_early),
         cmocka_unit_test(every_status_has_its_own_name),
     };

@@ -163,7 +163,7 @@ static void errors_come_with_their_status_and_sentence(void **state)
     request.failure = REID_ERR_NOT_FOUND;
     request.text = (char *)(uintptr_t) "no job 'ä%20'\nsecond line";
     assert_int_equal(unary(f, ECHO_PATH "Say", &request, 0, &a), REID_ERR_NOT_FOUND);
-    assert_string_equal(f->err.text, "no job 'ä%20'\nsecond line");
+    assert_string_equal(f->err.text, "no job 'ä%20' second line");
     request.failure = REID_ERR_CORRUPT;
     request.text = (char *)(uintptr_t) "";
     assert_int_equal(unary(f, ECHO_PATH "Say", &request, 0, &a), REID_ERR_CORRUPT);
