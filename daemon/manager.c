@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -550,7 +551,7 @@ static reid_status cancel_active(reidd_active *active, const char *reason, int64
     memcpy(id, job.id, sizeof id);
     reidd_active_remove(active);
     reidd_hub_publish(manager->hub, id, REIDD_CHANGED_JOB | REIDD_CHANGED_END);
-    reidd_manager_schedule_later(manager, 0); /* once, where a whole list is cancelled */
+    reidd_manager_schedule_later(manager, REIDD_FLUSH_MS); /* once for many, of a list */
     return REID_OK;
 }
 

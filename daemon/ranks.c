@@ -13,7 +13,7 @@
 #define WINDOW_STEPS 3
 #define SLOW_SHARE 0.25 /* of an iteration */
 #define SLOW_LEAST_S 0.005
-#define LOOKS 2 /* in a row that must agree */
+#define LOOKS 3 /* in a row that must agree: two are not enough where ranks are slow by turns */
 
 void reidd_ranks_init(reidd_ranks *ranks, int count)
 {

@@ -5,7 +5,7 @@
  * seconds in which it stood still for the communication with the others. Differences over a few
  * seconds give what an iteration takes lately. The ranks' iterations take equally long, since they
  * end together; the slow rank is the one that waits least. It is told when the others wait for more
- * than a quarter of an iteration longer than it does, twice in a row. No files, no clock.
+ * than a quarter of an iteration longer than it does, three times in a row. No files, no clock.
  */
 #ifndef REIDD_RANKS_H
 #define REIDD_RANKS_H
