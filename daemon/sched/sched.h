@@ -13,7 +13,8 @@
  *
  * Preemption: when a job cannot start, those that run with a lower priority and allow it are paused
  * for it, if that makes enough room: the lowest priority first, of those the ones that started
- * last, and no more than needed.
+ * last, and no more than needed. They come back by themselves, at their old place in the queue; one
+ * that does not pause in time is ended and comes back from its last checkpoint (deadline.h).
  *
  * Placement: on one node where possible (the one with the least room left), otherwise on as few as
  * possible, all of one type of GPU, else all with GPUs, or all without. Nodes in `avoid` are used
