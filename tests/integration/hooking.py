@@ -203,7 +203,7 @@ class HookCase(common.Case):
                 return (hooks,) if condition(hooks) else None
             except KeyError:
                 return None
-        return common.wait_for(look, 20, what)[0]
+        return common.wait_for(look, 90, what)[0]
 
     def audit(self, job):
         entries, more = [], True

@@ -128,7 +128,7 @@ class Garbage(hooking.HookCase):
     def setUp(self):
         if self.job is None or self.daemon.job(self.job)['state'] != 'RUNNING':
             type(self).job = self.running('hurt')
-        self.good = self.attach(self.job, name='good')
+        self.good = self.attach(self.job, name='good', deadline_seconds=60)
         self.good.wait_events(1)
         self.before = usage(self.daemon.process.pid)
 
