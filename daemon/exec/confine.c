@@ -19,6 +19,7 @@
 #define TABLE_BYTES (1u << 20)
 #define NOTE_BYTES 4096
 #define SWEEP_TRIES 200 /* of 10 ms */
+#define EMPTY_S 60
 
 /* ---- files of the kernel ---- */
 
@@ -166,6 +167,15 @@ void reidd_confine_fini(reidd_confine *confine)
     *confine = (reidd_confine){0};
 }
 
+/* Another daemon's, which was killed and never came back: its jobs have ended since, and what is
+ * left is a name. A group that was made just now waits for its shim. */
+static void remove_empty(const char *group)
+{
+    struct stat info;
+    if (stat(group, &info) == 0 && time(NULL) - info.st_mtime > EMPTY_S)
+        rmdir(group); /* fails when somebody is in there */
+}
+
 void reidd_confine_sweep(const reidd_confine *confine,
                          bool (*is_known)(const char *job, int attempt, void *user), void *user)
 {
@@ -176,15 +186,19 @@ void reidd_confine_sweep(const reidd_confine *confine,
     size_t length = strlen(confine->prefix);
     for (size_t i = 0; i < count; i++) {
         const char *name = list[i].name;
-        if (!list[i].is_dir || strncmp(name, confine->prefix, length) != 0 || name[length] != '.')
+        if (!list[i].is_dir || !reid_str_starts(name, "reidd-"))
             continue;
+        REID_AUTOFREE char *group = reid_path_join(confine->own, name);
+        if (strncmp(name, confine->prefix, length) != 0 || name[length] != '.') {
+            remove_empty(group);
+            continue;
+        }
         int64_t attempt = 0;
         const char *job = name + length + 1, *dot = strrchr(job, '.');
         REID_AUTOFREE char *id = reid_xstrndup(job, dot ? (size_t)(dot - job) : strlen(job));
         if (dot && reid_parse_int64(dot + 1, &attempt) == REID_OK &&
             is_known(id, (int)attempt, user))
             continue;
-        REID_AUTOFREE char *group = reid_path_join(confine->own, name);
         reid_log_warn("daemon ends what a former one has left group=%s", group);
         if (!end_patiently(group))
             reid_log_error("daemon processes that cannot be killed are left group=%s", group);

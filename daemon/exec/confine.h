@@ -32,7 +32,8 @@ void reidd_confine_init(reidd_confine *confine, const char *state_dir);
 /* Of another root than "/", with files like the kernel's: NULL where there is no group. */
 char *reidd_confine_find_own(const char *root);
 void reidd_confine_fini(reidd_confine *confine);
-/* Ends the groups that a former daemon has left and that nobody knows any more. */
+/* Ends the groups that a former daemon has left and that nobody knows any more, and removes empty
+ * ones of daemons that are gone. */
 void reidd_confine_sweep(const reidd_confine *confine,
                          bool (*is_known)(const char *job, int attempt, void *user), void *user);
 
