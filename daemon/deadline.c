@@ -178,6 +178,28 @@ bool reidd_active_is_late(reidd_active *active)
     return true;
 }
 
+static int64_t longest_step_ms(const reidd_active *active)
+{
+    double longest_s = 0;
+    for (int i = 0; i < active->ranks.count; i++) {
+        const reidd_rank *rank = &active->ranks.items[i];
+        longest_s = REID_MAX(longest_s, rank->data_s + rank->compute_s + rank->wait_s);
+    }
+    return (int64_t)(longest_s * 1000);
+}
+
+void reidd_active_hurry(reidd_active *active)
+{
+    reidd_job *job = &active->job;
+    int64_t patience_ms = REID_MAX(REIDD_QUIET_MS, 2 * longest_step_ms(active));
+    if (job->cancel.grace_ms != active->manager->grace_ms || job->phase == REIDD_SAVING ||
+        job->phase == REIDD_EVALUATING || reidd_active_silent_ms(active) < patience_ms)
+        return;
+    reid_log_info("job cancelled id=%s: its ranks do not get on, and are killed", job->id);
+    job->cancel.grace_ms = 0;
+    reidd_active_stop(active, 0);
+}
+
 void reidd_active_end_pause(reidd_active *active)
 {
     double limit_s = (double)active->manager->pause_timeout_ms / 1000;

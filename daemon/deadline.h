@@ -32,6 +32,10 @@ int64_t reidd_active_silent_ms(const reidd_active *active);
 bool reidd_active_is_late(reidd_active *active);
 /* Of a job that has not paused in time, or only evaluates and has nothing that it could save. */
 void reidd_active_end_pause(reidd_active *active);
+/* Of a running job that is cancelled with the usual grace. That is for saving: ranks that neither
+ * save nor evaluate nor end an iteration for REIDD_QUIET_MS, or two iterations, are killed. */
+#define REIDD_QUIET_MS 3000
+void reidd_active_hurry(reidd_active *active);
 /* Of a job whose ranks have not all reported in time. */
 void reidd_active_end_start(reidd_active *active);
 

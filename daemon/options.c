@@ -59,8 +59,10 @@ static const option_row rows[] = {
     {"--output-roots", "DIR:...", "jobs write there only", TEXT, FIELD(output_roots)},
     {"--admins", "GROUP", "users of this group may act on all jobs and on nodes", TEXT,
      FIELD(admins)},
-    {"--grace", "SECONDS", "between asking ranks to stop and killing them (default 20)", SECONDS,
-     FIELD(grace_ms), 0, 86400},
+    {"--grace", "SECONDS",
+     "for ranks to save when they are asked to stop (default 20); what does not get on is killed "
+     "sooner",
+     SECONDS, FIELD(grace_ms), 0, 86400},
     {"--limit-grace", "SECONDS",
      "for saving when a job's --max-time is over, before it is asked to stop (default 120)",
      SECONDS, FIELD(limit_grace_ms), 0.1, 86400},

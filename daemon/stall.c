@@ -64,7 +64,9 @@ static void on_watch(uv_timer_t *timer)
         return;
     if (active->manager->store_fails) /* what the ranks say is refused then */
         reidd_active_heard(active);
-    if (reidd_active_is_late(active))
+    if (job->cancel.wanted)
+        reidd_active_hurry(active);
+    if (job->cancel.wanted || reidd_active_is_late(active))
         return;
     if (job->phase != REIDD_TRAINING || reidd_active_silent_ms(active) < limit_ms) {
         end_stall(active);
@@ -84,7 +86,8 @@ void reidd_active_watch(reidd_active *active)
     for (size_t i = 0; i < REID_COUNT_OF(manager->phase_timeout_ms); i++)
         if (manager->phase_timeout_ms[i] > 0)
             shortest_ms = REID_MIN(shortest_ms, manager->phase_timeout_ms[i]);
-    uint64_t period_ms = REID_MAX(shortest_ms / 4, LEAST_PERIOD_MS);
+    uint64_t period_ms =
+        active->job.cancel.wanted ? LEAST_PERIOD_MS : REID_MAX(shortest_ms / 4, LEAST_PERIOD_MS);
     reidd_active_heard(active);
     uv_timer_start(&active->timer, on_watch, period_ms, period_ms);
 }
