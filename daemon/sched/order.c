@@ -132,10 +132,11 @@ static void order_equals(reidd_shares *shares, reidd_sched_job *jobs, size_t cou
     line *lines = reid_xcalloc(count, sizeof *lines);
     memcpy(by_user, jobs, count * sizeof *jobs);
     qsort(by_user, count, sizeof *by_user, compare_users);
-    size_t left = make_lines(shares, by_user, count, lines);
+    const size_t users = make_lines(shares, by_user, count, lines);
+    size_t left = users;
     for (size_t i = left; i-- > 0;)
         sink(lines, left, i);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; users > 1 && i < count; i++) {
         line *first = &lines[0];
         jobs[i] = *first->jobs++;
         first->user->ordered += (double)jobs[i].ranks * REIDD_SHARE_GUESS_S;
