@@ -64,6 +64,10 @@ static void on_watch(uv_timer_t *timer)
         return;
     if (active->manager->store_fails) /* what the ranks say is refused then */
         reidd_active_heard(active);
+    /* Half of the shortest deadline is over: what other nodes know may be needed soon. */
+    if (!job->cancel.wanted &&
+        (uint64_t)reidd_active_silent_ms(active) >= 2 * uv_timer_get_repeat(timer))
+        reidd_crew_look(active->crew);
     if (job->cancel.wanted)
         reidd_active_hurry(active);
     if (job->cancel.wanted || reidd_active_is_late(active))
@@ -104,6 +108,10 @@ void reidd_active_note_flight(reidd_active *active)
 {
     if (active->flight_noted || active->job.ranks == 1 || active->job.cancel.wanted)
         return;
+    if (active->crew && !active->ending) { /* other nodes send theirs with the end */
+        reidd_crew_look(active->crew);
+        return;
+    }
     REID_AUTOFREE char *sentence = explain(active, FAILURE_WAIT_S);
     if (!sentence)
         return;

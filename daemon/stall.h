@@ -1,6 +1,7 @@
 /* Who keeps a job waiting: what the ranks' flight recorders (base/flight.h) tell while nobody gets
  * on, and after a failure. The ranks write them into the attempt's folder; reading them needs
- * nothing from the ranks, so they may hang or be dead.
+ * nothing from the ranks, so they may hang or be dead. Those of other nodes are asked for when half
+ * of the time has passed without progress, and come by themselves when ranks have failed.
  *
  * While a job trains and no rank reports progress for --stall-notice seconds, the sentence is what
  * the job says of itself, and an event of kind "stall". Nothing is stopped: the ranks have

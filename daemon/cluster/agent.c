@@ -691,6 +691,21 @@ void reidd_crew_stop(reidd_crew *crew, int64_t grace_ms)
         stop_part(&crew->parts[i], grace_ms);
 }
 
+void reidd_crew_look(reidd_crew *crew)
+{
+    for (size_t i = 0; crew && i < crew->part_count; i++) {
+        if (crew->parts[i].state != RUNNING)
+            continue;
+        Reid__V1__PartKey key = key_of(crew);
+        Reid__V1__PartLook look = REID__V1__PART_LOOK__INIT;
+        Reid__V1__NodeDown down = REID__V1__NODE_DOWN__INIT;
+        look.key = &key;
+        down.kind_case = REID__V1__NODE_DOWN__KIND_PART_LOOK;
+        down.part_look = &look;
+        reidd_cluster_send(crew->crews->cluster, crew->parts[i].node, &down, NULL);
+    }
+}
+
 void reidd_crew_finish(reidd_crew *crew, int64_t limit_ms)
 {
     crew->finishing = true;

@@ -70,6 +70,8 @@ reid_status reidd_crew_new(reidd_crews *crews, const reidd_crew_spec *spec,
                            reid_error *err);
 /* TERM to the ranks on the other nodes, KILL after the grace. */
 void reidd_crew_stop(reidd_crew *crew, int64_t grace_ms);
+/* Its ranks do not get on: their flight recorders come into the attempt's folder soon. */
+void reidd_crew_look(reidd_crew *crew); /* NULL is accepted */
 /* The attempt's own supervisor has ended: what is left is stopped, and on_settled tells when
  * nothing is. A node that does not answer is not waited for longer than limit_ms. */
 void reidd_crew_finish(reidd_crew *crew, int64_t limit_ms);

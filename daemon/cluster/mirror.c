@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/file.h"
+#include "base/flight.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/vec.h"
@@ -20,15 +21,19 @@
 
 /* ---- the set of names ---- */
 
-typedef enum moment { GROWS, AT_ONCE, AT_END } moment;
+typedef enum moment { GROWS, AT_ONCE, AT_END, WHEN_ASKED } moment;
 
 static const struct rank_file {
     const char *format; /* of the rank's number */
     moment when;
 } rank_files[] = {
-    {"logs/rank-%d.out", GROWS},        {"logs/rank-%d.err", GROWS},
-    {"failures/rank-%d.json", AT_ONCE}, {"ranks/rank-%d.pid", AT_ONCE},
+    {"logs/rank-%d.out", GROWS},
+    {"logs/rank-%d.err", GROWS},
+    {"failures/rank-%d.json", AT_ONCE},
+    {"ranks/rank-%d.pid", AT_ONCE},
     {"ranks/rank-%d.exit", AT_END},
+    {REID_FLIGHT_DIR "/rank-%d.mpi", WHEN_ASKED},
+    {REID_FLIGHT_DIR "/rank-%d.nccl", WHEN_ASKED},
 };
 
 static const struct other_file {
@@ -62,6 +67,7 @@ typedef struct mirrored {
     char *path;
     moment when;
     int64_t have; /* at the head; of a whole file: 1 when it is there */
+    bool asked;   /* WHEN_ASKED: not sent since */
     bool on_way;  /* a piece that is not answered */
     bool due;     /* AT_END: it was there at the beginning of this look */
     bool stuck;   /* the head could not write: not before the next step */
@@ -112,6 +118,7 @@ void reidd_mirror_restart(reidd_mirror *mirror)
         mirrored *file = &mirror->files.items[i];
         if (file->when == GROWS)
             file->have = 0;
+        file->asked = file->asked || (file->when == WHEN_ASKED && file->on_way);
         file->on_way = file->stuck = false;
     }
 }
@@ -128,6 +135,8 @@ static int64_t size_of(const reidd_mirror *mirror, const mirrored *file)
 static bool is_there(const reidd_mirror *mirror, const mirrored *file)
 {
     int64_t size = size_of(mirror, file);
+    if (file->when == WHEN_ASKED)
+        return size < 0 || !(file->asked || file->on_way);
     return file->when == GROWS ? size <= file->have : size < 0 || file->have > 0;
 }
 
@@ -136,6 +145,24 @@ static int open_file(const reidd_mirror *mirror, const mirrored *file)
     REID_AUTOFREE char *path = reid_path_join(mirror->folder, file->path);
     REIDD_AS_OWNER(mirror->folder);
     return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+}
+
+static void send_flight(reidd_mirror *mirror, mirrored *file)
+{
+    REID_AUTOFREE char *path = reid_path_join(mirror->folder, file->path);
+    REID_AUTOFREE char *data = NULL;
+    size_t size = 0;
+    if (file->on_way || !file->asked)
+        return;
+    REIDD_AS_OWNER(mirror->folder);
+    if (reid_flight_copy(path, &data, &size, NULL) != REID_OK || size > REIDD_MIRROR_WHOLE) {
+        file->asked = false;
+        return;
+    }
+    const reidd_mirror_piece piece = {
+        .path = file->path, .data = data, .size = size, .whole = true};
+    file->on_way = mirror->send(&piece, mirror->user) == REID_OK;
+    file->asked = !file->on_way;
 }
 
 /* The next piece of the file, if there is one. */
@@ -173,12 +200,21 @@ static void look(reidd_mirror *mirror)
         mirrored *file = &mirror->files.items[i];
         if (file->when == AT_END)
             continue;
-        send_piece(mirror, file);
+        if (file->when == WHEN_ASKED)
+            send_flight(mirror, file);
+        else
+            send_piece(mirror, file);
         level = level && (file->when != GROWS || is_there(mirror, file));
     }
     for (size_t i = 0; level && i < mirror->files.count; i++)
         if (mirror->files.items[i].due)
             send_piece(mirror, &mirror->files.items[i]);
+}
+
+void reidd_mirror_ask_flight(reidd_mirror *mirror)
+{
+    for (size_t i = 0; i < mirror->files.count; i++)
+        mirror->files.items[i].asked = mirror->files.items[i].when == WHEN_ASKED;
 }
 
 void reidd_mirror_step(reidd_mirror *mirror)

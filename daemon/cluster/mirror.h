@@ -47,6 +47,9 @@ void reidd_mirror_free(reidd_mirror *mirror); /* NULL is accepted */
 /* The head is there (again): what it has is told by reidd_mirror_ack of each file; others count as
  * empty. */
 void reidd_mirror_restart(reidd_mirror *mirror);
+/* The ranks' flight recorders (base/flight.h) are sent with the next step, as they are then. Nobody
+ * needs them else. */
+void reidd_mirror_ask_flight(reidd_mirror *mirror);
 /* Looks at the files and sends what is new. Call it now and then, and after acks. */
 void reidd_mirror_step(reidd_mirror *mirror);
 void reidd_mirror_ack(reidd_mirror *mirror, const char *path, int64_t size);

@@ -244,6 +244,8 @@ static void on_shim_end(reidd_attempt *attempt, const reidd_attempt_outcome *out
     part *p = user;
     p->report = outcome->report;
     p->ended = true;
+    if (p->report.exit_code != 0) /* who waited for whom is asked then */
+        reidd_mirror_ask_flight(p->mirror);
     reidd_attempt_close(attempt);
     p->shim = NULL;
     reid_log_info("part ended id=%s attempt=%d exit_code=%d %s", p->job, p->attempt,
@@ -445,6 +447,15 @@ static reid_status on_down(const Reid__V1__NodeDown *message, void *user, reid_e
             reidd_mirror_ack(p->mirror, message->mirror_ack->path, message->mirror_ack->size);
             if (p->ended)
                 step(p);
+        }
+        return REID_OK;
+    case REID__V1__NODE_DOWN__KIND_PART_LOOK:
+        p = has_key(message->part_look->key)
+                ? find(parts, message->part_look->key->job, message->part_look->key->attempt)
+                : NULL;
+        if (p) {
+            reidd_mirror_ask_flight(p->mirror);
+            step(p);
         }
         return REID_OK;
     case REID__V1__NODE_DOWN__KIND_PART_FORGET:

@@ -19,7 +19,7 @@
 #define RECORDS 256u
 static const char MAGIC[8] = "reidflt1";
 
-/* Both structs are the file's format: only this machine reads it. */
+/* The file's format. */
 typedef struct record {
     _Atomic uint64_t number; /* 0 while it is being filled */
     char what[16], phase[16];
@@ -38,6 +38,14 @@ typedef struct ring {
     _Atomic uint64_t queued, started, ended;
     record record[RECORDS];
 } ring;
+
+/* Of another machine's rank: `now` there, and how its process was. A file that is no copy is read
+ * as one with zeros. */
+typedef struct copy {
+    ring ring;
+    int64_t copied_ns;
+    int64_t process;
+} copy;
 
 struct reid_flight {
     ring *ring;
@@ -183,20 +191,49 @@ void reid_flight_end(reid_flight *flight, uint64_t call)
 
 /* ---- reading ---- */
 
-/* A private copy of the file, checked. */
+static int64_t moved(int64_t ns, int64_t by_ns)
+{
+    return ns == 0 ? 0 : (int64_t)((uint64_t)ns + (uint64_t)by_ns);
+}
+
+/* The times of a copy as this machine's monotonic clock would have had them: the file was written
+ * when the copy was made. */
+static void settle(const char *path, copy *c)
+{
+    struct stat info;
+    int64_t age_ns = 0;
+    if (c->copied_ns == 0)
+        return;
+    if (stat(path, &info) == 0)
+        age_ns = (reid_clock_wall_ms() - (int64_t)info.st_mtim.tv_sec * 1000) * 1000000 -
+                 info.st_mtim.tv_nsec;
+    int64_t by_ns = moved(reid_clock_mono_ns() - REID_MAX(age_ns, 0), -c->copied_ns);
+    for (size_t i = 0; i < RECORDS; i++) {
+        record *at = &c->ring.record[i];
+        at->queued_ns = moved(at->queued_ns, by_ns);
+        at->started_ns = moved(at->started_ns, by_ns);
+        at->ended_ns = moved(at->ended_ns, by_ns);
+    }
+}
+
+/* A private copy of the file, checked: the first part of a `copy`. */
 static reid_status load(const char *path, ring **ret_ring, reid_error *err)
 {
     char *data = NULL;
     size_t size = 0;
-    REID_TRY(reid_file_read_foreign(path, 2 * sizeof(ring), &data, &size, err));
-    ring *r = (ring *)(void *)data;
-    if (size != sizeof(ring) || memcmp(r->magic, MAGIC, sizeof MAGIC) != 0 ||
-        r->records != RECORDS || r->record_bytes != sizeof(record) || r->rank < 0 ||
-        r->rank >= r->size) {
-        free(data);
+    REID_TRY(reid_file_read_foreign(path, 2 * sizeof(copy), &data, &size, err));
+    copy *c = reid_xcalloc(1, sizeof *c);
+    memcpy((void *)c, data, REID_MIN(size, sizeof *c));
+    free(data);
+    ring *r = &c->ring;
+    if ((size != sizeof(ring) && size != sizeof(copy)) ||
+        memcmp(r->magic, MAGIC, sizeof MAGIC) != 0 || r->records != RECORDS ||
+        r->record_bytes != sizeof(record) || r->rank < 0 || r->rank >= r->size) {
+        free(c);
         return reid_fail(err, REID_ERR_CORRUPT, "'%s' is not a flight recorder's file", path);
     }
     r->channel[sizeof r->channel - 1] = '\0';
+    settle(path, c);
     *ret_ring = r;
     return REID_OK;
 }
@@ -216,7 +253,12 @@ static reid_flight_state state_of(const ring *r)
     /* The three were read at different moments. */
     state.ended = REID_MIN(state.ended, state.queued);
     state.started = REID_MAX(REID_MIN(state.started, state.queued), state.ended);
+    const copy *c = (const copy *)(const void *)r; /* see load */
     uint64_t start = 0;
+    if (c->copied_ns != 0) {
+        state.process = c->process > 0 && c->process < 128 ? (char)c->process : 'X';
+        return state;
+    }
     char process = process_state(r->pid, &start);
     if (start == r->pid_start)
         state.process = process;
@@ -261,6 +303,20 @@ reid_status reid_flight_read_call(const char *path, uint64_t number, reid_flight
     if (!found)
         return reid_fail(err, REID_ERR_NOT_FOUND, "call %llu is not in '%s'",
                          (unsigned long long)number, path);
+    return REID_OK;
+}
+
+reid_status reid_flight_copy(const char *path, char **ret_data, size_t *ret_size, reid_error *err)
+{
+    ring *r = NULL;
+    REID_TRY(load(path, &r, err));
+    copy *c = (copy *)(void *)r; /* see load */
+    if (c->copied_ns == 0) {
+        c->process = state_of(r).process;
+        c->copied_ns = reid_clock_mono_ns();
+    }
+    *ret_data = (char *)(void *)c;
+    *ret_size = sizeof *c;
     return REID_OK;
 }
 

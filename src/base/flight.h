@@ -14,6 +14,7 @@
 #define REID_BASE_FLIGHT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -61,6 +62,10 @@ reid_status reid_flight_read(const char *path, reid_flight_state *ret_state, rei
 /* One call; NOT_FOUND when the ring has gone on, or it has not come so far. */
 reid_status reid_flight_read_call(const char *path, uint64_t number, reid_flight_call *ret_call,
                                   reid_error *err);
+
+/* The file as it is now, for a machine with other clocks and processes, which writes it into a file
+ * of its own: there it is read as if it were one of its ranks'. Caller frees. */
+reid_status reid_flight_copy(const char *path, char **ret_data, size_t *ret_size, reid_error *err);
 
 /* Who keeps whom waiting, from all files of the folder: one sentence ("rank 2 has not come to
  * all-reduce 1234 (bucket 3, 25.0 MiB, training), for which ranks 0, 1 and 3 have waited 31 s; …").

@@ -450,6 +450,24 @@ class Slow(Jobs):
         self.check(25, 5, loss=.01)  # 100 ms there and back, between any two
 
 
+class Stalls(Jobs):
+    options = ('--slots', '2', '--grace', '2', '--stall-notice', '2')
+
+    def test_who_waits_for_whom(self):
+        """The rank that the others wait for is on another node; so are most of those who know."""
+        script = ('link\n0:phase 2\n0:progress 1 20\n0:rows 1\n0:last-row\n0:flight 7\n1:flight 7\n2:flight 7\n3:flight 7\n4:flight 6\n5:flight 7\n'
+                  'on-term 143\nout ready\nwait go\n3:kill 9\nwait never\n')
+        job = self.start(script=script)
+        wait_for(lambda: 'stall' in self.cluster.ctl('node1', 'events', job).stdout, 30, 'the stall is told')
+        self.assertRegex(self.cluster.job(job)['detail'], 'rank 4 has not finished all-reduce 6|rank 4 has not come to all-reduce 7')
+        self.go()
+        self.wait_end(job)
+        events = self.cluster.ctl('node1', 'events', job).stdout
+        self.assertRegex(events, r'stall +rank 4 has not ')
+        self.assertRegex(events, r'flight +rank 4 has not ')
+        self.assertNotIn('nothing is known', events)
+
+
 class WithoutNetwork(Jobs):
     """The cluster file names no network: MPI keeps to the nodes' own addresses."""
     count = 2

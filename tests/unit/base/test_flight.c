@@ -265,9 +265,47 @@ static void test_clearer_channel(void **state)
     }
 }
 
+/* What came from another machine: its time began long ago, and its process numbers mean nothing. */
+static void test_copies(void **state)
+{
+    reid_flight *a = open_rank("mpi", 0, 2), *b = open_rank("mpi", 1, 2);
+    finish(a, "all-gather");
+    finish(b, "all-gather");
+    reid_flight_queue(a, "all-reduce", "training", 0, 1000);
+    REID_AUTOFREE char *path = reid_xasprintf("%s/rank-1.mpi", folder);
+    char *data = NULL, *again = NULL;
+    size_t size = 0, same = 0;
+    reid_error err = {0};
+    assert_int_equal(reid_flight_copy(path, &data, &size, &err), REID_OK);
+    reid_flight_close(b, false);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(reid_file_write_atomic(path, data, size, &err), REID_OK);
+    int rank = -1;
+    REID_AUTOFREE char *text = reid_flight_explain(folder, 0, &rank);
+    assert_begins(text, "rank 1 has not come to all-reduce 2");
+    assert_holds(text, "its last call was all-gather 1, which ended 0 s ago");
+    assert_null(strstr(text, "is gone"));
+    assert_int_equal(rank, 1);
+    reid_flight_state known;
+    assert_int_equal(reid_flight_read(path, &known, &err), REID_OK);
+    assert_int_not_equal(known.process, 'X');
+    assert_int_equal(reid_flight_copy(path, &again, &same, &err), REID_OK); /* of a copy */
+    assert_int_equal(same, size);
+    memset(data + size - 8, 0xff, 8); /* nobody knows what another machine sends */
+    assert_int_equal(reid_file_write_atomic(path, data, size, &err), REID_OK);
+    assert_int_equal(reid_flight_read(path, &known, &err), REID_OK);
+    assert_int_equal(known.process, 'X');
+    assert_int_equal(reid_file_write_atomic(path, data, size - 1, &err), REID_OK);
+    assert_int_equal(reid_flight_read(path, &known, &err), REID_ERR_CORRUPT);
+    free(data);
+    free(again);
+    reid_flight_close(a, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_numbers_and_times, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ring_forgets_the_oldest, setup, teardown),
         cmocka_unit_test(test_no_recorder_is_fine),

@@ -20,6 +20,7 @@
  *     in-attempt N         what follows is for that attempt only; 0: for all again
  *     resumed              "resumed" or "anew" on standard output
  *     train N MS PERIOD    like a training of N iterations: see train.h
+ *     flight N             a flight recorder with N calls, the last of which has not ended
  *     kill SIGNAL          to itself
  *     hog MIB              takes that much memory
  *     exit CODE
@@ -41,6 +42,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/flight.h"
 #include "base/recordfile.h"
 #include "base/str.h"
 #include "base/vec.h"
@@ -208,6 +210,21 @@ static void wait_for_last_row(fake *f)
 
 /* ---- the rest of the commands ---- */
 
+static void fly(const fake *f, int calls)
+{
+    reid_flight *flight = NULL;
+    char *folder = reid_xasprintf("%s/%s", need_env("REIDD_ATTEMPT_DIR"), REID_FLIGHT_DIR);
+    if (reid_flight_open(folder, "mpi", f->rank, f->world, &flight, NULL) != REID_OK)
+        die("cannot make a flight recorder");
+    free(folder);
+    for (int i = 1; i <= calls; i++) {
+        uint64_t call = reid_flight_queue(flight, "all-reduce", "training", -1, 1000);
+        reid_flight_start(flight, call);
+        if (i < calls)
+            reid_flight_end(flight, call);
+    } /* open until the end */
+}
+
 static void write_words(fake *f, const char *sentence, bool of_others)
 {
     char *path = reid_xasprintf("%s/failures/rank-%d.json", need_env("REIDD_ATTEMPT_DIR"), f->rank);
@@ -338,6 +355,8 @@ static void run_command(fake *f, const char *word, const char *rest)
         wait_for(f, rest);
     } else if (strcmp(word, "words") == 0) {
         write_words(f, rest, false);
+    } else if (strcmp(word, "flight") == 0) {
+        fly(f, atoi(rest));
     } else if (strcmp(word, "misses") == 0) {
         write_words(f, rest, true);
     } else if (strcmp(word, "on-term") == 0) {
