@@ -251,6 +251,14 @@ static void test_cancel_of_running_jobs(void **state)
     reid__v1__job__free_unpacked(job, NULL);
     reid_assert_ok(test_cancel(t, stubborn, 0.1, "now", &err), &err);
     test_expect_state(t, stubborn, STATE(CANCELLED));
+    /* With the usual grace ranks are waited for as long as they get on. */
+    char *stuck = test_submit(t, "stuck", 1, "on-term 0\nlink\nphase 2\nmark up\nwait never\n");
+    test_wait_mark(t, 3, "up");
+    int64_t begin_ns = reid_clock_mono_ns();
+    reid_assert_ok(test_cancel(t, stuck, 0, "", &err), &err);
+    test_expect_state(t, stuck, STATE(CANCELLED));
+    assert_true(reid_clock_mono_ns() - begin_ns < 15 * INT64_C(1000000000));
+    free(stuck);
     char *done = test_submit(t, "done", 1, "exit 0\n");
     test_expect_state(t, done, STATE(SUCCEEDED));
     assert_int_equal(test_cancel(t, done, 0, "", &err), REID_ERR_PRECONDITION);
