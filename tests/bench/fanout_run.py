@@ -153,6 +153,7 @@ class Steps:
         before, clients, begin = cpu_seconds(pid), sum(one.cpu() for one in there), time.monotonic()
         first = self.daemon.job(self.job)['progress']['iteration'] + 1
         time.sleep(seconds)
+        self.common.wait_for(lambda: self.daemon.job(self.job)['progress']['iteration'] > first + 5, 60, 'some steps')
         cpu, clients, took = cpu_seconds(pid) - before, sum(one.cpu() for one in there) - clients, time.monotonic() - begin
         last, mib = self.daemon.job(self.job)['progress']['iteration'] - 1, rss_mib(pid)
         ends = [one.end(self.daemon, self.job) if isinstance(one, Hook) else one.end(True) for one in there]
@@ -246,7 +247,7 @@ def run(name, build, rounds, threads):
     sys.path.insert(0, str(HERE.parent / 'integration'))
     import common
     large = name == 'fanout'
-    count, silent, seconds = (1000, 20, 10) if large else (20, 2, 2)
+    count, silent, seconds = (1000, 20, 10) if large else (20, 2, 1)
     folder = pathlib.Path(common.tempfile.mkdtemp(prefix='reid-'))
     try:
         common.make_market(folder / 'data')
