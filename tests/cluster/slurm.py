@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""deploy/slurm/reidd.sbatch with stand-ins for srun and scontrol that know as much of Slurm as it uses."""
+"""deploy/slurm/reidd.sbatch with stand-ins for srun, scancel and scontrol that know as much of Slurm as it uses."""
 import os
 import signal
 import subprocess
@@ -13,20 +13,21 @@ SCONTROL = '''#!/bin/bash
 [ "$*" = "show hostnames node[1-2]" ] || exit 9
 printf 'node1\\nnode2\\n'
 '''
-# One task per node with SLURMD_NODENAME; TERM ends the tasks.
+# A signal for the only step: as Slurm does, it goes to each process.
+SCANCEL = '''#!/bin/bash
+[ "$*" = "--signal=TERM 7.0" ] || exit 9
+for node in node1 node2; do {shell} $node pkill -TERM -x reidd; done
+'''
+# One task per node.
 SRUN = '''#!/usr/bin/python3
-import json, os, shlex, signal, subprocess, sys
+import os, shlex, subprocess, sys
 words = sys.argv[1:]
 while words[0].startswith('--'):
     words.pop(0)
-def command(node):
+def command(number, node):
     return ['{shell}', node, 'env', '-i', *(shlex.quote(f'{k}={v}') for k, v in os.environ.items()), 'SLURMD_NODENAME=' + node,
-            *map(shlex.quote, words)]
-tasks = [subprocess.Popen(command(node)) for node in ('node1', 'node2')]
-def end(*_):
-    for node in ('node1', 'node2'):
-        subprocess.run(['{shell}', node, 'pkill', '-TERM', '-x', 'reidd'])
-signal.signal(signal.SIGTERM, end)
+            f'SLURM_NODEID={number}', *map(shlex.quote, words)]
+tasks = [subprocess.Popen(command(*pair)) for pair in enumerate(('node1', 'node2'))]
 sys.exit(max(task.wait() for task in tasks))
 '''
 
@@ -35,8 +36,9 @@ class Slurm(unittest.TestCase):
     def start(self, c, *words):
         tools = c.folder / 'tools'
         tools.mkdir()
-        for name, text in (('scontrol', SCONTROL), ('srun', SRUN.replace('{shell}', str(c.hosts.remote_shell())))):
-            (tools / name).write_text(text)
+        shell = str(c.hosts.remote_shell())
+        for name, text in (('scontrol', SCONTROL), ('scancel', SCANCEL), ('srun', SRUN)):
+            (tools / name).write_text(text.replace('{shell}', shell))
             (tools / name).chmod(0o755)
         environment = {'PATH': f'{tools}:{cluster.BIN}:{os.environ["PATH"]}', 'HOME': str(c.folder), 'SLURM_JOB_ID': '7',
                        'SLURM_JOB_NODELIST': 'node[1-2]', 'REIDD_LOCAL': str(c.folder / 'local'),
