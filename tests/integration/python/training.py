@@ -344,6 +344,7 @@ class Hooks(Case):
             job.register_hook(Steps(boom), when='total_loss >').id
         builtin = job.add_builtin('PeriodicCheckpointer', period=50)
         with job.register_hook(Steps(lambda trainer: None), name='mine') as handle:
+            self.until(lambda: handle.id in [h.id for h in job.hooks()], 'the rank lists it')
             rows = [h for h in job.hooks() if h.id]
             self.assertEqual([(h.id, h.name, h.kind) for h in rows][:1] + [(h.id, h.kind) for h in rows][1:],
                              [(lua.hook, 'counter', 'lua'), (builtin.hook, 'builtin'), (handle.id, 'remote')])
