@@ -116,8 +116,11 @@ static void add_gpus(const reidd_api *api, Reid__V1__Node *node, const reidd_gpu
 
 /* ---- jobs ---- */
 
+/* A field of an initialised message, or of one that a member has sent. */
 static void set_text(char **field, const char *text)
 {
+    if (*field != protobuf_c_empty_string)
+        free(*field);
     *field = reidd_convert_text(text ? text : "");
 }
 
@@ -198,8 +201,6 @@ static Reid__V1__Node *make_remote(const Reid__V1__Node *weather, const char *na
         node = reid_xmalloc(sizeof *node);
         reid__v1__node__init(node);
     }
-    if (node->name != protobuf_c_empty_string)
-        free(node->name);
     set_text(&node->name, name);
     return node;
 }
@@ -212,8 +213,6 @@ static void add_certificate(Reid__V1__Node *node, int64_t until_s)
         return;
     REID_AUTOFREE char *note = reid_xasprintf("%s%sits certificate ends in %lld days", node->note,
                                               *node->note ? "; " : "", (long long)days);
-    if (node->note != protobuf_c_empty_string)
-        free(node->note);
     set_text(&node->note, note);
 }
 
