@@ -268,7 +268,7 @@ class Access(unittest.TestCase):
 
     def test_limits_of_a_user(self):
         daemon = self.start('--max-user-jobs', '2', '--max-submissions', '4', '--max-user-subscribers', '1', '--slots', '1')
-        out, config = self.output('one', NOBODY, 'touch up; exec sleep 600')
+        out, config = self.output('one', NOBODY, 'echo up; touch up; exec sleep 600')
         jobs = [self.submit(daemon, NOBODY, config) for _ in range(2)]
         self.refused(self.ctl(daemon, NOBODY, 'submit', '--config-file', config), 'user nobody has 2 jobs that have not ended, which is the limit')
         self.assertEqual(self.ctl(daemon, NOBODY, 'cancel', jobs[1]).returncode, 0)
@@ -279,11 +279,12 @@ class Access(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
         self.mark_up(out)
         follow = subprocess.Popen([self.bin / 'reidctl', '-H', f'unix:{daemon.socket}', 'logs', '-f', jobs[0]], user=NOBODY[0], group=NOBODY[1],
-                                  extra_groups=[], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                  extra_groups=[], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(follow.stdout.close)
         self.addCleanup(follow.wait)
         self.addCleanup(follow.kill)
-        self.refused(common.wait_for(lambda: (lambda d: d if d.returncode else None)(self.ctl(daemon, NOBODY, 'logs', jobs[0])), 30,
-                                     'a second stream is refused'), 'user nobody has 1 streams open already, which is the limit')
+        self.assertIn('up', follow.stdout.readline())  # so its stream is open
+        self.refused(self.ctl(daemon, NOBODY, 'logs', jobs[0]), 'user nobody has 1 streams open already, which is the limit')
         self.assertEqual(self.ctl(daemon, DAEMON, 'logs', jobs[0]).returncode, 0)
         told = json.loads(self.ctl(daemon, NOBODY, 'info', '-o', 'json').stdout)
         self.assertEqual((told['user'], told['role']), ('nobody', 'operator'))
