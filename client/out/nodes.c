@@ -88,10 +88,15 @@ static const char *state_of(const Reid__V1__Node *node)
     return node->slots_used > 0 ? "DRAINING" : "DRAINED";
 }
 
-/* How it is now; a node that is down tells nothing any more. */
+/* A node that is down tells nothing any more, one that has just joined soon will. */
+static bool tells_machine(const Reid__V1__Node *node)
+{
+    return !node->down && node->cpus > 0;
+}
+
 static void machine_cells(reidctl_table *table, const Reid__V1__Node *node)
 {
-    if (node->down) {
+    if (!tells_machine(node)) {
         for (int i = 0; i < 3; i++)
             cell(table, "", "%s", "");
         return;
@@ -114,7 +119,7 @@ static void node_row(reidctl_table *table, const Reid__V1__Node *node,
     machine_cells(table, node);
     gpus_cell(table, node);
     cell(table, "", "%s", node->gpu_driver);
-    if (node->down)
+    if (node->down || node->started_ms == 0)
         cell(table, "", "%s", "");
     else
         reidctl_table_add_age(table, (double)(sight->now_ms - node->started_ms) / 1000);
@@ -263,10 +268,16 @@ static void add_table(const reidctl_table *table, const reidctl_nodes_sight *sig
 static void node_line(const Reid__V1__Node *node, const reidctl_nodes_sight *sight, reid_str *out)
 {
     reid_str line = REID_STR_INIT, clean = REID_STR_INIT;
-    reid_str_addf(&line, "%s: %d of %d slots used; load %.2f of %d CPUs; %.1f of %.1f GiB used",
-                  node->name, node->slots_used, node->slots, node->load_1, node->cpus,
-                  (double)(node->memory_total_bytes - node->memory_available_bytes) / GIB,
-                  (double)node->memory_total_bytes / GIB);
+    reid_str_addf(&line, "%s: %s%d of %d slots used", node->name,
+                  node->down      ? "DOWN; "
+                  : node->drained ? "takes no new jobs; "
+                                  : "",
+                  node->slots_used, node->slots);
+    if (tells_machine(node))
+        reid_str_addf(&line, "; load %.2f of %d CPUs; %.1f of %.1f GiB used", node->load_1,
+                      node->cpus,
+                      (double)(node->memory_total_bytes - node->memory_available_bytes) / GIB,
+                      (double)node->memory_total_bytes / GIB);
     if (*node->gpu_driver != '\0')
         reid_str_addf(&line, "; driver %s", node->gpu_driver);
     if (*node->gpu_note != '\0')

@@ -233,6 +233,7 @@ static void add_state(const reidd_api *api, size_t row, Reid__V1__Node *node)
     node->head = view.place->head;
     node->heartbeat_seconds = view.heard_s;
     node->since_ms = view.since_ms;
+    node->started_ms = view.started_ms;
     add_certificate(node, view.until_s);
 }
 

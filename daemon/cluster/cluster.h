@@ -172,6 +172,7 @@ typedef struct reidd_cluster_view {
     const Reid__V1__Node *weather; /* the last one; NULL: none yet */
     double heard_s;                /* seconds since; 0: this node; negative: never */
     int64_t since_ms;              /* up or down; 0: never up */
+    int64_t started_ms;            /* its reidd; 0: never up */
     int64_t until_s;               /* Unix time that its certificate ends at; 0: not known */
 } reidd_cluster_view;
 /* `row` of reidd_nodes. */

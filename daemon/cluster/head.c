@@ -35,6 +35,7 @@ reidd_cluster_view reidd_cluster_look_at(const reidd_cluster *cluster, size_t ro
                    : remote->ever ? (double)silent_ms / 1000
                                   : -1,
         .since_ms = remote->since_ms,
+        .started_ms = row == 0 ? cluster->started_ms : remote->started_ms,
         .until_s = until_s,
     };
 }

@@ -29,6 +29,8 @@ static void make(made *m)
     m->list.nodes = m->nodes;
     m->node.name = TEXT("node\x1b[31m1");
     m->node.slots = 2;
+    m->node.cpus = 16;
+    m->node.started_ms = 40000;
     m->node.slots_used = 1;
     m->node.memory_total_bytes = (int64_t)64 << 30;
     m->node.memory_available_bytes = (int64_t)48 << 30;
@@ -127,6 +129,8 @@ static void nodes_tell_their_state(void **state)
     reidctl_nodes_table(&m.list, &sight, &out);
     expect_line(reid_str_text(&out), "STATE");
     expect_line(reid_str_text(&out), "  UP  ");
+    expect_line(reid_str_text(&out), "  16  ");
+    expect_line(reid_str_text(&out), "  1m00s  ");
     reid_str_clear(&out);
     m.node.down = m.node.drained = true;
     m.node.since_ms = 88000;
@@ -148,6 +152,29 @@ static void nodes_tell_their_state(void **state)
     reid_str_clear(&out);
     reidctl_nodes_table(&m.list, &sight, &out);
     expect_line(reid_str_text(&out), "  DRAINED  ");
+    reid_str_fini(&out);
+}
+
+/* It has joined, and has not told yet how its machine is. */
+static void a_new_member_tells_nothing_yet(void **state)
+{
+    made m;
+    reid_str out = REID_STR_INIT;
+    const reidctl_nodes_sight sight = {.headers = true, .now_ms = 1800000000000};
+    make(&m);
+    reid__v1__node__init(&m.node);
+    m.node.name = TEXT("node2");
+    m.node.slots = 2;
+    reidctl_nodes_table(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out),
+                "node2  UP     2      0     0     -     -     -       -     -       -       -\n");
+    reid_str_clear(&out);
+    reidctl_nodes_top(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out), "node2: 0 of 2 slots used\n");
+    m.node.down = true;
+    reid_str_clear(&out);
+    reidctl_nodes_top(&m.list, &sight, &out);
+    expect_line(reid_str_text(&out), "node2: DOWN; 0 of 2 slots used\n");
     reid_str_fini(&out);
 }
 
@@ -193,6 +220,7 @@ int main(void)
         cmocka_unit_test(top_joins_gpus_ranks_and_steps),
         cmocka_unit_test(lines_keep_to_the_width),
         cmocka_unit_test(jobs_without_gpus_have_a_row),
+        cmocka_unit_test(a_new_member_tells_nothing_yet),
         cmocka_unit_test(nodes_are_a_row_each),
         cmocka_unit_test(nodes_tell_their_state),
         cmocka_unit_test(json_tells_what_is_not_told_as_null),
