@@ -81,7 +81,8 @@ class Cluster:
                         self.stop(name)
         texts = [log.read_text(errors='replace') for log in self.folder.glob('*/reidd.log')]
         return [text[text.index(word):][:3000] for text in texts
-                for word in ('ERROR: AddressSanitizer', 'ERROR: LeakSanitizer', 'runtime error:') if word in text]
+                for word in ('ERROR: AddressSanitizer', 'ERROR: LeakSanitizer', 'WARNING: ThreadSanitizer', 'runtime error:')
+                if word in text]
 
     # ---- files ----
 

@@ -10,6 +10,7 @@
 #include <sanitizer/lsan_interface.h>
 
 const char *__lsan_default_options(void);
+const char *__ubsan_default_options(void);
 const char *__tsan_default_options(void);
 const char *__tsan_default_suppressions(void);
 
@@ -23,6 +24,12 @@ int dlclose(void *handle)
 const char *__asan_default_options(void)
 {
     return "fast_unwind_on_malloc=0";
+}
+
+/* As bad as any other: the program ends, so that its test fails. */
+const char *__ubsan_default_options(void)
+{
+    return "halt_on_error=1:print_stacktrace=1";
 }
 
 const char *__lsan_default_options(void)
