@@ -14,13 +14,10 @@ function(reid_program name)
   target_link_libraries(${name} PRIVATE ${P_LIBS} reid_flags)
 endfunction()
 
-# reid_unit_tests(MODULE LIBS … [TIMEOUT s]): every test_*.c of this folder is one cmocka program and one ctest test
+# reid_unit_tests(MODULE LIBS …): every test_*.c of this folder is one cmocka program and one ctest test
 # named unit.MODULE.FILE. LIBS are also linked.
 function(reid_unit_tests module)
-  cmake_parse_arguments(T "" "TIMEOUT" "LIBS" ${ARGN})
-  if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 120)
-  endif()
+  cmake_parse_arguments(T "" "" "LIBS" ${ARGN})
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/test_*.c)
   foreach(file ${files})
     get_filename_component(stem ${file} NAME_WE)
@@ -31,6 +28,6 @@ function(reid_unit_tests module)
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
     target_link_libraries(${target} PRIVATE ${T_LIBS} PkgConfig::cmocka reid_flags)
     add_test(NAME unit.${module}.${short} COMMAND ${target})
-    set_tests_properties(unit.${module}.${short} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS unit)
+    set_tests_properties(unit.${module}.${short} PROPERTIES TIMEOUT ${REID_TEST_TIMEOUT} LABELS unit)
   endforeach()
 endfunction()

@@ -15,7 +15,6 @@ import common
 FAKE = common.BIN.parent / 'tests/reidd_fake_trainer'
 CLOCK = common.BIN.parent / 'tests/reid_test_clock.so'
 TRAIN = ['SOLVER.MAX_EPOCH', '100000', 'TEST.EVAL_PERIOD', '0']
-SANITIZED = common.PATIENCE > 1
 
 
 @contextlib.contextmanager
@@ -208,7 +207,7 @@ class Faults(common.Case):
 
     # ---- clocks ----
 
-    @unittest.skipIf(SANITIZED or not CLOCK.exists(), 'a sanitizer has its own way of starting')
+    @unittest.skipIf(common.SANITIZED or not CLOCK.exists(), 'a sanitizer has its own way of starting')
     def test_clock_that_jumps(self):
         """A day ahead and three days back: nobody is late, no checkpoint is forgotten, ids rise."""
         offset = self.folder / 'offset'

@@ -61,7 +61,7 @@ class Watchers(common.Case):
             process.stdout.close()
             self.assertEqual((process.wait(), lines), (0, ROWS))
 
-    @unittest.skipIf(common.PATIENCE > 1, 'a sanitizer keeps memory')
+    @unittest.skipIf(common.SANITIZED, 'a sanitizer keeps memory')
     def test_memory(self):
         self.begin('memory')
         before = self.memory('VmRSS')

@@ -2,7 +2,7 @@
 """reidctl watch on terminals of all sizes."""
 import time
 
-from playing import Case, PATIENCE, SUCCEEDED, main, wait_until
+from playing import Case, SUCCEEDED, main, wait_until
 
 
 class Picture(Case):
@@ -109,7 +109,7 @@ class Picture(Case):
         self.fake.job('aaa11111', iteration=99, name='x' * 500)
         self.fake.do('rows', id='aaa11111', count=100_000)
         terminal = self.terminal('watch', 'aaa')
-        terminal.wait_text('0.00999', 20 * PATIENCE)  # 1000 / 100100
+        terminal.wait_text('0.00999')  # 1000 / 100100
         self.fake.job('aaa11111', state=SUCCEEDED)
         self.assertEqual(terminal.finish(), 0)
         screen = terminal.screen()

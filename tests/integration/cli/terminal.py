@@ -124,12 +124,12 @@ class Terminal:
         screen.feed(self.raw)
         return screen
 
-    def wait_text(self, text, seconds=10):
+    def wait_text(self, text, seconds=60):
         deadline = time.monotonic() + seconds
         while text not in self.screen().text():
             assert time.monotonic() < deadline and self.read(0.1), f'{text!r} is not in\n{self.screen().text()}'
 
-    def finish(self, seconds=10):
+    def finish(self, seconds=60):
         deadline = time.monotonic() + seconds
         while self.read(0.1):
             assert time.monotonic() < deadline, f'it goes on:\n{self.screen().text()}'

@@ -22,7 +22,7 @@
 #include "daemon/exec/process.h"
 #include "harness/harness.h"
 
-#define WAIT_S 30
+#define WAIT_S 120
 
 int test_reidd_set_up(void **state)
 {
@@ -78,7 +78,7 @@ static void print_log(test_reidd *t)
 static bool end_well(test_reidd *t)
 {
     int status = 0;
-    double until = reid_clock_seconds() + 10;
+    double until = reid_clock_seconds() + WAIT_S;
     kill(t->pid, SIGTERM);
     while (waitpid(t->pid, &status, WNOHANG) != t->pid) {
         if (reid_clock_seconds() > until)
@@ -96,7 +96,7 @@ int test_reidd_tear_down(void **state)
         print_log(t);
     reid_rpc_client_free(t->client);
     runs_context context = {.entry = mark_entry(t), .signal = SIGKILL};
-    reid_test_wait(nothing_runs, &context, 10);
+    reid_test_wait(nothing_runs, &context, WAIT_S);
     free(context.entry);
     reid_test_dir_free(t->folder);
     free(t->state_dir);

@@ -36,8 +36,7 @@ reid_status test_submit_raw(test_reidd *t, const Reid__V1__SubmitRequest *reques
 /* Submits a job of this script; its id (caller frees). */
 char *test_submit(test_reidd *t, const char *name, int ranks, const char *script);
 Reid__V1__Job *test_get(test_reidd *t, const char *id);
-/* Until it is in this state; fails with its detail when it takes more than 30 s or ends otherwise.
- */
+/* Until it is in this state; fails with its detail when it takes minutes or ends otherwise. */
 Reid__V1__Job *test_wait_state(test_reidd *t, const char *id, Reid__V1__JobState wanted);
 void test_expect_state(test_reidd *t, const char *id, Reid__V1__JobState wanted);
 reid_status test_cancel(test_reidd *t, const char *id, double grace_s, const char *reason,
