@@ -167,13 +167,17 @@ static reid_status open_store(reidd_daemon *daemon, reid_error *err)
 static reid_status count_slots(reidd_daemon *daemon, reid_error *err)
 {
     const reidd_options *options = daemon->options;
-    const char *choice = options->gpus ? options->gpus : options->slots ? "none" : "auto";
+    bool given = options->slots != REIDD_SLOTS_AUTO;
+    const char *choice = options->gpus ? options->gpus : given ? "none" : "auto";
+    if (options->slots == 0 && !options->cluster)
+        return reid_fail(err, REID_ERR_INVALID,
+                         "with --slots 0 no job could ever start: it is for a node of a --cluster, "
+                         "whose jobs run on the other nodes");
     REID_TRY(reidd_gpus_new(&daemon->loop, choice, &daemon->gpus, err));
     int gpus = (int)reidd_gpus_count(daemon->gpus);
-    int slots = options->slots ? (int)options->slots
-                : gpus         ? gpus
-                               : (int)uv_available_parallelism();
-    daemon->slots = REID_MAX(slots, 1);
+    daemon->slots = given      ? (int)options->slots
+                    : gpus > 0 ? gpus
+                               : REID_MAX((int)uv_available_parallelism(), 1);
     return REID_OK;
 }
 

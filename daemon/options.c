@@ -31,8 +31,10 @@ static const option_row rows[] = {
      FIELD(state_dir)},
     {"--socket", "PATH", "the Unix socket to serve ($REIDD_HOST); %n as above", TEXT,
      FIELD(socket_path)},
-    {"--slots", "N", "ranks that may run at the same time (default: one per GPU, else core)",
-     NUMBER, FIELD(slots), 1, 4096},
+    {"--slots", "N",
+     "ranks that may run at the same time (default: one per GPU, else core); 0: a node of a "
+     "cluster that runs none",
+     NUMBER, FIELD(slots), 0, 4096},
     {"--gpus", "WHICH",
      "GPUs that are a slot each: auto (all there are; the default without --slots), none, UUID,...",
      TEXT, FIELD(gpus)},
@@ -286,6 +288,7 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
                                 reid_error *err)
 {
     *ret_options = (reidd_options){
+        .slots = REIDD_SLOTS_AUTO,
         .grace_ms = 20000,
         .limit_grace_ms = 120000,
         .pause_timeout_ms = 600000,
@@ -304,7 +307,8 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
         REID_TRY(parse_word(argc, argv, &i, ret_options, err));
     if (ret_options->help || ret_options->version)
         return REID_OK;
-    if (ret_options->slots && ret_options->gpus && strcmp(ret_options->gpus, "none") != 0)
+    if (ret_options->slots != REIDD_SLOTS_AUTO && ret_options->gpus &&
+        strcmp(ret_options->gpus, "none") != 0)
         return reid_fail(err, REID_ERR_INVALID,
                          "--slots and --gpus do not go together: each GPU is one slot");
     if (ret_options->share_hours < 0)

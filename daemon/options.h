@@ -9,6 +9,8 @@
 #include "base/status.h"
 #include "daemon/limits.h"
 
+#define REIDD_SLOTS_AUTO (-1)
+
 typedef struct reidd_options {
     char *state_dir;   /* absolute */
     char *socket_path; /* absolute */
@@ -22,7 +24,7 @@ typedef struct reidd_options {
     int64_t port;      /* … that they listen at; 0: 7411 */
     char *listen;      /* one more address to serve, tcp://HOST:PORT; NULL: none */
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
-    int64_t slots;     /* 0: one per GPU that is offered, else one per core */
+    int64_t slots;     /* REIDD_SLOTS_AUTO: one per GPU that is offered, else one per core */
     int64_t grace_ms, start_timeout_ms, check_timeout_ms, stall_notice_ms;
     int64_t loading_timeout_ms, step_timeout_ms, evaluation_timeout_ms,
         saving_timeout_ms; /* 0: none */

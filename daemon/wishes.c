@@ -18,6 +18,9 @@ static reid_status check_capacity(const reidd_manager *manager, const char *gpu_
     int most = reidd_sched_capacity(manager->nodes, gpu_type);
     if (ranks <= most)
         return REID_OK;
+    if (most == 0 && !*gpu_type)
+        return reid_fail(err, REID_ERR_PRECONDITION,
+                         "no node of the cluster has slots: all reidds run with --slots 0");
     if (most == 0)
         return reid_fail(err, REID_ERR_PRECONDITION, "no node has GPUs of type '%s'", gpu_type);
     if (*gpu_type)

@@ -113,7 +113,10 @@ static void node_row(reidctl_table *table, const Reid__V1__Node *node,
     bool fine = !node->down && !node->drained;
     cell(table, "", "%s", node->name);
     cell(table, fine ? "" : reidctl_bold(sight->color), "%s", state_of(node));
-    cell(table, "", "%d", node->slots);
+    if (node->slots == 0 && node->heartbeat_seconds < 0) /* it has never been heard */
+        cell(table, "", "%s", "");
+    else
+        cell(table, "", "%d", node->slots);
     cell(table, "", "%d", node->slots_used);
     cell(table, "", "%zu", node->n_jobs);
     machine_cells(table, node);

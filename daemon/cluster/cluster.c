@@ -215,9 +215,13 @@ static void fill_nodes(reidd_cluster *cluster)
     reidd_nodes_add(cluster->nodes, self->name, cluster->slots, NULL);
     if (reidd_cluster_is_member(cluster))
         return;
-    for (size_t i = 0; i < file->count; i++)
-        if (i != file->head)
-            reidd_nodes_add(cluster->nodes, file->nodes[i].name, 0, NULL)->up = false;
+    for (size_t i = 0; i < file->count; i++) {
+        if (i == file->head)
+            continue;
+        reidd_node *node = reidd_nodes_add(cluster->nodes, file->nodes[i].name, 0, NULL);
+        node->unknown = true;
+        node->up = false;
+    }
     reidd_head_init(cluster);
 }
 

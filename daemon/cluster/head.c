@@ -192,8 +192,8 @@ static reid_status check_hello(const reidd_join *join, const Reid__V1__NodeHello
                          "%s has its trainer at '%s', the head at '%s'; programs must be at the "
                          "same place on all nodes",
                          hello->name, hello->trainer, cluster->trainer);
-    if (hello->slots < 1 || hello->slots > 4096)
-        return reid_fail(err, REID_ERR_INVALID, "a node has 1 to 4096 slots, not %d", hello->slots);
+    if (hello->slots < 0 || hello->slots > 4096)
+        return reid_fail(err, REID_ERR_INVALID, "a node has 0 to 4096 slots, not %d", hello->slots);
     return REID_OK;
 }
 

@@ -46,7 +46,8 @@ static void take_stored(const reidd_store_node *stored, void *user)
     if (row == roster->count)
         return; /* was taken out of the cluster's file */
     reidd_node *node = &roster->nodes->items[row];
-    if (node->slots == 0 && row > 0) {
+    if (node->unknown && stored->slots > 0) {
+        node->unknown = false;
         node->slots = stored->slots;
         reidd_node_set_text(&node->gpu_type, *stored->gpu_type ? stored->gpu_type : NULL);
     }
@@ -136,8 +137,9 @@ bool reidd_roster_learn(reidd_roster *roster, size_t row, int slots, const char 
     reid_error err = {0};
     if (!gpu_type)
         gpu_type = "";
-    if (node->slots == slots && strcmp(known, gpu_type) == 0)
+    if (!node->unknown && node->slots == slots && strcmp(known, gpu_type) == 0)
         return false;
+    node->unknown = false;
     node->slots = slots;
     reidd_node_set_text(&node->gpu_type, *gpu_type ? gpu_type : NULL);
     const reidd_roster_entry *entry = &roster->entries[row];

@@ -18,7 +18,8 @@
 
 typedef struct reidd_node {
     char *name;
-    int slots;      /* ranks that it takes at a time; 0 while it has never been heard */
+    int slots;      /* ranks that it takes at a time; 0: none, such as a head that only schedules */
+    bool unknown;   /* it has never been heard: its slots are 0 until then */
     bool up;        /* heard of lately: jobs can be started there */
     bool drained;   /* by an operator: what runs there goes on, nothing new is started */
     char *note;     /* why it is down or drained, for people; NULL: no reason */

@@ -21,7 +21,7 @@ int reidd_sched_capacity(const reidd_nodes *nodes, const char *gpu_type)
     int64_t plain = 0, with_gpus = 0;
     for (size_t i = 0; i < nodes->count; i++) {
         const reidd_node *node = &nodes->items[i];
-        if (node->slots == 0)
+        if (node->unknown)
             return INT_MAX;
         if (gpu_type && *gpu_type && (!node->gpu_type || !strcasestr(node->gpu_type, gpu_type)))
             continue;

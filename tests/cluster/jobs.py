@@ -479,13 +479,33 @@ class WithoutNetwork(Jobs):
         cls.cluster.file.write_text(cls.cluster.file.read_text().split('\n', 1)[1])
         for name in cls.cluster.names:
             cls.cluster.start(name)
-        cls.cluster.wait_up(*cls.cluster.names)
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.wait_up(*self.cluster.names)
 
     def test_to_its_end(self):
         job = self.submit('link\nenvironment OMPI_MCA_btl_tcp_if_include\nout over\n', 4)
         self.assertEqual(self.wait_end(job)['state'], 'SUCCEEDED')
         used = re.findall(r'if_include=(\S+)', self.logs(job))
         self.assertEqual(sorted(used), ['10.77.0.1/31'] * 2 + ['10.77.0.2/31'] * 2)
+
+    def test_head_without_slots(self):
+        """It only schedules: ranks are on the other node, and on no other."""
+        def restart(*more):
+            self.cluster.stop('node1')
+            self.cluster.start('node1', *more)
+        self.addCleanup(restart)
+        restart('--slots', '0')
+        self.cluster.wait_up('node1', 'node2')
+        self.assertRegex(self.cluster.ctl('node1', 'nodes').stdout, 'node1 +UP +0 ')
+        for ranks in (2, 1):
+            job = self.submit('link\nout over\n', ranks)
+            found = self.wait_end(job)
+            self.assertEqual((found['state'], found['placement']), ('SUCCEEDED', f'node2:{ranks}'))
+            self.assertEqual(self.logs(job).count('over'), ranks)
+        done = self.cluster.ctl('node1', 'submit', '-n', '3', self.out / 'config.yml')
+        self.assertIn('the job needs 3 slots, and the nodes that can be used together have 2', done.stderr)
 
 
 if __name__ == '__main__':

@@ -343,28 +343,42 @@ static void test_many_jobs_leave_nothing_open(void **state)
     free(holder);
 }
 
-static void test_one_daemon_per_state_folder(void **state)
+/* Another reidd says `words`, and does not start. */
+static void expect_refused(const test_reidd *t, const char *state_dir, const char *socket_name,
+                           const char *slots, const char *words)
 {
-    test_reidd *t = *state;
-    test_reidd_start(t);
+    char *log = reid_path_join(t->folder, "second.log");
+    char *socket = reid_path_join(t->folder, socket_name);
     pid_t second = fork();
     if (second == 0) {
-        char *log = reid_path_join(t->folder, "second.log"),
-             *other = reid_path_join(t->folder, "o.sock");
         if (!freopen(log, "w", stderr))
             _exit(1);
-        execl(REIDD, REIDD, "--state-dir", t->state_dir, "--socket", other, "--trainer",
-              FAKE_TRAINER, NULL);
+        execl(REIDD, REIDD, "--state-dir", state_dir, "--socket", socket, "--trainer", FAKE_TRAINER,
+              "--slots", slots, NULL);
         _exit(127);
     }
     int status = 0;
     assert_int_equal(waitpid(second, &status, 0), second);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-    char *log = reid_path_join(t->folder, "second.log");
     char *text = reid_test_read_text(log);
-    assert_non_null(strstr(text, "another reidd"));
+    if (!strstr(text, words))
+        fail_msg("'%s' is not in '%s'", words, text);
     free(text);
+    free(socket);
     free(log);
+}
+
+static void test_node_without_slots(void **state)
+{
+    test_reidd *t = *state;
+    expect_refused(t, t->state_dir, "o.sock", "0", "with --slots 0 no job could ever start");
+}
+
+static void test_one_daemon_per_state_folder(void **state)
+{
+    test_reidd *t = *state;
+    test_reidd_start(t);
+    expect_refused(t, t->state_dir, "o.sock", "1", "another reidd");
     assert_int_equal(list_count(t), 0); /* the first one serves on */
     assert_int_equal(test_reidd_stop(t, 2), 0);
     assert_false(reid_path_exists(t->socket));
@@ -477,6 +491,7 @@ int main(void)
         CASE(test_ranks_that_never_report),
         CASE(test_many_jobs_leave_nothing_open),
         CASE(test_one_daemon_per_state_folder),
+        CASE(test_node_without_slots),
         CASE(test_info),
         CASE(test_other_users),
         CASE(test_killed_rank_of_two),

@@ -70,7 +70,7 @@ static void test_bad_words(void **state)
         const char *words[2];
         const char *said;
     } rows[] = {
-        {{"--slots", "0"}, "--slots"},         {{"--slots", "many"}, "many"},
+        {{"--slots", "-1"}, "--slots"},        {{"--slots", "many"}, "many"},
         {{"--slots", NULL}, "needs a value"},  {{"--slot", "2"}, "did you mean --slots"},
         {{"--grace", "-1"}, "--grace"},        {{"--grace", "nan"}, "--grace"},
         {{"--log-level", "loud"}, "loud"},     {{"--log-json=1", NULL}, "takes no value"},

@@ -44,7 +44,9 @@ static void open_roster(const place *p, reidd_store **store, reidd_nodes *nodes,
     assert_int_equal(reidd_store_open(p->path, store, NULL), REID_OK);
     *nodes = (reidd_nodes){0};
     reidd_nodes_add(nodes, "a", 4, NULL);
-    reidd_nodes_add(nodes, "b", 0, NULL)->up = false;
+    reidd_node *b = reidd_nodes_add(nodes, "b", 0, NULL);
+    b->unknown = true;
+    b->up = false;
     assert_int_equal(reidd_roster_init(roster, *store, nodes, NULL), REID_OK);
 }
 

@@ -108,7 +108,9 @@ static void test_capacity(void **state)
     assert_int_equal(reidd_sched_capacity(&nodes, NULL), 5); /* with GPUs or without, not both */
     assert_int_equal(reidd_sched_capacity(&nodes, "h100"), 2);
     assert_int_equal(reidd_sched_capacity(&nodes, "A100"), 0);
-    reidd_nodes_add(&nodes, "d", 0, NULL);
+    reidd_nodes_add(&nodes, "d", 0, NULL); /* only schedules */
+    assert_int_equal(reidd_sched_capacity(&nodes, NULL), 5);
+    reidd_nodes_add(&nodes, "e", 0, NULL)->unknown = true;
     assert_int_equal(reidd_sched_capacity(&nodes, NULL), INT_MAX); /* not heard of yet */
     reidd_nodes_fini(&nodes);
 }
