@@ -27,8 +27,8 @@ CASE = ['SOLVER.IMS_PER_BATCH', '8', 'DATALOADER.NUM_INSTANCE', '4', 'TEST.EVAL_
         'SOLVER.WARMUP_ITERS', '0', 'SEED', '1', 'SOLVER.MAX_EPOCH', '5']
 COUNT = {'LD_PRELOAD': str(COUNTER), 'REID_STEADY_FROM': str(FROM), 'REID_STEADY_TO': str(TO)}
 LIMIT = 0.5  # a step: an allocation of each step counts 1; queues that grow as threads meet differ by some from start to start
-FAULTS = 2  # a step
-TRIES = 2  # threads that meet in another way than ever before may make a queue grow
+FAULTS = 20  # a step; a buffer that is made anew each time has hundreds
+TRIES = 4  # threads that meet in another way than ever before may make a queue grow
 # How a step waits for others; rare calls (a log line) are less than half a call a step.
 WAITING = {'futex', 'clock_nanosleep', 'sched_yield', 'restart_syscall'}
 # A row for reidd: into the spool, and the wake-up of the link's thread.

@@ -32,7 +32,7 @@ DIVERGE = ['SOLVER.OPT', 'SGD', 'SOLVER.BASE_LR', '1000', 'SOLVER.WEIGHT_DECAY',
 # Ranks that a build trains with: one without MPI.
 RANKS = 2 if os.environ.get('REID_HAVE_MPI', '1') == '1' else 1
 needs_mpi = unittest.skipIf(RANKS == 1, 'a build without MPI')
-# Threads of all ranks together.
+# Threads of all ranks together, however many cores there are: the bits depend on them.
 THREADS = int(os.environ.get('OMP_NUM_THREADS', '2'))
 # What the limits of waits are multiplied with: nothing here is about time, and the machine may be busy.
 PATIENCE = float(os.environ.get('REID_TEST_PATIENCE', '4'))
@@ -110,6 +110,12 @@ def manifest(checkpoint):
     return json.loads((pathlib.Path(checkpoint) / 'manifest.json').read_text())
 
 
+def usage(pid):
+    """Resident KiB and open descriptors."""
+    rss = int(pathlib.Path(f'/proc/{pid}/status').read_text().split('VmRSS:')[1].split()[0])
+    return rss, len(os.listdir(f'/proc/{pid}/fd'))
+
+
 class Case(unittest.TestCase):
     """A temporary folder with the data set in it, shared by the tests of a class."""
 
@@ -166,7 +172,7 @@ class Daemon:
         self.log = open(self.state / 'reidd.log', 'ab')
         self.process = subprocess.Popen(
             [str(BIN / 'reidd'), '--state-dir', str(self.state), '--socket', f'unix:{self.socket}', *self.options],
-            stdout=self.log, stderr=self.log)
+            stdout=self.log, stderr=self.log, env={**os.environ, 'OMP_NUM_THREADS': str(max(1, THREADS // RANKS))})
         wait_for(lambda: self.ctl('version').returncode == 0 or self.process.poll() is not None, 10, 'reidd answers')
         assert self.process.poll() is None, (self.state / 'reidd.log').read_text()
 

@@ -58,7 +58,7 @@ class Confine(unittest.TestCase):
             self.daemon.ctl('cancel', '--grace', '0', job['id'])
             self.daemon.wait_state(job['id'], ('SUCCEEDED', 'FAILED', 'CANCELLED'), 30)
         self.daemon.stop()
-        self.assertEqual(self.left(), [])
+        common.wait_for(lambda: not self.left(), 10, 'no control group is left')
 
     def left(self):
         return [group.name for group in self.groups.glob(self.prefix + '*')]
@@ -99,7 +99,7 @@ class Confine(unittest.TestCase):
             pids = self.pids(out)
             self.gone(pids)
             self.assertIn('supervisor was killed', self.daemon.wait_state(job, ('FAILED',), 30)['failure']['sentence'])
-            self.assertEqual(self.left(), [])
+            common.wait_for(lambda: not self.left(), 10, 'no control group is left')
 
     def test_escape_while_reidd_is_away(self):
         out, job = self.submit('away', ESCAPE % ('while ! [ -e go ]; do sleep 0.05; done; ' + KILL))
@@ -120,7 +120,7 @@ class Confine(unittest.TestCase):
         self.gone(pids)
         self.assertEqual(lost.wait(30), -signal.SIGKILL)
         self.daemon.wait_state(job, ('FAILED',), 30)
-        self.assertEqual(self.left(), [])
+        common.wait_for(lambda: not self.left(), 10, 'no control group is left')
 
     def test_jobs_outlive_reidd(self):
         out, job = self.submit('stays', 'echo $$ > escaped; exec sleep 600')

@@ -84,9 +84,11 @@ class GpuCase(Case):
     def visible(self, name, ranks=1):
         """CUDA_VISIBLE_DEVICES of each rank."""
         self.daemon.wait_state(name, ['RUNNING'], 30)
-        found = re.findall(r'CUDA_VISIBLE_DEVICES=(.*)', self.daemon.ctl('logs', name).stdout)
-        self.assertEqual(len(found), ranks)
-        return found
+
+        def told():
+            found = re.findall(r'CUDA_VISIBLE_DEVICES=(.*)\n', self.daemon.ctl('logs', name).stdout)
+            return found if len(found) == ranks else None
+        return wait_for(told, 30, f'{ranks} ranks tell what they see')
 
     def node(self):
         nodes = json.loads(self.daemon.ctl('nodes', '-o', 'json').stdout)

@@ -47,13 +47,11 @@ class Train(common.Case):
         self.assertIn('MODEL.RECOMPUTE', self.train('word', 'MODEL.RECOMPUTE', 'all', code=2))
 
     def check_resume(self, ranks, stop):
-        """Stop by a signal in the middle of an epoch, resume, and compare with the run that was left alone."""
-        options = ['SOLVER.MAX_EPOCH', '16', 'SOLVER.CHECKPOINT_PERIOD', '4', 'TEST.EVAL_PERIOD', '0']
-        whole, parts = f'whole{ranks}', f'parts{ranks}{stop.name}'
-        if not (self.folder / whole).exists():
-            self.train(whole, *options, ranks=ranks)
-        run = self.start(parts, *options, ranks=ranks)
-        common.wait_for(lambda: (self.folder / parts / 'model_0003').exists() or run.poll() is not None, 60, 'training')
+        """Stop by a signal in the middle of an epoch, resume, and compare with a run that was left alone."""
+        options = ['SOLVER.CHECKPOINT_PERIOD', '2', 'TEST.EVAL_PERIOD', '0', 'SOLVER.SCHED', 'MultiStepLR', 'SOLVER.STEPS', '[1000]']
+        whole, parts = f'whole{ranks}{stop.name}', f'parts{ranks}{stop.name}'
+        run = self.start(parts, *options, 'SOLVER.MAX_EPOCH', '100000', ranks=ranks)
+        common.wait_for(lambda: (self.folder / parts / 'last_checkpoint').exists() or run.poll() is not None, 60, 'training')
         if stop == signal.SIGKILL:
             for pid in common.processes_with(str(self.folder / parts)):
                 common.os.kill(pid, signal.SIGKILL)
@@ -63,9 +61,11 @@ class Train(common.Case):
                     common.os.kill(pid, stop)
         text = run.communicate(timeout=60 * common.PATIENCE)[0]
         self.assertNotEqual(run.returncode, 0, text)
-        self.assertFalse((self.folder / parts / 'model_final').exists(), 'it ended before it could be stopped')
+        saved = common.manifest(self.folder / parts / (self.folder / parts / 'last_checkpoint').read_text().strip())
+        options += ['SOLVER.MAX_EPOCH', str(saved['iteration'] // 6 + 2)]
         text = self.train(parts, *options, ranks=ranks, flags=['--resume'])
         self.assertIn('resuming from', text)
+        self.train(whole, *options, ranks=ranks)
         self.assertEqual(common.bits(self.folder / whole / 'model_final'),
                          common.bits(self.folder / parts / 'model_final'))
         self.assertEqual(self.losses(whole), self.losses(parts))

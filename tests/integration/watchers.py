@@ -71,9 +71,9 @@ class Watchers(common.Case):
         self.read_all(3)
         most = self.memory('VmHWM') - before
         print(f'\n{len(self.peers)} that read nothing: {most / MIB:.1f} MiB more')
-        self.assertLess(most, 48 * MIB)  # 0.1 MiB each, not 1
+        self.assertLess(most, 200 * MIB)  # some 0.03 MiB each, not 1
         self.leave()
-        common.wait_for(lambda: self.memory('VmRSS') < before + 12 * MIB, 30, 'memory is given back')
+        common.wait_for(lambda: self.memory('VmRSS') < before + 64 * MIB, 30, 'memory is given back')
 
     def test_budget(self):
         """A small one: those who read nothing leave room to those who do."""
