@@ -118,12 +118,13 @@ def usage(pid):
 
 class Case(unittest.TestCase):
     """A temporary folder with the data set in it, shared by the tests of a class."""
+    images = 4  # of an identity and a camera
 
     @classmethod
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix='reid-'))  # short: socket paths have 107 bytes
         cls.data = cls.folder / 'data'
-        make_market(cls.data)
+        make_market(cls.data, images=cls.images)
 
     @classmethod
     def tearDownClass(cls):

@@ -42,6 +42,8 @@ def tensors(file):
 
 
 class Cuda(common.Case):
+    images = 2
+
     def setUp(self):
         self.log = self.folder / f'{self.id()}.emulator'
         self.emulator = {'REID_BUILD_DIR': str(common.BIN.parent), 'REID_EMU_DEVICES': '4', 'REID_EMU_LOG': str(self.log)}
@@ -181,16 +183,16 @@ class Agreement(Cuda):
     def test_fp16_overflow(self):
         """Steps that overflow are left out on all ranks (else their parameters differ in the end, which is an error), the scale is
         halved each time and doubled later, and a resumed run goes on with it."""
-        options = [*NO_TEST, *FP16, 'SOLVER.CHECKPOINT_PERIOD', '1', 'SOLVER.AMP.LOSS_SCALE', str(2 ** 22), 'SOLVER.AMP.GROWTH_INTERVAL', '4']
+        options = [*FP16, 'SOLVER.MAX_EPOCH', '4', 'TEST.EVAL_PERIOD', '0', 'SOLVER.CHECKPOINT_PERIOD', '2', 'SOLVER.AMP.LOSS_SCALE', str(2 ** 22), 'SOLVER.AMP.GROWTH_INTERVAL', '4']
         text = self.clean('overflow', *options, ranks=2)
         left_out = [(int(a), int(b)) for a, b in re.findall(r'gradients overflow at loss scale (\d+): this step is left out, the scale is (\d+) now', text)]
         self.assertEqual(left_out[:4], [(2 ** k, 2 ** (k - 1)) for k in (22, 21, 20, 19)])
         self.assertTrue(all(a == 2 * b for a, b in left_out) and len(left_out) < 16, left_out)
         state = json.loads((self.folder / 'overflow/model_final/state.json').read_text())
         self.assertEqual(state['optimizer_steps'], 24 - len(left_out))
-        shutil.copytree(self.folder / 'overflow', self.folder / 'overflow_parts')  # as if killed after the first epoch
+        shutil.copytree(self.folder / 'overflow', self.folder / 'overflow_parts')  # as if killed after the second epoch
         shutil.rmtree(self.folder / 'overflow_parts/model_final')
-        (self.folder / 'overflow_parts/last_checkpoint').write_text('model_0000')
+        (self.folder / 'overflow_parts/last_checkpoint').write_text('model_0001')
         self.assertIn('at iteration 12', self.clean('overflow_parts', *options, ranks=2, flags=['--resume']))
         self.assertEqual(common.bits(self.folder / 'overflow/model_final'), common.bits(self.folder / 'overflow_parts/model_final'))
         again = json.loads((self.folder / 'overflow_parts/model_final/state.json').read_text())
