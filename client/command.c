@@ -168,6 +168,9 @@ static const reidctl_command commands[] = {
      "checkpoint, if it has one.", "reason", NULL, reidctl_cmd_requeue},
     {"priority", NULL, "JOB N", REIDCTL_WORDS_LIVE_JOBS, 2, 2, "change the priority of a job",
      "From -1000 to 1000; the larger, the sooner. Above 0 for admins only.", "reason", NULL, reidctl_cmd_priority},
+    {"remove", "rm", "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "forget jobs that have ended: their metrics, events and logs",
+     "OUTPUT_DIR stays as it is. A job that another one waits for (--after) is kept until then. reidd removes the oldest\n"
+     "jobs by itself (--keep-jobs, --keep-days).", "", NULL, reidctl_cmd_remove},
     {"wait", NULL, "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "wait for the end of jobs",
      "The exit status is the job's; of several, the first that is not 0.", "timeout,reconnect", NULL,
      reidctl_cmd_wait},

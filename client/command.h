@@ -177,6 +177,7 @@ int reidctl_cmd_priority(reidctl *ctl);
 int reidctl_cmd_profile(reidctl *ctl);
 int reidctl_cmd_ps(reidctl *ctl);
 int reidctl_cmd_release(reidctl *ctl);
+int reidctl_cmd_remove(reidctl *ctl);
 int reidctl_cmd_requeue(reidctl *ctl);
 int reidctl_cmd_resume(reidctl *ctl);
 int reidctl_cmd_set(reidctl *ctl);

@@ -29,6 +29,10 @@ const reidd_limit_row reidd_limit_rows[REIDD_LIMIT_COUNT] = {
                                 "lowest uid that jobs run as, where reidd runs as root"},
     [REIDD_LIMIT_RESERVATIONS] = {"--max-reservations", 32, 1, 1000,
                                   "waiting jobs on the same nodes that slots to come are kept for"},
+    [REIDD_LIMIT_KEEP_JOBS] = {"--keep-jobs", 100000, 0, 100 * MILLION,
+                               "ended jobs that are kept, the latest ones; 0: all"},
+    [REIDD_LIMIT_KEEP_DAYS] = {"--keep-days", 0, 0, 36500,
+                               "days that ended jobs are kept; 0: for ever"},
 };
 
 void reidd_limits_init(reidd_limits *limits)

@@ -104,6 +104,8 @@ void reidd_active_remove(reidd_active *active)
         break;
     }
     uv_close((uv_handle_t *)&active->timer, on_active_closed);
+    if (!manager->closing)
+        reidd_prune_later(manager->prune);
 }
 
 reid_status reidd_active_save(reidd_manager *manager, const reidd_job *job, const char *kind,
@@ -255,7 +257,8 @@ static void remove_orphans(reidd_manager *manager)
         REID_AUTOFREE char *attempt = reid_path_join(path, "attempt-1");
         if (strlen(entries[i].name) == REIDD_ID_LENGTH &&
             reidd_store_job_load(manager->store, entries[i].name, &job, NULL) ==
-                REID_ERR_NOT_FOUND) {
+                REID_ERR_NOT_FOUND &&
+            !reidd_store_is_removed(manager->store, entries[i].name)) {
             if (reid_path_exists(attempt))
                 tell_stranger(path, entries[i].name);
             else
@@ -327,6 +330,7 @@ reid_status reidd_manager_new(uv_loop_t *loop, reidd_store *store, reidd_hub *hu
     uv_timer_init(loop, &manager->check_timer);
     uv_timer_init(loop, &manager->limit_timer);
     manager->handles = 4;
+    manager->prune = reidd_prune_new(manager);
     if (manager->cluster && reidd_cluster_is_head(manager->cluster))
         reidd_manager_open_crews(manager);
     reid_status status = reidd_manager_load_shares(manager, options->share_half_life_ms, err);
@@ -356,6 +360,7 @@ void reidd_manager_close(reidd_manager *manager)
     reidd_manager_cancel_submissions(manager);
     while (manager->active.count > 0)
         reidd_active_remove(manager->active.items[manager->active.count - 1]);
+    reidd_prune_close(manager->prune);
     reidd_late_close(manager->late);
     manager->late = NULL;
     reidd_crews_close(manager->crews);

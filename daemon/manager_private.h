@@ -12,6 +12,7 @@
 #include "daemon/index.h"
 #include "daemon/late.h"
 #include "daemon/manager.h"
+#include "daemon/prune.h"
 #include "daemon/ranks.h"
 #include "daemon/sched/order.h"
 
@@ -104,6 +105,7 @@ struct reidd_manager {
     struct reidd_cluster *cluster;
     reidd_crews *crews; /* NULL: this node alone, or not the head */
     reidd_late *late;   /* the same */
+    reidd_prune *prune;
     int64_t grace_ms;
     uint64_t check_timeout_ms, start_timeout_ms, stall_notice_ms;
     uint64_t phase_timeout_ms[REIDD_SAVING + 1]; /* by phase; 0: none */
@@ -287,5 +289,7 @@ void reidd_wishes_fill(const reidd_submit_request *request, char *own_after,
 reid_status reidd_active_restore_config(const reidd_active *active, reid_error *err);
 void reidd_manager_start_checks(reidd_manager *manager);
 void reidd_manager_cancel_submissions(reidd_manager *manager);
+/* The id that a submission will have which is to start after this job; NULL: none. */
+const char *reidd_manager_submission_after(const reidd_manager *manager, const char *id);
 
 #endif

@@ -441,6 +441,16 @@ void reidd_submission_cancel(reidd_submission *submission)
         uv_timer_start(&manager->check_timer, on_first_turn, 0, 0);
 }
 
+const char *reidd_manager_submission_after(const reidd_manager *manager, const char *id)
+{
+    for (size_t i = 0; i < manager->submissions.count; i++) {
+        const reidd_job *job = &manager->submissions.items[i]->job;
+        if (job->wishes.after && strstr(job->wishes.after, id))
+            return job->id;
+    }
+    return NULL;
+}
+
 void reidd_manager_cancel_submissions(reidd_manager *manager)
 {
     while (manager->submissions.count > 0)

@@ -1,5 +1,6 @@
-/* hold, release, requeue, priority. */
+/* hold, release, requeue, priority, rm. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "connect.h"
@@ -20,7 +21,11 @@ static reid_status act(reidctl *ctl, const char *method, char *word, reid_error 
     const Reid__V1__Job *job = (const Reid__V1__Job *)answer;
     bool runs = job->state == REID__V1__JOB_STATE__JOB_STATE_STARTING ||
                 job->state == REID__V1__JOB_STATE__JOB_STATE_RUNNING;
-    print(job, job->held ? "is held" : runs ? "is being saved and queued again" : NULL);
+    bool removed = strcmp(method, "Remove") == 0;
+    print(job, removed     ? "is removed"
+               : job->held ? "is held"
+               : runs      ? "is being saved and queued again"
+                           : NULL);
     protobuf_c_message_free_unpacked(answer, NULL);
     return REID_OK;
 }
@@ -54,6 +59,11 @@ int reidctl_cmd_release(reidctl *ctl)
 int reidctl_cmd_requeue(reidctl *ctl)
 {
     return act_on_all(ctl, "Requeue");
+}
+
+int reidctl_cmd_remove(reidctl *ctl)
+{
+    return act_on_all(ctl, "Remove");
 }
 
 int reidctl_cmd_priority(reidctl *ctl)

@@ -77,11 +77,12 @@ void reidd_api_look(reidd_api *api, void (*done)(const Reid__V1__Node *node, voi
                     void *user);
 void reidd_api_look_cancel(reidd_api *api);
 
-/* Hold, Release, Requeue, SetPriority of JobService (queue.c). */
+/* Hold, Release, Requeue, SetPriority, Remove of JobService (queue.c). */
 void reidd_api_hold(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_release(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_requeue(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 void reidd_api_set_priority(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
+void reidd_api_remove(reid_rpc_call *call, const ProtobufCMessage *request, void *service);
 /* Only admins let a job go before all others. */
 reid_status reidd_api_check_priority(const reidd_caller *caller, int priority, reid_error *err);
 

@@ -264,6 +264,7 @@ static const reid_rpc_method methods[] = {
     QUEUE_VERB("Release", job_request, reidd_api_release),
     QUEUE_VERB("Requeue", job_request, reidd_api_requeue),
     QUEUE_VERB("SetPriority", priority_request, reidd_api_set_priority),
+    QUEUE_VERB("Remove", job_request, reidd_api_remove),
     {.path = PATH "Watch",
      MESSAGES(watch_job_request, job),
      .kind = REID_RPC_SERVER_STREAM,

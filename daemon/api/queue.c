@@ -1,10 +1,11 @@
-/* Hold, Release, Requeue and SetPriority of JobService. */
+/* Hold, Release, Requeue, SetPriority and Remove of JobService. */
 #include <string.h>
 
 #include "base/alloc.h"
 #include "daemon/api/api.h"
 #include "daemon/api/ask.h"
 #include "daemon/api/convert.h"
+#include "daemon/prune.h"
 #include "daemon/queue.h"
 
 typedef reid_status verb(reidd_manager *manager, const char *id, const char *who,
@@ -79,4 +80,28 @@ void reidd_api_set_priority(reid_rpc_call *call, const ProtobufCMessage *message
         status =
             reidd_manager_set_priority(api->manager, id, in->priority, caller.name, reason, &err);
     answer(api, call, id, status, &err);
+}
+
+void reidd_api_remove(reid_rpc_call *call, const ProtobufCMessage *message, void *service)
+{
+    reidd_api *api = service;
+    const Reid__V1__JobRequest *in = (const Reid__V1__JobRequest *)message;
+    reidd_caller caller;
+    reidd_job_view view = {0};
+    char id[16];
+    reid_error err = {0};
+    reidd_api_caller(api, call, &caller);
+    reid_status status = reidd_api_find_own(api, call, in->id, id, &err);
+    if (status == REID_OK)
+        status = reidd_manager_view(api->manager, id, &view, &err);
+    if (status == REID_OK)
+        status = reidd_manager_remove(api->manager, id, caller.name, &err);
+    if (status == REID_OK) {
+        Reid__V1__Job *job = reidd_convert_job(&view);
+        reid_rpc_call_reply(call, &job->base);
+        reid__v1__job__free_unpacked(job, NULL);
+    } else {
+        reid_rpc_call_fail(call, &err);
+    }
+    reidd_job_view_fini(&view);
 }

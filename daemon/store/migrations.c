@@ -60,6 +60,8 @@ static const char *const migrations[] = {
     "CREATE TABLE configs(job INTEGER PRIMARY KEY REFERENCES jobs(key), yaml TEXT NOT NULL);",
     "ALTER TABLE jobs ADD COLUMN ranks_wanted INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE jobs ADD COLUMN ranks_fewer TEXT;",
+    "CREATE INDEX jobs_by_end ON jobs(ended_ms) WHERE state IN (4,5,6);"
+    "CREATE TABLE removed(one INTEGER PRIMARY KEY CHECK(one = 1), last_id TEXT NOT NULL);",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

@@ -25,16 +25,40 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
         " cancel_grace_ms=?28, exit_code=?29, restarts_done=?33, restart_at_ms=?35,"
         " restart_origin=?36, priority=?37, max_time_ms=?38, held=?41, placement=?43, avoid=?44,"
         " yields=?45, preemptions=?46, ran_ms=?47, limit_reached=?48 WHERE id=?1",
-    [REIDD_SQL_JOB_LOAD] = "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?1",
-    [REIDD_SQL_JOB_BY_NAME] = "SELECT id FROM jobs WHERE name = ?1 ORDER BY key DESC LIMIT 1",
+    /* A job that is to go has state 0. */
+    [REIDD_SQL_JOB_LOAD] = "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?1 AND state > 0",
+    [REIDD_SQL_JOB_BY_NAME] =
+        "SELECT id FROM jobs WHERE name = ?1 AND state > 0 ORDER BY key DESC LIMIT 1",
     /* ?2 is the prefix with its last byte one higher: a range of the index. */
     [REIDD_SQL_JOB_BY_PREFIX] =
-        "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 4",
+        "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 AND state > 0 ORDER BY id LIMIT 4",
     [REIDD_SQL_JOB_NEWEST] =
-        "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 ORDER BY key DESC LIMIT ?2",
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 AND state > 0"
+        " ORDER BY key DESC LIMIT ?2",
     [REIDD_SQL_JOB_OLDEST] =
-        "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 ORDER BY key LIMIT ?2",
-    [REIDD_SQL_JOB_LAST_ID] = "SELECT max(id) FROM jobs",
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 AND state > 0"
+        " ORDER BY key LIMIT ?2",
+    [REIDD_SQL_JOB_LAST_ID] = "SELECT max(id) FROM (SELECT max(id) AS id FROM jobs UNION ALL "
+                              "SELECT last_id FROM removed)",
+    /* The condition is that of the index jobs_by_end. */
+    [REIDD_SQL_ENDED_COUNT] = "SELECT count(*) FROM jobs WHERE state IN (4,5,6)",
+    [REIDD_SQL_ENDED_OLDEST] =
+        "SELECT id, ended_ms FROM jobs INDEXED BY jobs_by_end WHERE state IN (4,5,6)"
+        " ORDER BY ended_ms",
+    [REIDD_SQL_REMOVE] = "UPDATE jobs SET state = 0 WHERE id = ?1 AND state IN (4,5,6)",
+    [REIDD_SQL_REMOVED_NEXT] = "SELECT id FROM jobs WHERE state = 0 LIMIT 1",
+    [REIDD_SQL_IS_REMOVED] = "SELECT id FROM jobs WHERE id = ?1 AND state = 0",
+    [REIDD_SQL_REMOVED_ID] =
+        "INSERT INTO removed(one, last_id) VALUES (1, ?1)"
+        " ON CONFLICT(one) DO UPDATE SET last_id = max(last_id, excluded.last_id)",
+    [REIDD_SQL_ROW_REMOVE] = "DELETE FROM metrics WHERE job = " JOB_KEY " AND (attempt, seq) IN"
+                             " (SELECT attempt, seq FROM metrics WHERE job = " JOB_KEY " LIMIT ?2)",
+    [REIDD_SQL_EVENT_REMOVE] = "DELETE FROM events WHERE key IN"
+                               " (SELECT key FROM events WHERE job = " JOB_KEY " LIMIT ?2)",
+    [REIDD_SQL_LATEST_REMOVE] = "DELETE FROM latest WHERE job = " JOB_KEY,
+    [REIDD_SQL_ATTEMPT_REMOVE] = "DELETE FROM attempts WHERE job = " JOB_KEY,
+    [REIDD_SQL_CONFIG_REMOVE] = "DELETE FROM configs WHERE job = " JOB_KEY,
+    [REIDD_SQL_JOB_REMOVE] = "DELETE FROM jobs WHERE id = ?1 AND state = 0",
     [REIDD_SQL_ATTEMPT_ADD] =
         "INSERT INTO attempts(job, attempt, ticket, started_ms) VALUES (" JOB_KEY ",?2,?3,?4)"
         " ON CONFLICT(job, attempt) DO UPDATE SET ticket=excluded.ticket,"

@@ -56,7 +56,7 @@ reid_status reidd_store_job_find(reidd_store *store, const char *key, char ret_i
 reid_status reidd_store_job_list(reidd_store *store, unsigned states, int64_t limit,
                                  bool newest_first, void (*each)(const reidd_job *job, void *user),
                                  void *user, reid_error *err);
-/* The largest id ever given, "" when there is none. */
+/* The largest id ever given, also to a job that was removed; "" when there is none. */
 reid_status reidd_store_job_last_id(reidd_store *store, char ret_id[16], reid_error *err);
 
 /* The configuration of a job, kept beside its file so that this database alone is enough to go on
@@ -66,6 +66,25 @@ reid_status reidd_store_config_add(reidd_store *store, const char *id, const cha
 /* Caller frees. NOT_FOUND when there is none, as with jobs of earlier versions. */
 reid_status reidd_store_config_load(reidd_store *store, const char *id, char **ret_yaml,
                                     reid_error *err);
+
+/* ---- removing jobs that have ended (prune.h) ---- */
+
+/* How many there are. */
+reid_status reidd_store_ended_count(reidd_store *store, int64_t *ret_count, reid_error *err);
+/* Calls `each` for them, the one that ended first comes first, until it returns false. */
+reid_status reidd_store_ended_each(reidd_store *store,
+                                   bool (*each)(const char *id, int64_t ended_ms, void *user),
+                                   void *user, reid_error *err);
+/* From now on the job is not there for anybody; what it has left waits for _sweep. NOT_FOUND when
+ * no ended job has this id. */
+reid_status reidd_store_job_remove(reidd_store *store, const char *id, reid_error *err);
+/* One whose rows wait for that; "" when none does. */
+reid_status reidd_store_removed_next(reidd_store *store, char ret_id[16], reid_error *err);
+bool reidd_store_is_removed(reidd_store *store, const char *id);
+/* Deletes about so many of its rows, not durably; *ret_done: nothing is left of it. Its id is not
+ * given again. */
+reid_status reidd_store_sweep(reidd_store *store, const char *id, int rows, bool *ret_done,
+                              reid_error *err);
 
 /* ---- attempts and events ---- */
 

@@ -489,6 +489,73 @@ static void test_events_from_a_cursor(void **state)
     assert_int_equal(none.count, 0);
 }
 
+static bool collect_ended(const char *id, int64_t ended_ms, void *user)
+{
+    strcat(user, id + 7);
+    return ended_ms < 103;
+}
+
+static void save_ended(fixture *f, const char *id, int64_t ended_ms)
+{
+    reid_error err = {0};
+    reidd_job job = make_job(id, id);
+    job.state = REIDD_FAILED;
+    job.ended_ms = ended_ms;
+    reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
+    reidd_job_fini(&job);
+}
+
+static void test_removed_jobs(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    char found[16], ids[64] = "";
+    int64_t count = 0;
+    for (int i = 1; i <= 5; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "0000000%d", i);
+        add(f, id, id);
+        if (i != 3)
+            save_ended(f, id, 106 - i); /* the newest has ended first */
+    }
+    reid_assert_ok(reidd_store_ended_count(f->store, &count, &err), &err);
+    assert_int_equal(count, 4);
+    reid_assert_ok(reidd_store_ended_each(f->store, collect_ended, ids, &err), &err);
+    assert_string_equal(ids, "542");
+    reid_assert_ok(reidd_store_attempt_add(f->store, "00000005", 1, "t", 5, &err), &err);
+    reid_assert_ok(reidd_store_config_add(f->store, "00000005", "A: 1\n", &err), &err);
+    reid_assert_ok(reidd_store_latest_set(f->store, "00000005", "loss", 1, &err), &err);
+    for (int i = 1; i <= 25; i++) {
+        reid_assert_ok(reidd_store_row_add(f->store, "00000005", 1, i, "x", 1, &err), &err);
+        reid_assert_ok(reidd_store_event_add(f->store, "00000005", 1, i, "a", "b", &err), &err);
+    }
+    assert_int_equal(reidd_store_job_remove(f->store, "00000003", &err), REID_ERR_NOT_FOUND);
+    reid_assert_ok(reidd_store_job_remove(f->store, "00000005", &err), &err);
+    assert_int_equal(reidd_store_job_remove(f->store, "00000005", &err), REID_ERR_NOT_FOUND);
+    reopen(f); /* half way */
+    reidd_job job = {0};
+    assert_int_equal(reidd_store_job_load(f->store, "00000005", &job, &err), REID_ERR_NOT_FOUND);
+    assert_int_equal(reidd_store_job_find(f->store, "00000005", found, &err), REID_ERR_NOT_FOUND);
+    assert_true(reidd_store_is_removed(f->store, "00000005"));
+    assert_false(reidd_store_is_removed(f->store, "00000004"));
+    reid_assert_ok(reidd_store_removed_next(f->store, found, &err), &err);
+    assert_string_equal(found, "00000005");
+    bool done = false;
+    int pieces = 0;
+    for (; !done; pieces++)
+        reid_assert_ok(reidd_store_sweep(f->store, found, 10, &done, &err), &err);
+    assert_int_equal(pieces, 5); /* 10, 10 and 5 rows with 10 events, 10, and 5 with the rest */
+    reid_assert_ok(reidd_store_removed_next(f->store, found, &err), &err);
+    assert_string_equal(found, "");
+    reopen(f);
+    assert_false(reidd_store_is_removed(f->store, "00000005"));
+    reid_assert_ok(reidd_store_job_last_id(f->store, found, &err), &err);
+    assert_string_equal(found, "00000005"); /* never again */
+    ids[0] = '\0';
+    reid_assert_ok(reidd_store_job_list(f->store, ~0u, 100, true, collect_id, ids, &err), &err);
+    assert_string_equal(ids, "4321");
+}
+
 static void test_newer_file_is_refused(void **state)
 {
     fixture *f = *state;
@@ -624,6 +691,7 @@ int main(void)
         CASE(test_saved_job),
         CASE(test_configurations),
         CASE(test_events_from_a_cursor),
+        CASE(test_removed_jobs),
         CASE(test_newer_file_is_refused),
         CASE(test_foreign_files_are_refused),
         CASE(test_full_disk_loses_nothing),
