@@ -82,6 +82,16 @@ static void count_frame(reid_rpc_conn *conn, const nghttp2_frame *frame)
         throw_out(conn, "control frames");
 }
 
+/* They cost as much as other resets. */
+static void count_left_out(reid_rpc_wire *wire)
+{
+    reid_rpc_conn *conn = REID_RPC_OWNER(wire, reid_rpc_conn, wire);
+    uint64_t now = uv_now(conn->server->pump.loop);
+    for (; conn->sieve.left_out > 0; conn->sieve.left_out--)
+        if (!reid_rpc_bucket_take(&conn->resets, now, conn->server->limits.max_resets_per_second))
+            throw_out(conn, "resets");
+}
+
 /* ---- nghttp2's callbacks ---- */
 
 /* With very many open calls each connection has only a few, so that there are always some for
@@ -321,6 +331,9 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_p
     }
     reid_rpc_wire_init(&conn->wire, &server->pump, session, conn_broken, conn_closed);
     conn->wire.on_secured = conn_secured;
+    reid_rpc_sieve_init(&conn->sieve);
+    conn->wire.sieve = &conn->sieve;
+    conn->wire.on_left_out = count_left_out;
     conn->wire.quota = &server->room.quota;
     conn->wire.linger_ms = REID_MIN(server->limits.linger_ms, LINGER_MS);
     conn->wire.max_waiting_frames = 2 * (size_t)server->limits.max_streams + 256;

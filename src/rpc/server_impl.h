@@ -53,6 +53,7 @@ typedef struct reid_rpc_conn {
     reid_rpc_node calls;
     reid_rpc_alarm alarm; /* first: the preface must come; last: the bytes must go */
     reid_rpc_bucket resets, controls;
+    reid_rpc_sieve sieve;
     uint64_t seen_bytes_out; /* at the last look of room.c */
     bool began;              /* the client's SETTINGS came */
     bool flooding;           /* thrown out */

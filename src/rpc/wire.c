@@ -305,7 +305,7 @@ static void flush_task(reid_rpc_task *task)
 /* ---- reading ---- */
 
 /* Plain bytes to the session; false when there is no more use for them. */
-static bool feed(reid_rpc_wire *wire, const uint8_t *bytes, size_t size)
+static bool feed_session(reid_rpc_wire *wire, const uint8_t *bytes, size_t size)
 {
     wire->in_session = true;
     ssize_t used = nghttp2_session_mem_recv(wire->session, bytes, size);
@@ -318,6 +318,20 @@ static bool feed(reid_rpc_wire *wire, const uint8_t *bytes, size_t size)
                              : "the peer broke the HTTP/2 protocol");
         return false;
     }
+    return true;
+}
+
+static bool feed(reid_rpc_wire *wire, const uint8_t *bytes, size_t size)
+{
+    if (!wire->sieve)
+        return feed_session(wire, bytes, size);
+    const uint8_t *run;
+    size_t n;
+    while ((n = reid_rpc_sieve_next(wire->sieve, &bytes, &size, &run)) > 0)
+        if (!feed_session(wire, run, n))
+            return false;
+    if (wire->sieve->left_out > 0)
+        wire->on_left_out(wire);
     return true;
 }
 

@@ -23,6 +23,7 @@
 #include "rpc/frame.h"
 #include "rpc/pump.h"
 #include "rpc/secure.h"
+#include "rpc/sieve.h"
 
 typedef struct reid_rpc_wire {
     reid_rpc_pump *pump;
@@ -31,6 +32,9 @@ typedef struct reid_rpc_wire {
     void (*on_closed)(struct reid_rpc_wire *wire);
     void (*on_secured)(struct reid_rpc_wire *wire); /* TLS stands, nothing was read; may be NULL */
     reid_rpc_secure *secure;                        /* NULL: no TLS */
+    reid_rpc_sieve
+        *sieve; /* of the owner, for what a client sends; NULL: all goes to the session */
+    void (*on_left_out)(struct reid_rpc_wire *wire); /* the sieve has kept something back */
     uv_poll_t poll;
     int fd; /* -1: not yet connected, or closed */
     int events;

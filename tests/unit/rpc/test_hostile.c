@@ -335,6 +335,27 @@ static void rapid_reset_is_thrown_out(void **state)
     assert_int_equal(echo->opened, echo->closed);
 }
 
+/* The gRPC core library does that when a call is cancelled before it was written. */
+static void reset_of_what_was_never_begun_ends_nothing_else(void **state)
+{
+    fixture *f = *state;
+    raw_begin(f->raw);
+    static const uint8_t cancel[] = {0, 0, 0, NGHTTP2_CANCEL};
+    static const uint8_t message[] = {0, 0, 0, 0, 5, 0x0a, 3, 'a', 'b', 'c'};
+    raw_request(f->raw, 1, ECHO_PATH "Say");
+    raw_send_frame(f->raw, NGHTTP2_RST_STREAM, 0, 3, cancel, sizeof cancel);
+    raw_send_frame(f->raw, NGHTTP2_RST_STREAM, 0, 7, cancel, sizeof cancel);
+    raw_send_frame(f->raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, message, sizeof message);
+    assert_int_equal(raw_wait(f->raw, 1).grpc_status, 0);
+    assert_int_equal(ask_raw(f, 5, ECHO_PATH "Say", message, sizeof message).grpc_status, 0);
+    /* as many as of others */
+    for (uint32_t i = 0; i < 2000; i++)
+        if (!raw_send_frame(f->raw, NGHTTP2_RST_STREAM, 0, 101 + 2 * i, cancel, sizeof cancel))
+            break;
+    assert_int_equal(raw_wait_closed(f->raw).goaway, NGHTTP2_ENHANCE_YOUR_CALM);
+    assert_empty(f);
+}
+
 /* Each bad WINDOW_UPDATE makes the server reset a stream of its own accord. */
 static void resets_provoked_from_the_server_count_too(void **state)
 {
@@ -570,6 +591,7 @@ int main(void)
         TEST(bad_headers_get_a_status),
         TEST(header_list_is_bounded),
         TEST(rapid_reset_is_thrown_out),
+        TEST(reset_of_what_was_never_begun_ends_nothing_else),
         TEST(resets_provoked_from_the_server_count_too),
         TEST(control_floods_are_thrown_out),
         TEST(streams_per_connection_are_bounded),
