@@ -147,11 +147,6 @@ size_t reidd_gpus_count(const reidd_gpus *gpus)
     return gpus->uuids.count;
 }
 
-const char *reidd_gpus_uuid(const reidd_gpus *gpus, size_t i)
-{
-    return gpus->uuids.items[i];
-}
-
 bool reidd_gpus_offers(const reidd_gpus *gpus, const char *uuid)
 {
     for (size_t i = 0; i < gpus->uuids.count; i++)

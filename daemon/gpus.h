@@ -32,7 +32,6 @@ size_t reidd_gpus_count(const reidd_gpus *gpus);
 /* The name of the first of them ("NVIDIA H100 80GB HBM3"); NULL without any. The texts live as long
  * as nobody looks. */
 const char *reidd_gpus_type(const reidd_gpus *gpus);
-const char *reidd_gpus_uuid(const reidd_gpus *gpus, size_t i);
 bool reidd_gpus_offers(const reidd_gpus *gpus, const char *uuid);
 
 /* The first `count` offered GPUs that are in none of the `held` lists, as a list "GPU-…,GPU-…" in

@@ -34,11 +34,6 @@ void reidd_away_fini(reidd_away *away)
     away->nodes = NULL;
 }
 
-const char *reidd_away_node(const reidd_away *away, int rank)
-{
-    return away->nodes ? away->nodes[rank] : NULL;
-}
-
 bool reidd_away_is(const reidd_away *away, int rank)
 {
     return away->nodes && strcmp(away->nodes[rank], away->self) != 0;

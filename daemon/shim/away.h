@@ -29,8 +29,7 @@ typedef struct reidd_away {
 reid_status reidd_away_init(reidd_away *away, const reidd_shim_options *options, reid_error *err);
 void reidd_away_fini(reidd_away *away);
 
-/* The node of a rank; NULL: this one, in a job of one node. */
-const char *reidd_away_node(const reidd_away *away, int rank);
+/* Whether a rank is on another node. */
 bool reidd_away_is(const reidd_away *away, int rank);
 bool reidd_away_has_started(const reidd_away *away, int rank);
 /* Whether the rank's node has reported the end of all that it had of the attempt. */

@@ -23,11 +23,6 @@ typedef struct labelled_item {
 } labelled_item;
 typedef REID_VEC(labelled_item) labelled_list;
 
-const char *reid_dataset_known_name(size_t index)
-{
-    return index < REID_COUNT_OF(readers) ? readers[index].name : NULL;
-}
-
 static reid_status find_reader(const char *name, const reid_dataset_reader **ret_reader,
                                reid_error *err)
 {

@@ -48,7 +48,4 @@ void reid_dataset_free(reid_dataset *dataset);
 char *reid_dataset_table(size_t count, const char *const *subsets,
                          const reid_dataset *const *datasets);
 
-/* Known names: index from 0, NULL beyond the end. */
-const char *reid_dataset_known_name(size_t index);
-
 #endif

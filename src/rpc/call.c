@@ -572,8 +572,3 @@ const reid_rpc_method *reid_rpc_call_method(const reid_rpc_call *call)
 {
     return call->row->method;
 }
-
-const char *reid_rpc_call_listener(const reid_rpc_call *call)
-{
-    return call->listener->path;
-}

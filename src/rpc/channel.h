@@ -102,7 +102,5 @@ void reid_rpc_stream_pause(reid_rpc_stream *stream, bool paused);
  * (protobuf_c_message_free_unpacked(answer, NULL)). */
 void reid_rpc_stream_keep(reid_rpc_stream *stream);
 size_t reid_rpc_stream_queued(const reid_rpc_stream *stream);
-void *reid_rpc_stream_user(const reid_rpc_stream *stream);
-reid_rpc_channel *reid_rpc_stream_channel(const reid_rpc_stream *stream);
 
 #endif

@@ -138,8 +138,8 @@ void reid_rpc_server_set_guard(reid_rpc_server *server, reid_rpc_guard *guard, v
 
 /* Listens at a Unix socket. `mode` are the file's permission bits (such as 0660), whatever the
  * umask. A socket file that nobody listens at is replaced; EXISTS when somebody does, or when the
- * file is not a socket. May be called for several paths; a handler sees which through
- * reid_rpc_call_listener. The file is removed when the server ends. */
+ * file is not a socket. May be called for several paths. The file is removed when the server ends.
+ */
 reid_status reid_rpc_server_listen_unix(reid_rpc_server *server, const char *path, unsigned mode,
                                         reid_error *err);
 
@@ -147,7 +147,7 @@ reid_status reid_rpc_server_listen_unix(reid_rpc_server *server, const char *pat
  * "node"), which a Unix socket does not use, while `mode` is a Unix socket's alone. A host name is
  * looked up at once, and its first address that this machine has is taken; port 0 takes a free one.
  * *ret_bound (may be NULL) is the address as it was bound, such as "tcp://127.0.0.1:40123"; the
- * caller frees it. reid_rpc_call_listener then gives "10.77.0.1:7411". */
+ * caller frees it. */
 reid_status reid_rpc_server_listen(reid_rpc_server *server, const char *address, reid_rpc_tls *tls,
                                    unsigned mode, char **ret_bound, reid_error *err);
 
@@ -201,7 +201,5 @@ bool reid_rpc_call_ended(const reid_rpc_call *call);
 reid_status reid_rpc_call_status(const reid_rpc_call *call);
 const reid_rpc_peer *reid_rpc_call_peer(const reid_rpc_call *call);
 const reid_rpc_method *reid_rpc_call_method(const reid_rpc_call *call);
-/* Path of the Unix socket that the client connected to, or of TCP "host:port" as bound. */
-const char *reid_rpc_call_listener(const reid_rpc_call *call);
 
 #endif

@@ -435,13 +435,3 @@ size_t reid_rpc_stream_queued(const reid_rpc_stream *stream)
 {
     return stream->outbox.bytes;
 }
-
-void *reid_rpc_stream_user(const reid_rpc_stream *stream)
-{
-    return stream->user;
-}
-
-reid_rpc_channel *reid_rpc_stream_channel(const reid_rpc_stream *stream)
-{
-    return stream->channel;
-}
