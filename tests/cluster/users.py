@@ -15,6 +15,7 @@ class Users(cluster.Case):
         c, nobody = self.cluster, pwd.getpwnam('nobody').pw_uid
         job, out = c.submit('environment USER\nlink\nphase 2\n0:rows 2\n0:last-row\nwait go\nexit 0\n', '-n', '8', user='nobody')
         c.wait_job(job, ('RUNNING',))
+        cluster.wait_for(lambda: c.ctl(c.head, 'logs', job).stdout.count('USER=') == 8, 30, 'all ranks have begun')
         ranks = [p for p in pathlib.Path('/proc').iterdir() if p.name.isdigit() and b'REIDD_TICKET=' in self.environment(p)
                  and f'REIDD_JOB={job}\0'.encode() in self.environment(p)]
         self.assertGreaterEqual(len(ranks), 8)
