@@ -11,7 +11,6 @@ import time
 
 from hosts import Hosts, skip  # noqa: F401 (skip is for the tests)
 
-os.umask(0o022)  # other users read what tests write
 ROOT = pathlib.Path(__file__).parents[2]
 BUILD = pathlib.Path(os.environ.get('REID_BUILD_DIR', ROOT / 'build/ci'))
 BIN = BUILD / 'bin'

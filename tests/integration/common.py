@@ -19,7 +19,6 @@ except ImportError as missing:
     print(f'SKIP: {missing}; install it with: apt-get install python3-pil')
     sys.exit(77)
 
-os.umask(0o022)  # other users read what tests write
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(os.environ.get('REID_BUILD_DIR', ROOT / 'build/ci')) / 'bin'
 CONFIG = ROOT / 'deploy/configs/Demo/bagtricks_R18.yml'
