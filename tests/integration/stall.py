@@ -8,7 +8,7 @@ import unittest
 import common
 
 # It is stopped anywhere in its step: before a collective call, or in one that both have begun.
-MISSED = r'(rank 1 has (not come to|come to, but not begun,)|all ranks are in)'
+MISSED = r'(rank 1 has (not come to|come to, but not begun,|not finished)|all ranks are in)'
 
 
 @common.needs_mpi
@@ -40,7 +40,7 @@ class Stall(common.Case):
         try:
             detail = common.wait_for(lambda: (lambda t: t if 'stalled' in t else None)(self.daemon.job(job).get('detail', '')),
                                      30, 'the stall is told')
-            self.assertRegex(detail, rf'stalled: {MISSED} \S+ \d+ \(.*training\),? for (which rank 0 waited )?\d+ s')
+            self.assertRegex(detail, rf'stalled: {MISSED} \S+ \d+ \(.*training\),? .*\d+ s')
             self.assertIn(f'process {pid} of rank 1 is stopped', detail)
         finally:
             os.kill(pid, signal.SIGCONT)

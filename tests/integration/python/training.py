@@ -350,7 +350,7 @@ class Hooks(Case):
                              [(lua.hook, 'counter', 'lua'), (builtin.hook, 'builtin'), (handle.id, 'remote')])
         self.until(lambda: 'from_lua' in job.refresh().latest, 'the script puts')
         job.disable_hook('counter')
-        self.assertEqual([h.state for h in job.hooks() if h.id == lua.hook], ['DISABLED'])
+        self.until(lambda: [h.state for h in job.hooks() if h.id == lua.hook] == ['DISABLED'], 'the list says so')
         job.remove_hook(lua.hook, reason='done')
         with self.assertRaises(reidd.NotFound):
             job.remove_hook(lua.hook)
