@@ -757,9 +757,9 @@ void reid_link_note(reid_link *link, int64_t guest, const char *sentence)
         reid_link_mail_note(link->mail, guest, sentence);
 }
 
-void reid_link_close(reid_link *link, double wait_seconds)
+void reid_link_finish(reid_link *link, double wait_seconds)
 {
-    if (link == NULL)
+    if (link == NULL || link->closing)
         return;
     double until_s = reid_clock_seconds() + wait_seconds;
     while (!append_backlog(link) && reid_clock_seconds() < until_s)
@@ -774,7 +774,15 @@ void reid_link_close(reid_link *link, double wait_seconds)
     if (link->thread_runs) {
         wake(link);
         pthread_join(link->thread, NULL);
+        link->thread_runs = false;
         uv_loop_close(&link->loop);
     }
+}
+
+void reid_link_close(reid_link *link, double wait_seconds)
+{
+    if (link == NULL)
+        return;
+    reid_link_finish(link, wait_seconds);
     free_link(link);
 }

@@ -74,7 +74,10 @@ void reid_link_hooks(reid_link *link, const reid_guest_info *list, size_t count,
  * that wait the oldest go. */
 void reid_link_note(reid_link *link, int64_t guest, const char *sentence);
 
-/* Waits up to `wait_seconds` for the daemon to have stored everything, and frees the link. */
+/* Waits up to `wait_seconds` for the daemon to have stored everything, and ends the stream. The
+ * link then takes nothing more, but hooks of clients may still hold its port. */
+void reid_link_finish(reid_link *link, double wait_seconds);
+/* Finishes and frees the link. */
 void reid_link_close(reid_link *link, double wait_seconds);
 
 #endif

@@ -46,9 +46,7 @@ static int fail(reid_session *session, const reid_error *err)
     }
     reid_job_write_failure(&session->env, rank, reid_link_phase_name(session->phase), err);
     reid_link_failure(session->link, err->text);
-    reid_link *link = session->link;
-    session->link = NULL;
-    reid_link_close(link, 1.0);
+    reid_link_finish(session->link, 1.0);
     if (session->comm != NULL && session->comm->size > 1)
         reid_comm_abort(session->comm, code);
     return code;

@@ -271,6 +271,7 @@ class Hooks(Case):
         self.assertEqual(job.wait(SECONDS).state, 'FAILED')
         self.assertIn('strict', job.failure.sentence)
         self.assertIn('RuntimeError: a hook of mine has had enough', job.failure.sentence)
+        self.assertEqual(job.failure.signal, 0)  # its rank has ended by itself
         self.assertTrue(handle.wait(SECONDS))
 
     def test_a_late_hook(self):
