@@ -45,6 +45,7 @@ reid_rpc_call *reid_rpc_call_new(reid_rpc_conn *conn, int32_t stream_id)
     reid_rpc_task_init(&call->task, settle);
     reid_rpc_alarm_init(&call->alarm, deadline_over);
     reid_rpc_list_append(&conn->calls, &call->node);
+    reid_rpc_crowd_look(conn);
     conn->server->call_count++;
     return call;
 }
@@ -522,9 +523,11 @@ void reid_rpc_call_report_now(reid_rpc_call *call)
 
 void reid_rpc_call_detach(reid_rpc_call *call, bool lost)
 {
+    reid_rpc_conn *conn = call->conn;
     call->detached = true;
     call->conn = NULL;
     reid_rpc_list_remove(&call->node);
+    reid_rpc_crowd_look(conn);
     reid_rpc_list_append(&call->server->lost_calls, &call->node);
     reid_rpc_alarm_cancel(&call->server->pump, &call->alarm);
     reid_rpc_outbox_fini(&call->outbox);

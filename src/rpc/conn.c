@@ -52,6 +52,7 @@ static void throw_out(reid_rpc_conn *conn, const char *reason)
     if (conn->flooding)
         return;
     conn->flooding = true;
+    reid_rpc_crowd_look(conn);
     warn_of(conn, "dropped", reason);
     nghttp2_session_terminate_session(conn->wire.session, NGHTTP2_ENHANCE_YOUR_CALM);
     reid_rpc_alarm_set(&conn->server->pump, &conn->alarm,
@@ -234,6 +235,7 @@ void reid_rpc_conn_abandon(reid_rpc_conn *conn)
     reid_rpc_alarm_cancel(&conn->server->pump, &conn->alarm);
     if (conn->wire.bytes_out < HELLO_BYTES)
         conn->listener->accepts.level += 1;
+    reid_rpc_crowd_leave(conn);
     lose_calls(conn);
     reid_rpc_wire_close(&conn->wire);
 }
@@ -257,12 +259,13 @@ static void conn_secured(reid_rpc_wire *wire)
     memcpy(peer->name, wire->secure->peer.name, sizeof peer->name);
     memcpy(peer->role, wire->secure->peer.role, sizeof peer->role);
     peer->until_s = wire->secure->peer.until_s;
-    if (strcmp(peer->role, "node") == 0) {
-        reid_rpc_wire_watch(wire, conn->server->limits.quiet_ms);
-        return;
-    }
     unsigned limit;
-    const char *excess = reid_rpc_crowd_excess(conn->listener, peer, &limit);
+    const char *excess = NULL;
+    if (strcmp(peer->role, "node") == 0)
+        reid_rpc_wire_watch(wire, conn->server->limits.quiet_ms);
+    else
+        excess = reid_rpc_crowd_excess(conn->listener, peer, &limit);
+    reid_rpc_crowd_join(conn);
     if (excess)
         throw_out(conn, excess);
 }
@@ -338,6 +341,8 @@ void reid_rpc_conn_new(reid_rpc_listener *listener, int own_fd, const reid_rpc_p
     conn->wire.linger_ms = REID_MIN(server->limits.linger_ms, LINGER_MS);
     conn->wire.max_waiting_frames = 2 * (size_t)server->limits.max_streams + 256;
     reid_rpc_list_init(&conn->calls);
+    if (!peer->remote)
+        reid_rpc_crowd_join(conn);
     reid_rpc_list_append(&server->conns, &conn->node);
     server->conn_count++;
     listener->conn_count++;

@@ -1,13 +1,19 @@
 /* Connections when there are too many of them: who makes way for one more.
  *
- * The oldest without a call does; its client connects again when it needs to. Where all have calls,
- * a client that has more than half of them gives one up. Otherwise the new one is refused. So
- * nobody keeps others out, nor other programs of his own, by holding connections. Over TCP all that
- * is decided when TLS has told who it is; until then there are max_handshakes of them, in which the
- * newer ones displace the older. */
+ * The one that has been without a call for longest does; its client connects again when it needs
+ * to. Where all have calls, a client that has more than half of them gives one up. Otherwise the
+ * new one is refused. So nobody keeps others out, nor other programs of his own, by holding
+ * connections. Over TCP all that is decided when TLS has told who it is; until then there are
+ * max_handshakes of them, in which the newer ones displace the older.
+ *
+ * Connections are kept by client, so that one who connects again and again costs little: what is
+ * walked here are clients. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/hash.h"
 #include "rpc/server_impl.h"
 
 typedef enum kin {
@@ -47,90 +53,122 @@ static bool is_same_client(const reid_rpc_peer *a, const reid_rpc_peer *b)
     return is_same_user(a, b) && (a->remote ? is_same_host(a, b) : a->pid == b->pid);
 }
 
-/* Those that have not told yet who they are count elsewhere. */
-static bool is_in(const crowd *c, const reid_rpc_conn *conn)
+/* ---- clients ---- */
+
+void reid_rpc_crowd_init(reid_rpc_listener *listener)
 {
-    if (conn->listener != c->listener || conn->wire.closing || &conn->peer == c->peer ||
-        (conn->peer.remote && !conn->peer.name[0]))
-        return false;
+    for (size_t i = 0; i < REID_RPC_PARTY_ROWS; i++)
+        reid_rpc_list_init(&listener->parties[i]);
+}
+
+static reid_rpc_party *find_party(reid_rpc_listener *listener, const reid_rpc_peer *peer)
+{
+    uint64_t hash = peer->remote ? reid_hash64(peer->address, host_bytes(peer->address),
+                                               reid_hash64(peer->name, strlen(peer->name), 0))
+                                 : reid_hash64(&peer->pid, sizeof peer->pid, peer->uid);
+    reid_rpc_node *row = &listener->parties[hash % REID_RPC_PARTY_ROWS];
+    for (reid_rpc_node *n = row->next; n != row; n = n->next) {
+        reid_rpc_party *party = REID_RPC_OWNER(n, reid_rpc_party, node);
+        if (is_same_client(&party->peer, peer))
+            return party;
+    }
+    reid_rpc_party *party = reid_xcalloc(1, sizeof *party);
+    party->peer = *peer;
+    reid_rpc_list_init(&party->idle);
+    reid_rpc_list_init(&party->busy);
+    reid_rpc_list_append(row, &party->node);
+    return party;
+}
+
+void reid_rpc_crowd_join(reid_rpc_conn *conn)
+{
+    conn->party = find_party(conn->listener, &conn->peer);
+    conn->party->count++;
+    reid_rpc_list_init(&conn->in_party);
+    reid_rpc_crowd_look(conn);
+}
+
+void reid_rpc_crowd_look(reid_rpc_conn *conn)
+{
+    bool is_idle = conn->flooding || reid_rpc_list_empty(&conn->calls);
+    bool was_listed = conn->party && !reid_rpc_list_empty(&conn->in_party);
+    if (!conn->party || (was_listed && is_idle == (conn->idle_since > 0)))
+        return;
+    conn->idle_since = is_idle ? ++conn->listener->turns : 0;
+    reid_rpc_list_remove(&conn->in_party);
+    reid_rpc_list_append(is_idle ? &conn->party->idle : &conn->party->busy, &conn->in_party);
+}
+
+void reid_rpc_crowd_leave(reid_rpc_conn *conn)
+{
+    reid_rpc_party *party = conn->party;
+    if (!party)
+        return;
+    conn->party = NULL;
+    reid_rpc_list_remove(&conn->in_party);
+    if (--party->count > 0)
+        return;
+    reid_rpc_list_remove(&party->node);
+    free(party);
+}
+
+/* ---- crowds ---- */
+
+static bool is_in(const crowd *c, const reid_rpc_party *party)
+{
     switch (c->kin) {
     case OF_USER:
-        return is_same_user(&conn->peer, c->peer);
+        return is_same_user(&party->peer, c->peer);
     case OF_HOST:
-        return is_same_host(&conn->peer, c->peer);
+        return is_same_host(&party->peer, c->peer);
     default:
         return true;
     }
 }
 
-/* The next of the crowd after this node of the server's list, or NULL. */
-static reid_rpc_conn *next_in(const crowd *c, const reid_rpc_node *node)
+static bool is_node(const reid_rpc_party *party)
 {
-    const reid_rpc_node *end = &c->listener->server->conns;
-    for (node = node->next; node != end; node = node->next) {
-        reid_rpc_conn *conn = REID_RPC_OWNER(node, reid_rpc_conn, node);
-        if (is_in(c, conn))
-            return conn;
+    return strcmp(party->peer.role, "node") == 0;
+}
+
+static reid_rpc_conn *first(const reid_rpc_node *list)
+{
+    return reid_rpc_list_empty(list) ? NULL : REID_RPC_OWNER(list->next, reid_rpc_conn, in_party);
+}
+
+typedef struct survey {
+    size_t count;
+    reid_rpc_conn *idle;           /* without a call for longest; NULL: there is none */
+    const reid_rpc_party *largest; /* NULL: nobody is there */
+} survey;
+
+static survey look_at(const crowd *c)
+{
+    survey all = {0};
+    for (size_t i = 0; i < REID_RPC_PARTY_ROWS; i++) {
+        const reid_rpc_node *row = &c->listener->parties[i];
+        for (const reid_rpc_node *n = row->next; n != row; n = n->next) {
+            const reid_rpc_party *party = REID_RPC_OWNER(n, reid_rpc_party, node);
+            if (!is_in(c, party))
+                continue;
+            reid_rpc_conn *idle = is_node(party) ? NULL : first(&party->idle);
+            if (idle && (!all.idle || idle->idle_since < all.idle->idle_since))
+                all.idle = idle;
+            if (!all.largest || party->count > all.largest->count)
+                all.largest = party;
+            all.count += party->count;
+        }
     }
-    return NULL;
+    return all;
 }
 
-#define EACH_IN(c, conn)                                                                           \
-    for (reid_rpc_conn *conn = next_in(c, &(c)->listener->server->conns); conn;                    \
-         conn = next_in(c, &conn->node))
-
-static bool is_node(const reid_rpc_conn *conn)
+static bool make_way(const crowd *c, const survey *all)
 {
-    return strcmp(conn->peer.role, "node") == 0;
-}
-
-static reid_rpc_conn *find_idle(const crowd *c)
-{
-    EACH_IN(c, conn)
-    if ((conn->flooding || reid_rpc_list_empty(&conn->calls)) && !is_node(conn))
-        return conn;
-    return NULL;
-}
-
-/* The oldest of another client that has more than half of all (Boyer and Moore's vote). */
-static reid_rpc_conn *find_greedy(const crowd *c)
-{
-    const reid_rpc_conn *leader = NULL;
-    reid_rpc_conn *oldest = NULL;
-    size_t lead = 0, of_leader = 0, all = 0;
-    EACH_IN(c, conn)
-    {
-        all++;
-        if (lead == 0)
-            leader = conn;
-        if (is_same_client(&conn->peer, &leader->peer))
-            lead++;
-        else
-            lead--;
-    }
-    if (!leader || is_node(leader) || is_same_client(&leader->peer, c->peer))
-        return NULL;
-    EACH_IN(c, conn)
-    if (is_same_client(&conn->peer, &leader->peer)) {
-        of_leader++;
-        oldest = oldest ? oldest : conn;
-    }
-    return of_leader > all / 2 ? oldest : NULL;
-}
-
-static size_t count_all(const crowd *c)
-{
-    size_t count = 0;
-    EACH_IN(c, conn)
-    count++;
-    return count;
-}
-
-static bool make_way(const crowd *c)
-{
-    reid_rpc_conn *gone = find_idle(c);
-    if (!gone)
-        gone = find_greedy(c);
+    const reid_rpc_party *largest = all->largest;
+    reid_rpc_conn *gone = all->idle;
+    if (!gone && largest && largest->count > all->count / 2 && !is_node(largest) &&
+        !is_same_client(&largest->peer, c->peer))
+        gone = first(&largest->busy);
     if (gone)
         reid_rpc_conn_abandon(gone);
     return gone != NULL;
@@ -152,8 +190,10 @@ const char *reid_rpc_crowd_excess(const reid_rpc_listener *listener, const reid_
     for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
         const crowd c = {rows[i].kin, listener, peer};
         *ret_limit = rows[i].limit;
-        if (listener->conn_count >= rows[i].limit && count_all(&c) >= rows[i].limit &&
-            !make_way(&c))
+        if (listener->conn_count < rows[i].limit)
+            continue;
+        const survey all = look_at(&c);
+        if (all.count >= rows[i].limit && !make_way(&c, &all))
             return rows[i].sentence;
     }
     return NULL;

@@ -95,6 +95,7 @@ static reid_status start_listener(reid_rpc_server *server, reid_rpc_listener *ow
     listener->fd = own_fd;
     listener->poll.data = listener;
     reid_rpc_alarm_init(&listener->retry, retry_accept);
+    reid_rpc_crowd_init(listener);
     reid_rpc_list_append(&server->listeners, &listener->node);
     server->open_handles++;
     uv_poll_start(&listener->poll, UV_READABLE, accept_ready);

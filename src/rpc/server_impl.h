@@ -19,18 +19,30 @@ typedef struct reid_rpc_bucket {
     uint64_t updated_ms;
 } reid_rpc_bucket;
 
+/* The connections of one client at a listener, see crowd.c. */
+typedef struct reid_rpc_party {
+    reid_rpc_node node;       /* in the listener's row */
+    reid_rpc_peer peer;       /* of its first connection */
+    reid_rpc_node idle, busy; /* connections without and with a call, those first that were first */
+    size_t count;
+} reid_rpc_party;
+
+enum { REID_RPC_PARTY_ROWS = 256 };
+
 typedef struct reid_rpc_listener {
     reid_rpc_node node; /* in the server's list until the server's end: calls refer to the path */
     reid_rpc_server *server;
     uv_poll_t poll;
-    reid_rpc_alarm retry;          /* after running out of descriptors */
-    char *path;                    /* of TCP "host:port" */
-    reid_rpc_tls *tls;             /* NULL: a Unix socket */
-    int fd;                        /* -1: no longer listening */
-    size_t conn_count, handshakes; /* `handshakes`: of them not begun yet */
-    reid_rpc_bucket accepts;       /* over TCP */
-    reid_rpc_bucket warnings;      /* of peers that were refused or dropped */
-    unsigned unwarned;             /* since the last warning */
+    reid_rpc_alarm retry;                       /* after running out of descriptors */
+    char *path;                                 /* of TCP "host:port" */
+    reid_rpc_tls *tls;                          /* NULL: a Unix socket */
+    int fd;                                     /* -1: no longer listening */
+    size_t conn_count, handshakes;              /* `handshakes`: of them not begun yet */
+    reid_rpc_node parties[REID_RPC_PARTY_ROWS]; /* by a hash of who it is */
+    uint64_t turns;           /* goes up with each connection that loses its last call */
+    reid_rpc_bucket accepts;  /* over TCP */
+    reid_rpc_bucket warnings; /* of peers that were refused or dropped */
+    unsigned unwarned;        /* since the last warning */
     dev_t device;
     ino_t inode;
 } reid_rpc_listener;
@@ -50,6 +62,9 @@ typedef struct reid_rpc_conn {
     reid_rpc_server *server;
     reid_rpc_listener *listener;
     reid_rpc_peer peer;
+    reid_rpc_party *party; /* NULL: not told yet who it is, or ended */
+    reid_rpc_node in_party;
+    uint64_t idle_since; /* the listener's turn */
     reid_rpc_node calls;
     reid_rpc_alarm alarm; /* first: the preface must come; last: the bytes must go */
     reid_rpc_bucket resets, controls;
@@ -149,10 +164,15 @@ const char *reid_rpc_conn_describe(const reid_rpc_conn *conn,
                                    char buffer[REID_RPC_WHO_BYTES]); /* for the log */
 
 /* crowd.c */
+void reid_rpc_crowd_init(reid_rpc_listener *listener);
 /* Why one more connection, of `peer`, is one too many; NULL when it may be: another one was ended
- * for it where there was no room. `peer` may be that of a connection, which then is not counted. */
+ * for it where there was no room. */
 const char *reid_rpc_crowd_excess(const reid_rpc_listener *listener, const reid_rpc_peer *peer,
                                   unsigned *ret_limit);
+void reid_rpc_crowd_join(reid_rpc_conn *conn); /* from when it is known who it is */
+void reid_rpc_crowd_look(
+    reid_rpc_conn *conn); /* it may have got its first call, or lost its last */
+void reid_rpc_crowd_leave(reid_rpc_conn *conn); /* nothing when it has not joined */
 /* Ends the oldest that has not begun HTTP/2 yet. */
 void reid_rpc_crowd_drop_beginner(const reid_rpc_listener *listener);
 

@@ -479,6 +479,24 @@ static void connections_without_calls_make_way(void **state)
     free_all(raw, server);
 }
 
+/* Not the oldest, but the one that has been without a call for longest. */
+static void who_called_lately_stays(void **state)
+{
+    raw_client *raw[CONNECTIONS];
+    echo_server *server = connect_all(raw, 0);
+    raw_request(raw[0], 1, ECHO_PATH "Sum");
+    raw_send_frame(raw[0], NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, NULL, 0);
+    assert_int_equal(raw_wait(raw[0], 1).grpc_status, 0);
+    raw_client *more = raw_connect(echo_server_path(server));
+    assert_true(is_served(more));
+    assert_true(raw_wait_closed(raw[1]).closed);
+    raw_request(raw[0], 3, ECHO_PATH "Sum");
+    raw_send_frame(raw[0], NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 3, NULL, 0);
+    assert_int_equal(raw_wait(raw[0], 3).grpc_status, 0);
+    raw_free(more);
+    free_all(raw, server);
+}
+
 /* One who has taken them all gives one up for another program. */
 static void another_process_comes_in(void **state)
 {
@@ -597,6 +615,7 @@ int main(void)
         TEST(streams_per_connection_are_bounded),
         cmocka_unit_test(connections_are_bounded),
         cmocka_unit_test(connections_without_calls_make_way),
+        cmocka_unit_test(who_called_lately_stays),
         cmocka_unit_test(another_process_comes_in),
         TEST(unfinished_messages_are_bounded_together),
         cmocka_unit_test(client_without_preface_is_dropped),
