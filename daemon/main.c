@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
@@ -43,6 +44,7 @@ int main(int argc, char **argv)
     reidd_options options;
     reid_error err = {0};
     int code = 0;
+    reid_crash_report("reidd");
     if (reidd_options_parse(argc, argv, &options, &err) != REID_OK) {
         fprintf(stderr, "reidd: %s\n", err.text);
         code = 2;

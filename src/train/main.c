@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "train/plan_only.h"
 #include "train/session.h"
@@ -103,6 +104,7 @@ int main(int argc, char **argv)
 {
     reid_train_options options;
     reid_error err = {0};
+    reid_crash_report("reid-train");
     const reid_log_options log = {.level = REID_LOG_INFO, .program = "reid-train", .rank = -1};
     reid_log_setup(&log);
     if (reid_train_options_parse(argc, argv, &options, &err) != REID_OK) {
