@@ -21,6 +21,12 @@ static void on_started(void *user)
     reid_rpc_call_send(a->call, &down.base);
 }
 
+static void on_again(void *user)
+{
+    agent_call *a = user;
+    reid_rpc_call_finish(a->call, REID_ERR_UNAVAILABLE, "the node has lost the ranks: ask again");
+}
+
 static void on_ended(int exit_code, void *user)
 {
     agent_call *a = user;
@@ -38,9 +44,9 @@ static void on_failed(const char *sentence, void *user)
 }
 
 static const reidd_agent_events events = {
-    .started = on_started, .ended = on_ended, .failed = on_failed};
+    .started = on_started, .again = on_again, .ended = on_ended, .failed = on_failed};
 
-/* UNAVAILABLE is this daemon's own end: the agent comes again to the next one. */
+/* UNAVAILABLE is this daemon's own end, or on_again: the agent comes again. */
 static void on_close(reid_rpc_call *call)
 {
     agent_call *a = reid_rpc_call_user(call);

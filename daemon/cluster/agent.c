@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -19,6 +20,7 @@
 #define TICK_MS 200
 #define MOST_RANKS 4096  /* of one node */
 #define ADOPTED_MS 15000 /* for a node to come back after this daemon has */
+#define START_TRIES 5    /* of a part whose node loses it before it has begun */
 
 typedef enum part_state { IDLE, UNSURE, STARTING, RUNNING, OVER } part_state;
 
@@ -36,6 +38,8 @@ typedef struct crew_part {
     part_state state;
     reidd_agent *agent; /* NULL: none, or it has gone */
     int exit_code;
+    int tries; /* how often its node has lost it before it began */
+    bool ran;  /* its node has had a supervisor for it */
     bool stop_wanted, stop_sent;
     int64_t stop_grace_ms;
     int64_t ahead_ms, doubt_ms; /* of its clock, as the supervisor knows it; doubt 0: it does not */
@@ -111,6 +115,13 @@ static void mark(const crew_part *part, const char *suffix, const char *text)
         status = reid_file_write_atomic(path, text, strlen(text), &err);
     if (status != REID_OK)
         reid_log_warn("crew %s", err.text);
+}
+
+static void unmark(const crew_part *part, const char *suffix)
+{
+    REID_AUTOFREE char *path = reidd_node_path(part->crew->folder, part->node, suffix);
+    REIDD_AS_OWNER(part->crew->folder);
+    unlink(path);
 }
 
 /* So that times in the files of its ranks can be compared with others. It is measured every second,
@@ -292,6 +303,44 @@ static void fail_part(crew_part *part, const char *sentence)
         crew->events->on_failed(part->node, sentence, crew->user);
 }
 
+static void set_running(crew_part *part)
+{
+    if (!part->ran)
+        mark(part, "running", "");
+    part->ran = true;
+    part->state = RUNNING;
+    if (part->agent)
+        part->agent->events->started(part->agent->user);
+}
+
+/* The node, or this one, has died before the part began: mpirun's agent comes for it again. */
+static void ask_again(crew_part *part)
+{
+    const reidd_crew *crew = part->crew;
+    reidd_agent *agent = part->agent;
+    if (part->stop_wanted || crew->finishing || crew->failed) {
+        end_part(part, 1, NULL);
+        return;
+    }
+    if (++part->tries >= START_TRIES) {
+        REID_AUTOFREE char *why = reid_xasprintf(
+            "%s has lost the job's ranks %d times before they began", part->node, part->tries);
+        fail_part(part, why);
+        return;
+    }
+    reid_log_warn("part lost before it began, once more id=%s attempt=%d node=%s", crew->job,
+                  crew->attempt, part->node);
+    part->state = IDLE;
+    part->ran = false;
+    unmark(part, "running");
+    unmark(part, "begun");
+    part->agent = NULL;
+    if (!agent)
+        return;
+    agent->part = NULL;
+    agent->events->again(agent->user);
+}
+
 /* ---- from the nodes ---- */
 
 static reid_status take_started(reidd_crews *crews, const char *node,
@@ -310,9 +359,7 @@ static reid_status take_started(reidd_crews *crews, const char *node,
         fail_part(part, why);
         return REID_OK;
     }
-    part->state = RUNNING;
-    if (part->agent)
-        part->agent->events->started(part->agent->user);
+    set_running(part);
     return REID_OK;
 }
 
@@ -320,6 +367,11 @@ static void take_ended(reidd_crews *crews, const char *node, const Reid__V1__Par
 {
     reidd_crew *crew = find_crew(crews, ended->key);
     crew_part *part = find_on(crew, node);
+    if (part && part->state != OVER && ended->never_began) {
+        send_forget(crews->cluster, node, ended->key);
+        ask_again(part);
+        return;
+    }
     if (part && part->state != OVER) {
         if (*ended->sentence) { /* orted or its supervisor, not a rank */
             REID_AUTOFREE char *why = reid_xasprintf("on %s: %s", node, ended->sentence);
@@ -431,7 +483,7 @@ static bool is_in(const reidd_crew *crew, Reid__V1__PartStatus *const *parts, si
     return false;
 }
 
-/* A part that its node does not know any more is over. */
+/* A part that its node does not know any more is over, or has never begun. */
 static void compare(reidd_crew *crew, const char *node, Reid__V1__PartStatus *const *parts,
                     size_t count)
 {
@@ -439,10 +491,11 @@ static void compare(reidd_crew *crew, const char *node, Reid__V1__PartStatus *co
     if (!part || part->state == IDLE || part->state == OVER)
         return;
     if (is_in(crew, parts, count)) {
-        if (part->state == UNSURE || part->state == STARTING)
-            part->state = RUNNING;
-        if (part->agent)
-            part->agent->events->started(part->agent->user);
+        set_running(part);
+        return;
+    }
+    if (!part->ran) {
+        ask_again(part);
         return;
     }
     REID_AUTOFREE char *why = reid_xasprintf("%s does not know of the job's ranks any more", node);
@@ -467,7 +520,7 @@ static void on_node_lost(const char *node, const char *why, void *user)
     REID_AUTOFREE char *sentence = reid_xasprintf("%s was lost: %s", node, why);
     for (size_t i = 0; i < crews->items.count; i++) {
         crew_part *part = find_on(crews->items.items[i], node);
-        if (!part || part->state == IDLE || part->state == OVER)
+        if (!part || part->state == OVER || (part->state == IDLE && part->crew->finishing))
             continue;
         fail_part(part, sentence);
     }
@@ -627,6 +680,7 @@ static void remember(reidd_crew *crew)
             part->state = OVER;
         else if (has_mark(part, "begun"))
             part->state = UNSURE;
+        part->ran = has_mark(part, "running");
         if (part->state == UNSURE)
             crew->until_ms = now_ms() + ADOPTED_MS;
     }
@@ -748,23 +802,27 @@ static reid_status check_words(const reidd_crew *crew, char *const *words, size_
 
 static reid_status begin(crew_part *part, char *const *words, size_t count, reid_error *err)
 {
-    char **argv = NULL;
+    char **argv = NULL, text[32];
     const reidd_crew *crew = part->crew;
     REID_TRY(check_words(crew, words, count, &argv, err));
+    /* First, so that a daemon that comes after this one asks the node. */
+    snprintf(text, sizeof text, "%d %d", part->ranks.first, part->ranks.count);
+    mark(part, "begun", text);
     reid_error why = {0};
     reid_status status = send_start(part, argv, &why);
     reidd_part_words_free(argv);
+    if (status == REID_ERR_UNAVAILABLE || status == REID_ERR_EXHAUSTED) {
+        /* Until it is given up it may come (again): so does the agent. */
+        unmark(part, "begun");
+        return reid_fail(err, REID_ERR_UNAVAILABLE, "%s", why.text);
+    }
     if (status != REID_OK) {
         REID_AUTOFREE char *sentence =
             reid_xasprintf("%s cannot be given its ranks: %s", part->node, why.text);
         fail_part(part, sentence);
-        /* Never UNAVAILABLE, after which the agent would come again. */
         return reid_fail(err, REID_ERR_PRECONDITION, "%s", sentence);
     }
     part->state = STARTING;
-    char text[32];
-    snprintf(text, sizeof text, "%d %d", part->ranks.first, part->ranks.count);
-    mark(part, "begun", text);
     mark_clock(part);
     reid_log_info("part starting id=%s attempt=%d node=%s ranks=%d-%d", crew->job, crew->attempt,
                   part->node, part->ranks.first, part->ranks.first + part->ranks.count - 1);
@@ -782,6 +840,8 @@ reid_status reidd_crew_attach(reidd_crew *crew, const char *host, char *const *w
         return reid_fail(err, REID_ERR_PRECONDITION, "the ranks on %s have an agent already", host);
     if (part->state == OVER)
         return reid_fail(err, REID_ERR_PRECONDITION, "the ranks on %s have ended", host);
+    if (crew->finishing)
+        return reid_fail(err, REID_ERR_PRECONDITION, "the attempt is over");
     if (part->state == IDLE)
         REID_TRY(begin(part, words, count, err));
     reidd_agent *agent = reid_xcalloc(1, sizeof *agent);

@@ -3,7 +3,8 @@
  *
  * A part: idle ──agent comes, PartStart──▶ starting ──▶ running ──▶ over. It is over when the node
  * has reported its end (everything is mirrored by then), refused it, or was lost. What happens is
- * also told to the attempt's supervisor by files (shim/away.h). An agent that goes away takes its
+ * also told to the attempt's supervisor by files (shim/away.h). A part that its node loses before
+ * it has a supervisor there, as when a daemon is killed meanwhile, is idle again. An agent that goes away takes its
  * part along, unless this daemon itself ends: then the agent comes again to the next one.
  *
  * A node that comes back after it was given up still hands over what its ranks have written, into
@@ -82,13 +83,14 @@ void reidd_crew_close(reidd_crew *crew);
 
 typedef struct reidd_agent_events {
     void (*started)(void *user);
+    void (*again)(void *user);                /* it shall come again; the last one */
     void (*ended)(int exit_code, void *user); /* the last one, like failed */
     void (*failed)(const char *sentence, void *user);
 } reidd_agent_events;
 
 /* An agent has come for the part on `host`, with the command that mpirun gave it. The events may
  * come from inside. PERMISSION: wrong words. NOT_FOUND: no part is there. PRECONDITION: it has an
- * agent already, or the node is not there. */
+ * agent already, or is over. UNAVAILABLE: the node is not connected now; come again. */
 reid_status reidd_crew_attach(reidd_crew *crew, const char *host, char *const *words, size_t count,
                               const reidd_agent_events *events, void *user, reidd_agent **ret_agent,
                               reid_error *err);

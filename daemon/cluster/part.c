@@ -35,7 +35,7 @@ typedef struct part {
     reidd_attempt *shim; /* NULL: it has ended */
     reidd_mirror *mirror;
     bool ended, reported; /* reported to this connection */
-    bool stopping;
+    bool never_began; /* it was lost before it had a supervisor */
     reidd_exit_report report;
 } part;
 
@@ -145,7 +145,7 @@ static void tell_started(reidd_parts *parts, const Reid__V1__PartKey *key, const
 }
 
 static void tell_ended(reidd_parts *parts, Reid__V1__PartKey *key, const reidd_exit_report *report,
-                       bool *ret_told)
+                       bool never_began, bool *ret_told)
 {
     Reid__V1__PartEnded ended = REID__V1__PART_ENDED__INIT;
     Reid__V1__NodeUp up = REID__V1__NODE_UP__INIT;
@@ -153,6 +153,7 @@ static void tell_ended(reidd_parts *parts, Reid__V1__PartKey *key, const reidd_e
     ended.exit_code = report->exit_code;
     ended.signal = report->signal;
     ended.sentence = (char *)report->sentence;
+    ended.never_began = never_began;
     up.kind_case = REID__V1__NODE_UP__KIND_PART_ENDED;
     up.part_ended = &ended;
     *ret_told = reidd_cluster_report(parts->cluster, &up, NULL) == REID_OK;
@@ -167,7 +168,7 @@ static void step(part *p)
     if (!p->ended || p->reported || !reidd_mirror_is_complete(p->mirror))
         return;
     Reid__V1__PartKey key = key_of(p);
-    tell_ended(p->parts, &key, &p->report, &p->reported);
+    tell_ended(p->parts, &key, &p->report, p->never_began, &p->reported);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -243,6 +244,7 @@ static void on_shim_end(reidd_attempt *attempt, const reidd_attempt_outcome *out
 {
     part *p = user;
     p->report = outcome->report;
+    p->never_began = !outcome->started;
     p->ended = true;
     if (p->report.exit_code != 0) /* who waited for whom is asked then */
         reidd_mirror_ask_flight(p->mirror);
@@ -410,7 +412,7 @@ static void take_stop(reidd_parts *parts, const Reid__V1__PartStop *stop)
     if (!p) { /* so that nobody waits for it */
         bool told;
         reidd_exit_report report = {.exit_code = 1};
-        tell_ended(parts, stop->key, &report, &told);
+        tell_ended(parts, stop->key, &report, false, &told);
         return;
     }
     reid_log_info("part stopping id=%s attempt=%d grace_ms=%lld %s", p->job, p->attempt,
