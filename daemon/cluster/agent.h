@@ -4,8 +4,9 @@
  * A part: idle ──agent comes, PartStart──▶ starting ──▶ running ──▶ over. It is over when the node
  * has reported its end (everything is mirrored by then), refused it, or was lost. What happens is
  * also told to the attempt's supervisor by files (shim/away.h). A part that its node loses before
- * it has a supervisor there, as when a daemon is killed meanwhile, is idle again. An agent that goes away takes its
- * part along, unless this daemon itself ends: then the agent comes again to the next one.
+ * it has a supervisor there, as when a daemon is killed meanwhile, is idle again. An agent that
+ * goes away takes its part along, unless this daemon itself ends: then the agent comes again to the
+ * next one.
  *
  * A node that comes back after it was given up still hands over what its ranks have written, into
  * the folder of that attempt, which is over; its rank 0 may have brought rows that nobody has seen.

@@ -35,7 +35,7 @@ typedef struct part {
     reidd_attempt *shim; /* NULL: it has ended */
     reidd_mirror *mirror;
     bool ended, reported; /* reported to this connection */
-    bool never_began; /* it was lost before it had a supervisor */
+    bool never_began;     /* it was lost before it had a supervisor */
     reidd_exit_report report;
 } part;
 
