@@ -644,19 +644,6 @@ static void plan(reidd_crews *crews)
 
 /* ---- crews ---- */
 
-bool reidd_crew_is_needed(const reidd_crews *crews, const char *placement)
-{
-    reidd_placement parsed = {0};
-    bool needed = false;
-    if (!crews || !placement || reidd_placement_parse(placement, &parsed, NULL) != REID_OK)
-        return false;
-    for (size_t i = 0; i < parsed.count; i++)
-        needed =
-            needed || strcmp(parsed.items[i].node, reidd_cluster_self(crews->cluster)->name) != 0;
-    reidd_placement_fini(&parsed);
-    return needed;
-}
-
 static void free_crew(reidd_crew *crew)
 {
     for (size_t i = 0; i < crew->part_count; i++)

@@ -64,8 +64,6 @@ typedef struct reidd_crew_events {
     void (*on_settled)(void *user);
 } reidd_crew_events;
 
-/* Whether a placement has ranks on other nodes than this one. */
-bool reidd_crew_is_needed(const reidd_crews *crews, const char *placement);
 /* The texts are copied; `events` is kept. INVALID: no placement, or of unknown nodes. */
 reid_status reidd_crew_new(reidd_crews *crews, const reidd_crew_spec *spec,
                            const reidd_crew_events *events, void *user, reidd_crew **ret_crew,

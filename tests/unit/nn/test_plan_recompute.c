@@ -167,11 +167,12 @@ static void the_bits_are_the_same_in_bf16(void **state)
     compare_levels(chained_net, "cpu", (reid_plan_options){.compute = REID_BF16}, NULL);
 }
 
+/* By the reference: what oneDNN wants as workspace differs between processors, and hides it. */
 static void each_level_takes_less_memory_than_the_one_before(void **state)
 {
     size_t arena[LEVELS], calls[LEVELS];
     for (int level = 0; level < LEVELS; level++) {
-        run r = run_of(net_new(16, 128, 64, 6, true), "cpu",
+        run r = run_of(net_new(16, 128, 64, 6, true), "ref",
                        (reid_plan_options){.recompute = (reid_recompute)level}, NULL);
         reid_plan_stats stats = reid_plan_get_stats(r.plan);
         arena[level] = stats.arena_bytes;
