@@ -300,7 +300,7 @@ class Faults(common.Case):
             self.assertGreater(r['compute_seconds'], 0)
             self.assertGreater(r['wait_seconds'], 0)
         table = daemon.ctl('top', 'two').stdout.splitlines()
-        self.assertRegex(table[0], r'^two \(\w+\): RUNNING, training; iteration \d+ of 600000')
+        self.assertRegex(table[0], r'^two \(\w+\): RUNNING, (training|saving); iteration \d+ of 600000')
         self.assertEqual(next(line for line in table if line.startswith('RANK')).split(),
                          'RANK NODE PID ITERATION STEP DATA COMPUTE WAIT HEARD NOTE'.split())
         os.kill(pids[0], signal.SIGSTOP)
