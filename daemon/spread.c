@@ -79,23 +79,11 @@ static void put_self_first(reidd_job *job, const char *self)
     reidd_placement_fini(&placement);
 }
 
-static bool has_ranks_elsewhere(const reidd_manager *manager, const char *placement)
-{
-    reidd_placement parsed = {0};
-    bool has = false;
-    if (!manager->crews || !placement || reidd_placement_parse(placement, &parsed, NULL) != REID_OK)
-        return false;
-    for (size_t i = 0; i < parsed.count; i++)
-        has = has || strcmp(parsed.items[i].node, reidd_cluster_self(manager->cluster)->name) != 0;
-    reidd_placement_fini(&parsed);
-    return has;
-}
-
 reid_status reidd_active_open_crew(reidd_active *active, bool adopted, reid_error *err)
 {
     reidd_manager *manager = active->manager;
     const reidd_job *job = &active->job;
-    if (!has_ranks_elsewhere(manager, job->placement))
+    if (!manager->crews || reidd_active_ranks_here(active) == job->ranks)
         return REID_OK;
     put_self_first(&active->job, reidd_cluster_self(manager->cluster)->name);
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);

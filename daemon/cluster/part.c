@@ -91,14 +91,6 @@ void reidd_parts_each_gpus(const reidd_parts *parts,
     }
 }
 
-size_t reidd_parts_running(const reidd_parts *parts)
-{
-    size_t count = 0;
-    for (size_t i = 0; parts && i < parts->items.count; i++)
-        count += !parts->items.items[i]->ended;
-    return count;
-}
-
 /* ---- to the head ---- */
 
 /* The caller keeps the strings. */

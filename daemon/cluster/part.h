@@ -45,7 +45,6 @@ void reidd_parts_close(reidd_parts *parts);
 /* Whether ranks of this attempt belong here, so that their links are relayed to the head. NULL is
  * accepted. */
 bool reidd_parts_has(const reidd_parts *parts, const char *job_id, int attempt);
-size_t reidd_parts_running(const reidd_parts *parts);
 /* Those whose ranks have GPUs: a list by UUID, from rank `first` on. NULL is accepted. */
 void reidd_parts_each_gpus(const reidd_parts *parts,
                            void (*each)(const char *job_id, int first, const char *gpus,
