@@ -25,7 +25,7 @@
 /* clang-format off */
 static const reidctl_option options[] = {
     FLAG("follow", 'f', "go on showing what is new until the job ends; Ctrl-C detaches", follow),
-    FLAG("all", 'a', "ended jobs too", all),
+    FLAG("all", 'a', "ps: ended jobs, too; else all jobs that you may act on", all),
     FLAG("quiet", 'q', "ids only", quiet),
     FLAG("no-headers", 0, "leave out the table's head", no_headers),
     INT("ranks", 'n', 1, "N", "number of ranks (default 1, of a fork as before)", ranks),
@@ -65,6 +65,9 @@ static const reidctl_option options[] = {
     FLAG("verify", 0, "say whether it is sound; if not, what is wrong and in which line", verify),
     REAL("grace", "SECONDS", "time to save and end before it is killed (default: reidd's)", grace),
     TEXT("reason", 0, "TEXT", "kept with the job", reason),
+    TEXT("user", 0, "NAME", "jobs of that user; several with commas", user),
+    TEXT("state", 0, "STATE", "jobs in that state, such as PENDING; several with commas", state),
+    TEXT("older-than", 0, "TIME", "jobs that ended before that long: 12h, 7d", older_than),
     REAL("timeout", "SECONDS", "give up after that long, with exit status 124", timeout),
     REAL("reconnect", "SECONDS", "look for a reidd that has gone for that long (default 30)", reconnect),
     REAL("interval", "SECONDS", "between two looks (default 1)", interval),
@@ -85,6 +88,9 @@ static const reidctl_option options[] = {
 static const char *const table_json[] = {"table", "json", NULL};
 static const char *const text_json[] = {"text", "json", NULL};
 static const char *const jsonl_csv[] = {"jsonl", "csv", NULL};
+
+#define SELECTION                                                                                  \
+    "Instead of JOB a selection of all jobs that this can be done to: several options, and JOB beside them, narrow it."
 
 static const reidctl_command commands[] = {
     {"submit", NULL, "CONFIG [KEY VALUE ...]", REIDCTL_WORDS_CONFIG, 0, -1, "check a job and put it in the queue",
@@ -157,20 +163,20 @@ static const reidctl_command commands[] = {
     {"audit", NULL, "JOB", REIDCTL_WORDS_JOBS, 1, 1, "who changed what, when and why: the journal of a job",
      "Each line is bound to the one before it by a hash, and reidd keeps a copy. The exit status is 1 when the\n"
      "journal was tampered with.", "verify,no-headers", table_json, reidctl_cmd_audit},
-    {"cancel", NULL, "JOB ...", REIDCTL_WORDS_LIVE_JOBS, 1, -1, "end jobs; they save a checkpoint first",
-     NULL, "grace,reason", NULL, reidctl_cmd_cancel},
-    {"hold", NULL, "JOB ...", REIDCTL_WORDS_LIVE_JOBS, 1, -1, "keep jobs in the queue from starting until release",
-     "Those behind them go on. A job that runs is paused instead (pause).", "reason", NULL, reidctl_cmd_hold},
-    {"release", NULL, "JOB ...", REIDCTL_WORDS_LIVE_JOBS, 1, -1, "let held jobs start when it is their turn", NULL, "reason", NULL,
-     reidctl_cmd_release},
+    {"cancel", NULL, "[JOB ...]", REIDCTL_WORDS_LIVE_JOBS, 0, -1, "end jobs; they save a checkpoint first",
+     SELECTION, "all,user,state,grace,reason", NULL, reidctl_cmd_cancel},
+    {"hold", NULL, "[JOB ...]", REIDCTL_WORDS_LIVE_JOBS, 0, -1, "keep jobs in the queue from starting until release",
+     "Those behind them go on. A job that runs is paused instead (pause).\n" SELECTION, "all,user,state,reason", NULL, reidctl_cmd_hold},
+    {"release", NULL, "[JOB ...]", REIDCTL_WORDS_LIVE_JOBS, 0, -1, "let held jobs start when it is their turn", SELECTION,
+     "all,user,state,reason", NULL, reidctl_cmd_release},
     {"requeue", NULL, "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "put jobs back into the queue at their old place",
      "One that runs saves its state first. One that has failed, was cancelled or stopped early goes on from its last\n"
      "checkpoint, if it has one.", "reason", NULL, reidctl_cmd_requeue},
     {"priority", NULL, "JOB N", REIDCTL_WORDS_LIVE_JOBS, 2, 2, "change the priority of a job",
      "From -1000 to 1000; the larger, the sooner. Above 0 for admins only.", "reason", NULL, reidctl_cmd_priority},
-    {"remove", "rm", "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "forget jobs that have ended: their metrics, events and logs",
+    {"remove", "rm", "[JOB ...]", REIDCTL_WORDS_JOBS, 0, -1, "forget jobs that have ended: their metrics, events and logs",
      "OUTPUT_DIR stays as it is. A job that another one waits for (--after) is kept until then. reidd removes the oldest\n"
-     "jobs by itself (--keep-jobs, --keep-days).", "", NULL, reidctl_cmd_remove},
+     "jobs by itself (--keep-jobs, --keep-days).\n" SELECTION, "all,user,state,older-than", NULL, reidctl_cmd_remove},
     {"wait", NULL, "JOB ...", REIDCTL_WORDS_JOBS, 1, -1, "wait for the end of jobs",
      "The exit status is the job's; of several, the first that is not 0.", "timeout,reconnect", NULL,
      reidctl_cmd_wait},

@@ -51,6 +51,7 @@ typedef struct reidctl_args {
     reidctl_texts hosts;
     int64_t days;
     const char *after, *max_time, *gpu_type; /* of the queue */
+    const char *user, *state, *older_than;   /* of many jobs (select.h) */
     const char *output; /* one of the command's formats, never NULL when it has any */
 } reidctl_args;
 

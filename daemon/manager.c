@@ -274,8 +274,7 @@ static reid_status load(reidd_manager *manager, reid_error *err)
     REID_AUTOFREE char *folder = reid_path_join(manager->state_dir, "jobs");
     REID_TRY(reid_make_dirs(folder, 0700, err));
     REID_TRY(reidd_store_job_last_id(manager->store, manager->last_id, err));
-    REID_TRY(reidd_store_job_list(manager->store, ACTIVE_STATES, INT64_MAX, false, load_job,
-                                  manager, err));
+    REID_TRY(reidd_store_job_each(manager->store, ACTIVE_STATES, load_job, manager, err));
     remove_orphans(manager);
     for (size_t i = 0; i < manager->active.count; i++) {
         reidd_active *active = manager->active.items[i];
@@ -495,11 +494,12 @@ static void list_one(const reidd_job *job, void *user)
 }
 
 reid_status reidd_manager_list(reidd_manager *manager, unsigned states, int64_t limit,
+                               const char *before,
                                void (*each)(const reidd_job_view *view, void *user), void *user,
                                reid_error *err)
 {
     list_call call = {.manager = manager, .each = each, .user = user};
-    return reidd_store_job_list(manager->store, states, limit, true, list_one, &call, err);
+    return reidd_store_job_list(manager->store, states, limit, before, list_one, &call, err);
 }
 
 reid_status reidd_manager_latest(reidd_manager *manager, const char *id,

@@ -151,8 +151,9 @@ reid_status reidd_manager_find(reidd_manager *manager, const char *key, char ret
 bool reidd_manager_is_open(const reidd_manager *manager, const char *id);
 reid_status reidd_manager_view(reidd_manager *manager, const char *id, reidd_job_view *ret_view,
                                reid_error *err);
-/* Newest first. The views are freed after the callback. */
+/* As reidd_store_job_list. The views are freed after the callback. */
 reid_status reidd_manager_list(reidd_manager *manager, unsigned states, int64_t limit,
+                               const char *before,
                                void (*each)(const reidd_job_view *view, void *user), void *user,
                                reid_error *err);
 /* The newest value of every metric of the job, including what is not stored yet. */

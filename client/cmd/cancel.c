@@ -2,12 +2,13 @@
 
 #include "connect.h"
 #include "out/style.h"
+#include "select.h"
 
-static reid_status cancel(reidctl *ctl, char *word, reid_error *err)
+static reid_status cancel(reidctl *ctl, const char *word, reid_error *err)
 {
     Reid__V1__CancelJobRequest request = REID__V1__CANCEL_JOB_REQUEST__INIT;
     ProtobufCMessage *answer = NULL;
-    request.id = word;
+    request.id = (char *)word;
     request.grace_seconds = ctl->args.grace;
     request.reason = (char *)(ctl->args.reason != NULL ? ctl->args.reason : "");
     REID_TRY(reidctl_call(ctl, "Cancel", &request.base, &reid__v1__job__descriptor, &answer, err));
@@ -19,18 +20,11 @@ static reid_status cancel(reidctl *ctl, char *word, reid_error *err)
     return REID_OK;
 }
 
-/* All are tried; the exit status is that of the first failure. */
 int reidctl_cmd_cancel(reidctl *ctl)
 {
-    int code = REIDCTL_OK;
-    for (int i = 0; i < ctl->word_count; i++) {
-        reid_error err = {0};
-        if (cancel(ctl, ctl->words[i], &err) == REID_OK)
-            continue;
-        int this = reidctl_report(&err);
-        code = code == REIDCTL_OK ? this : code;
-        if (err.code == REID_ERR_UNAVAILABLE)
-            break;
-    }
-    return code;
+    return reidctl_act_on_jobs(ctl, &(reidctl_verb){.act = cancel,
+                                                    .done = "cancelled",
+                                                    .states = REIDCTL_LIVE_STATES,
+                                                    .held = true,
+                                                    .free = true});
 }

@@ -5,17 +5,18 @@
 #include "base/str.h"
 #include "connect.h"
 #include "out/style.h"
+#include "select.h"
 
 static void print(const Reid__V1__Job *job, const char *instead)
 {
     printf("%s %s\n", job->id, instead != NULL ? instead : reidctl_state_name(job->state));
 }
 
-static reid_status act(reidctl *ctl, const char *method, char *word, reid_error *err)
+static reid_status act(reidctl *ctl, const char *method, const char *word, reid_error *err)
 {
     Reid__V1__JobRequest request = REID__V1__JOB_REQUEST__INIT;
     ProtobufCMessage *answer = NULL;
-    request.id = word;
+    request.id = (char *)word;
     request.reason = (char *)(ctl->args.reason != NULL ? ctl->args.reason : "");
     REID_TRY(reidctl_call(ctl, method, &request.base, &reid__v1__job__descriptor, &answer, err));
     const Reid__V1__Job *job = (const Reid__V1__Job *)answer;
@@ -30,40 +31,54 @@ static reid_status act(reidctl *ctl, const char *method, char *word, reid_error 
     return REID_OK;
 }
 
-/* All are tried; the exit status is that of the first failure. */
-static int act_on_all(reidctl *ctl, const char *method)
+static reid_status hold(reidctl *ctl, const char *word, reid_error *err)
 {
-    int code = REIDCTL_OK;
-    for (int i = 0; i < ctl->word_count; i++) {
-        reid_error err = {0};
-        if (act(ctl, method, ctl->words[i], &err) == REID_OK)
-            continue;
-        int this = reidctl_report(&err);
-        code = code == REIDCTL_OK ? this : code;
-        if (err.code == REID_ERR_UNAVAILABLE)
-            break;
-    }
-    return code;
+    return act(ctl, "Hold", word, err);
 }
+
+static reid_status release(reidctl *ctl, const char *word, reid_error *err)
+{
+    return act(ctl, "Release", word, err);
+}
+
+static reid_status requeue(reidctl *ctl, const char *word, reid_error *err)
+{
+    return act(ctl, "Requeue", word, err);
+}
+
+static reid_status forget(reidctl *ctl, const char *word, reid_error *err)
+{
+    return act(ctl, "Remove", word, err);
+}
+
+#define PENDING (1u << REID__V1__JOB_STATE__JOB_STATE_PENDING)
 
 int reidctl_cmd_hold(reidctl *ctl)
 {
-    return act_on_all(ctl, "Hold");
+    return reidctl_act_on_jobs(
+        ctl, &(reidctl_verb){.act = hold, .done = "held", .states = PENDING, .free = true});
 }
 
 int reidctl_cmd_release(reidctl *ctl)
 {
-    return act_on_all(ctl, "Release");
+    return reidctl_act_on_jobs(ctl, &(reidctl_verb){.act = release,
+                                                    .done = "released",
+                                                    .states = PENDING,
+                                                    .held = true,
+                                                    .oldest_first = true});
 }
 
 int reidctl_cmd_requeue(reidctl *ctl)
 {
-    return act_on_all(ctl, "Requeue");
+    return reidctl_act_on_jobs(ctl, &(reidctl_verb){.act = requeue});
 }
 
 int reidctl_cmd_remove(reidctl *ctl)
 {
-    return act_on_all(ctl, "Remove");
+    return reidctl_act_on_jobs(ctl, &(reidctl_verb){.act = forget,
+                                                    .done = "removed",
+                                                    .states = REIDCTL_ENDED_STATES,
+                                                    .oldest_first = true});
 }
 
 int reidctl_cmd_priority(reidctl *ctl)

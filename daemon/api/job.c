@@ -166,7 +166,7 @@ static void list(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
                            in->limit);
     if (status == REID_OK)
         status = reidd_manager_list(api->manager, states, in->limit ? in->limit : LIST_DEFAULT,
-                                    list_one, &answer, &err);
+                                    *in->before ? in->before : NULL, list_one, &answer, &err);
     if (status == REID_OK) {
         Reid__V1__ListJobsResponse out = REID__V1__LIST_JOBS_RESPONSE__INIT;
         out.n_jobs = answer.jobs.count;

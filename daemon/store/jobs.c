@@ -224,15 +224,10 @@ reid_status reidd_store_job_find(reidd_store *store, const char *key, char ret_i
     return REID_OK;
 }
 
-reid_status reidd_store_job_list(reidd_store *store, unsigned states, int64_t limit,
-                                 bool newest_first, void (*each)(const reidd_job *job, void *user),
-                                 void *user, reid_error *err)
+static reid_status read_jobs(reidd_store *store, sqlite3_stmt *s,
+                             void (*each)(const reidd_job *job, void *user), void *user,
+                             reid_error *err)
 {
-    sqlite3_stmt *s = NULL;
-    REID_TRY(reidd_store_prepare(store, newest_first ? REIDD_SQL_JOB_NEWEST : REIDD_SQL_JOB_OLDEST,
-                                 &s, err));
-    sqlite3_bind_int64(s, 1, states);
-    sqlite3_bind_int64(s, 2, limit);
     int rc;
     while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
         reidd_job job = read_job(s);
@@ -240,6 +235,28 @@ reid_status reidd_store_job_list(reidd_store *store, unsigned states, int64_t li
         reidd_job_fini(&job);
     }
     return reidd_store_done(store, s, rc, "read", err);
+}
+
+reid_status reidd_store_job_list(reidd_store *store, unsigned states, int64_t limit,
+                                 const char *before, void (*each)(const reidd_job *job, void *user),
+                                 void *user, reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_JOB_NEWEST, &s, err));
+    sqlite3_bind_int64(s, 1, states);
+    sqlite3_bind_int64(s, 2, limit);
+    sqlite3_bind_text(s, 3, before, -1, SQLITE_STATIC);
+    return read_jobs(store, s, each, user, err);
+}
+
+reid_status reidd_store_job_each(reidd_store *store, unsigned states,
+                                 void (*each)(const reidd_job *job, void *user), void *user,
+                                 reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_JOB_OLDEST, &s, err));
+    sqlite3_bind_int64(s, 1, states);
+    return read_jobs(store, s, each, user, err);
 }
 
 reid_status reidd_store_job_last_id(reidd_store *store, char ret_id[16], reid_error *err)

@@ -32,12 +32,15 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     /* ?2 is the prefix with its last byte one higher: a range of the index. */
     [REIDD_SQL_JOB_BY_PREFIX] =
         "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 AND state > 0 ORDER BY id LIMIT 4",
+    /* ?3 may have been deleted since; then those follow that were submitted before it. */
     [REIDD_SQL_JOB_NEWEST] =
         "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 AND state > 0"
+        " AND key < CASE WHEN ?3 IS NULL THEN 9223372036854775807 ELSE coalesce("
+        "(SELECT key + (id < ?3) FROM jobs WHERE id <= ?3 ORDER BY id DESC LIMIT 1), 0) END"
         " ORDER BY key DESC LIMIT ?2",
     [REIDD_SQL_JOB_OLDEST] =
         "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 >> state) & 1 AND state > 0"
-        " ORDER BY key LIMIT ?2",
+        " ORDER BY key",
     [REIDD_SQL_JOB_LAST_ID] = "SELECT max(id) FROM (SELECT max(id) AS id FROM jobs UNION ALL "
                               "SELECT last_id FROM removed)",
     /* The condition is that of the index jobs_by_end. */

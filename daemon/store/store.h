@@ -51,11 +51,15 @@ reid_status reidd_store_job_load(reidd_store *store, const char *id, reidd_job *
  * INVALID with the candidates named when the prefix is not unique. */
 reid_status reidd_store_job_find(reidd_store *store, const char *key, char ret_id[16],
                                  reid_error *err);
-/* Calls `each` for at most `limit` jobs whose state's bit (1 << state) is in `states`; newest
- * first, or oldest first. The job is freed after the callback. */
+/* Calls `each` for at most `limit` jobs whose state's bit (1 << state) is in `states`. The job is
+ * freed after the callback. Newest first, those older than `before` (NULL: from the newest on). */
 reid_status reidd_store_job_list(reidd_store *store, unsigned states, int64_t limit,
-                                 bool newest_first, void (*each)(const reidd_job *job, void *user),
+                                 const char *before, void (*each)(const reidd_job *job, void *user),
                                  void *user, reid_error *err);
+/* All of them, oldest first. */
+reid_status reidd_store_job_each(reidd_store *store, unsigned states,
+                                 void (*each)(const reidd_job *job, void *user), void *user,
+                                 reid_error *err);
 /* The largest id ever given, also to a job that was removed; "" when there is none. */
 reid_status reidd_store_job_last_id(reidd_store *store, char ret_id[16], reid_error *err);
 

@@ -155,6 +155,12 @@ class Access(unittest.TestCase):
             self.refused(self.ctl(daemon, other, *changes), f'job {job} is of user nobody: only nobody and admins may act on it')
         _, config = self.output('two', GAMES, 'exec sleep 600')
         own = self.submit(daemon, other, config)
+        # All means all that he may act on; of others' one sentence, not one for each.
+        self.refused(self.ctl(daemon, DAEMON, 'cancel', '--user', 'nobody'), "^reidctl: .*needs the role operator; user daemon is viewer\n$")
+        self.refused(self.ctl(daemon, other, 'cancel', '--user', 'nobody'), f'^reidctl: job {job} is of user nobody: .*\n$')
+        self.assertEqual(self.ctl(daemon, other, 'cancel', '--all').stdout, f'{own} is being cancelled\n1 job cancelled\n')
+        daemon.wait_state(own, ('CANCELLED',), 30)
+        own = self.submit(daemon, other, config)
         self.assertEqual(self.ctl(daemon, other, 'cancel', own).returncode, 0)
         daemon.wait_state(own, ('CANCELLED',), 30)
         self.assertEqual(daemon.ctl('cancel', job).returncode, 0)  # root's role is admin

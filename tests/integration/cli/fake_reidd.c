@@ -282,7 +282,11 @@ static void on_list(reid_rpc_call *call, const ProtobufCMessage *message, void *
         return;
     list.jobs = reid_xcalloc(reidd->jobs.count + 1, sizeof *list.jobs);
     size_t limit = request->limit > 0 ? (size_t)request->limit : 1000;
-    for (size_t i = reidd->jobs.count; i-- > 0 && list.n_jobs < limit;) {
+    size_t from = reidd->jobs.count;
+    while (*request->before && from > 0 &&
+           strcmp(reidd->jobs.items[--from]->job->id, request->before) != 0)
+        ;
+    for (size_t i = from; i-- > 0 && list.n_jobs < limit;) {
         bool wanted = request->n_states == 0;
         for (size_t k = 0; k < request->n_states; k++)
             wanted = wanted || request->states[k] == reidd->jobs.items[i]->job->state;

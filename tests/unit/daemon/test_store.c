@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/file.h"
 #include "daemon/store/store.h"
 #include "harness/harness.h"
@@ -237,12 +238,50 @@ static void test_list(void **state)
     job.state = REIDD_RUNNING;
     reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
     reidd_job_fini(&job);
-    reid_assert_ok(reidd_store_job_list(f->store, ~0u, 100, true, collect_id, ids, &err), &err);
+    reid_assert_ok(reidd_store_job_list(f->store, ~0u, 100, NULL, collect_id, ids, &err), &err);
     assert_string_equal(ids, "54321");
     ids[0] = '\0';
-    reid_assert_ok(
-        reidd_store_job_list(f->store, 1u << REIDD_PENDING, 3, false, collect_id, ids, &err), &err);
-    assert_string_equal(ids, "134");
+    reid_assert_ok(reidd_store_job_each(f->store, 1u << REIDD_PENDING, collect_id, ids, &err),
+                   &err);
+    assert_string_equal(ids, "1345");
+}
+
+/* Page after page, whatever becomes of the job that a page ended with. */
+static void test_job_pages(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    char id[16];
+    for (int i = 1; i <= 5; i++) {
+        snprintf(id, sizeof id, "0000000%d", i);
+        add(f, id, "x");
+    }
+    static const struct {
+        const char *before, *ids;
+    } rows[] = {{"00000005", "432"},
+                {"00000002", "1"},
+                {"00000001", ""},
+                {"00000009", "543"},
+                {"00000000", ""}};
+    for (size_t i = 0; i < REID_COUNT_OF(rows); i++) {
+        char ids[64] = "";
+        reid_assert_ok(
+            reidd_store_job_list(f->store, ~0u, 3, rows[i].before, collect_id, ids, &err), &err);
+        assert_string_equal(ids, rows[i].ids);
+    }
+    reidd_job job = make_job("00000003", "x");
+    job.state = REIDD_FAILED;
+    reid_assert_ok(reidd_store_job_save(f->store, &job, &err), &err);
+    reidd_job_fini(&job);
+    reid_assert_ok(reidd_store_job_remove(f->store, "00000003", &err), &err);
+    for (int swept = 0; swept < 2; swept++) {
+        bool done = false;
+        char ids[64] = "";
+        reid_assert_ok(reidd_store_job_list(f->store, ~0u, 3, "00000003", collect_id, ids, &err),
+                       &err);
+        assert_string_equal(ids, "21");
+        reid_assert_ok(reidd_store_sweep(f->store, "00000003", 100, &done, &err), &err);
+    }
 }
 
 static void collect_event(int attempt, int64_t wall_ms, const char *kind, const char *detail,
@@ -552,7 +591,7 @@ static void test_removed_jobs(void **state)
     reid_assert_ok(reidd_store_job_last_id(f->store, found, &err), &err);
     assert_string_equal(found, "00000005"); /* never again */
     ids[0] = '\0';
-    reid_assert_ok(reidd_store_job_list(f->store, ~0u, 100, true, collect_id, ids, &err), &err);
+    reid_assert_ok(reidd_store_job_list(f->store, ~0u, 100, NULL, collect_id, ids, &err), &err);
     assert_string_equal(ids, "4321");
 }
 
@@ -683,6 +722,7 @@ int main(void)
         CASE(test_job_comes_back_whole),
         CASE(test_find),
         CASE(test_list),
+        CASE(test_job_pages),
         CASE(test_attempts_and_events),
         CASE(test_rows_from_a_cursor),
         CASE(test_latest),
