@@ -177,6 +177,25 @@ bool reidd_profile_choose(reidd_profile *profile, const reidd_sched_job *job)
     return choose(profile, job, job->avoid) || choose(profile, job, NULL);
 }
 
+bool *reidd_profile_nodes_for(const reidd_nodes *nodes, const reidd_sched_job *job, bool all)
+{
+    reidd_profile profile;
+    reidd_sched_job least = *job;
+    least.ranks = reidd_sched_least_ranks(job);
+    reidd_profile_init(&profile, nodes, NULL, 0);
+    for (size_t i = 0; all && i < nodes->count; i++)
+        profile.lines[i].slots = nodes->items[i].slots;
+    bool enough = reidd_profile_choose(&profile, &least);
+    bool gpus = slots_in(&profile, ALL_GPUS) >= least.ranks;
+    bool *usable = reid_xcalloc(nodes->count + 1, sizeof *usable);
+    for (size_t i = 0; i < nodes->count; i++)
+        usable[i] = profile.usable[i] && (all || profile.lines[i].slots > 0) &&
+                    (!enough || (gpus && profile.lines[i].gpus) ||
+                     slots_in(&profile, profile.lines[i].pool) >= least.ranks);
+    reidd_profile_fini(&profile);
+    return usable;
+}
+
 /* The node with the least room that has `ranks` left; nodes->count: none. */
 static size_t snuggest(const reidd_profile *profile, int ranks, int pool)
 {

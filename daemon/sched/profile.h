@@ -63,6 +63,10 @@ void reidd_profile_close_now(reidd_profile *profile);
 void reidd_profile_end(reidd_profile *profile, int owner, int64_t at);
 /* Slots that are free now on nodes that are not closed. */
 int reidd_profile_free_now(const reidd_profile *profile);
+/* [nodes] Where the job, or as few ranks of it as it may start with, could lie if nothing else ran:
+ * as the nodes are, or with `all` if each were up and not drained. Only nodes that suffice
+ * together; if none do, all that it may use. Caller frees. */
+bool *reidd_profile_nodes_for(const reidd_nodes *nodes, const reidd_sched_job *job, bool all);
 /* `shares` as a text; NULL when all is on row 0. */
 char *reidd_profile_placement(const reidd_profile *profile);
 

@@ -180,8 +180,7 @@ static bool shrink(run *r, size_t index, chooser *choose)
     return true;
 }
 
-/* The least number of ranks that it may start with. */
-static int least_ranks(const reidd_sched_job *job)
+int reidd_sched_least_ranks(const reidd_sched_job *job)
 {
     const char *comma = job->fewer ? strrchr(job->fewer, ',') : NULL;
     return job->fewer ? (int)strtol(comma ? comma + 1 : job->fewer, NULL, 10) : job->ranks;
@@ -195,7 +194,7 @@ static void decide(run *r, size_t index)
         .kind = job->ranks <= r->unused ? REIDD_SCHED_WAIT_KEPT : REIDD_SCHED_WAIT_TURN,
         .start_in_ms = -1,
     };
-    if (least_ranks(job) > reidd_sched_capacity(r->plan->nodes, job->gpu_type)) {
+    if (reidd_sched_least_ranks(job) > reidd_sched_capacity(r->plan->nodes, job->gpu_type)) {
         verdict->kind = REIDD_SCHED_REFUSE;
         return;
     }

@@ -95,6 +95,9 @@ char *reidd_sched_reason(const reidd_sched_plan *plan, size_t index);
 /* The same for WAIT_TURN and WAIT_KEPT, behind the job `before`. Caller frees. */
 char *reidd_sched_turn(reidd_sched_verdict_kind kind, const char *before);
 
+/* The least number of ranks that the job may start with. */
+int reidd_sched_least_ranks(const reidd_sched_job *job);
+
 /* The most ranks that a job wanting such GPUs (NULL: any) could ever have. Nodes that have never
  * been heard of (no slots known) may have any number: INT_MAX. */
 int reidd_sched_capacity(const reidd_nodes *nodes, const char *gpu_type);
