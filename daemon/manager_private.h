@@ -171,6 +171,8 @@ char *reidd_active_wait_detail(const reidd_active *active);
 int64_t reidd_active_ran_ms(reidd_active *active);
 /* What is left of its time, at least 1; 0: no limit. */
 int64_t reidd_active_left_ms(reidd_active *active);
+/* Usage before that counts nothing any more; INT64_MAX without fair share. */
+int64_t reidd_manager_usage_since(const reidd_manager *manager);
 reid_status reidd_manager_load_shares(reidd_manager *manager, int64_t half_life_ms,
                                       reid_error *err);
 

@@ -192,7 +192,8 @@ static reid_status step(reidd_prune *p, bool *ret_more, reid_error *err)
         p->working = uv_queue_work(p->manager->loop, &p->work, delete_folder, on_deleted) == 0;
         return REID_OK;
     }
-    REID_TRY(reidd_store_sweep(store, p->id, PIECE_ROWS, &done, err));
+    REID_TRY(reidd_store_sweep(store, p->id, PIECE_ROWS, reidd_manager_usage_since(p->manager),
+                               &done, err));
     if (done)
         *p->id = '\0';
     return REID_OK;

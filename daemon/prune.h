@@ -13,8 +13,8 @@
  * Age counts from the job's end, by a clock that goes on steadily from the start of this daemon: a
  * wall clock that jumps ahead removes nothing.
  *
- * What a removed job has used counts for its user's share until reidd is started again. Loop thread
- * only.
+ * What a removed job has used goes on counting for its user's fair share, for as long as usage
+ * does: nobody is sooner in turn because he cleans up. Loop thread only.
  */
 #ifndef REIDD_PRUNE_H
 #define REIDD_PRUNE_H

@@ -484,13 +484,20 @@ static void add_usage(const char *user, int slots, int64_t started_ms, int64_t e
     reidd_shares_add(arg, user, slots, ended_ms - started_ms, ended_ms);
 }
 
-reid_status reidd_manager_load_shares(reidd_manager *manager, int64_t half_life_ms, reid_error *err)
+int64_t reidd_manager_usage_since(const reidd_manager *manager)
 {
     enum { HALF_LIVES = 20 }; /* after which next to nothing is left */
+    int64_t half_life_ms = manager->shares.half_life_ms, now_ms = reid_clock_wall_ms();
+    if (half_life_ms == 0)
+        return INT64_MAX;
+    return half_life_ms > now_ms / HALF_LIVES ? 0 : now_ms - HALF_LIVES * half_life_ms;
+}
+
+reid_status reidd_manager_load_shares(reidd_manager *manager, int64_t half_life_ms, reid_error *err)
+{
     manager->shares.half_life_ms = half_life_ms;
     if (half_life_ms == 0)
         return REID_OK;
-    int64_t now_ms = reid_clock_wall_ms();
-    int64_t since_ms = half_life_ms > now_ms / HALF_LIVES ? 0 : now_ms - HALF_LIVES * half_life_ms;
-    return reidd_store_usage_each(manager->store, since_ms, add_usage, &manager->shares, err);
+    return reidd_store_usage_each(manager->store, reidd_manager_usage_since(manager), add_usage,
+                                  &manager->shares, err);
 }

@@ -62,6 +62,11 @@ static const char *const migrations[] = {
     "ALTER TABLE jobs ADD COLUMN ranks_fewer TEXT;",
     "CREATE INDEX jobs_by_end ON jobs(ended_ms) WHERE state IN (4,5,6);"
     "CREATE TABLE removed(one INTEGER PRIMARY KEY CHECK(one = 1), last_id TEXT NOT NULL);",
+    /* Of attempts whose jobs were removed. */
+    "CREATE TABLE usage("
+    " ended_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL, user TEXT NOT NULL,"
+    " ranks INTEGER NOT NULL);"
+    "CREATE INDEX usage_by_end ON usage(ended_ms);",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

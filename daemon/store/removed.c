@@ -81,8 +81,21 @@ static reid_status run(reidd_store *store, reidd_sql which, const char *id, int 
     return REID_OK;
 }
 
-static reid_status sweep(reidd_store *store, const char *id, int rows, bool *ret_done,
-                         reid_error *err)
+/* What its user has used goes on counting while it would if the job were there. */
+static reid_status keep_usage(reidd_store *store, const char *id, int64_t usage_since_ms,
+                              reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(bind_id(store, REIDD_SQL_USAGE_KEEP, id, &s, err));
+    sqlite3_bind_int64(s, 2, usage_since_ms);
+    REID_TRY(reidd_store_run(store, s, "remove a job from", err));
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_USAGE_REMOVE, &s, err));
+    sqlite3_bind_int64(s, 1, usage_since_ms);
+    return reidd_store_run(store, s, "remove a job from", err);
+}
+
+static reid_status sweep(reidd_store *store, const char *id, int rows, int64_t usage_since_ms,
+                         bool *ret_done, reid_error *err)
 {
     static const reidd_sql many[] = {REIDD_SQL_ROW_REMOVE, REIDD_SQL_EVENT_REMOVE};
     /* The last one is what the others belong to. */
@@ -95,18 +108,19 @@ static reid_status sweep(reidd_store *store, const char *id, int rows, bool *ret
         if (deleted == rows)
             return REID_OK;
     }
+    REID_TRY(keep_usage(store, id, usage_since_ms, err));
     for (size_t i = 0; i < REID_COUNT_OF(rest); i++)
         REID_TRY(run(store, rest[i], id, 0, &deleted, err));
     *ret_done = true;
     return REID_OK;
 }
 
-reid_status reidd_store_sweep(reidd_store *store, const char *id, int rows, bool *ret_done,
-                              reid_error *err)
+reid_status reidd_store_sweep(reidd_store *store, const char *id, int rows, int64_t usage_since_ms,
+                              bool *ret_done, reid_error *err)
 {
     bool done = false;
     REID_TRY(reidd_store_begin(store, false, err));
-    reid_status status = sweep(store, id, rows, &done, err);
+    reid_status status = sweep(store, id, rows, usage_since_ms, &done, err);
     if (status == REID_OK)
         status = reidd_store_commit(store, err);
     reidd_store_rollback(store);

@@ -59,6 +59,11 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_EVENT_REMOVE] = "DELETE FROM events WHERE key IN"
                                " (SELECT key FROM events WHERE job = " JOB_KEY " LIMIT ?2)",
     [REIDD_SQL_LATEST_REMOVE] = "DELETE FROM latest WHERE job = " JOB_KEY,
+    [REIDD_SQL_USAGE_KEEP] =
+        "INSERT INTO usage(ended_ms, started_ms, user, ranks)"
+        " SELECT a.ended_ms, a.started_ms, j.user, j.ranks FROM attempts a"
+        " JOIN jobs j ON j.key = a.job WHERE a.job = " JOB_KEY " AND a.ended_ms > ?2",
+    [REIDD_SQL_USAGE_REMOVE] = "DELETE FROM usage WHERE ended_ms <= ?1",
     [REIDD_SQL_ATTEMPT_REMOVE] = "DELETE FROM attempts WHERE job = " JOB_KEY,
     [REIDD_SQL_CONFIG_REMOVE] = "DELETE FROM configs WHERE job = " JOB_KEY,
     [REIDD_SQL_JOB_REMOVE] = "DELETE FROM jobs WHERE id = ?1 AND state = 0",
@@ -71,7 +76,9 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_ATTEMPT_END] = "UPDATE attempts SET exit_code=?3, signal=?4, rank=?5, sentence=?6,"
                               " ended_ms=?7 WHERE job = " JOB_KEY " AND attempt = ?2",
     [REIDD_SQL_USAGE] = "SELECT j.user, j.ranks, a.started_ms, a.ended_ms FROM attempts a"
-                        " JOIN jobs j ON j.key = a.job WHERE a.ended_ms > ?1 ORDER BY a.ended_ms",
+                        " JOIN jobs j ON j.key = a.job WHERE a.ended_ms > ?1 UNION ALL"
+                        " SELECT user, ranks, started_ms, ended_ms FROM usage"
+                        " WHERE ended_ms > ?1 ORDER BY 4",
     [REIDD_SQL_EVENT_ADD] = "INSERT INTO events(job, attempt, wall_ms, kind, detail) VALUES"
                             " (" JOB_KEY ",?2,?3,?4,?5)",
     [REIDD_SQL_EVENT_LIST] = "SELECT attempt, wall_ms, kind, detail FROM events"

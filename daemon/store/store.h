@@ -86,9 +86,10 @@ reid_status reidd_store_job_remove(reidd_store *store, const char *id, reid_erro
 reid_status reidd_store_removed_next(reidd_store *store, char ret_id[16], reid_error *err);
 bool reidd_store_is_removed(reidd_store *store, const char *id);
 /* Deletes about so many of its rows, not durably; *ret_done: nothing is left of it. Its id is not
- * given again. */
-reid_status reidd_store_sweep(reidd_store *store, const char *id, int rows, bool *ret_done,
-                              reid_error *err);
+ * given again. What its attempts used stays for _usage_each if they ended after `usage_since_ms`,
+ * and what was kept of older ones goes. */
+reid_status reidd_store_sweep(reidd_store *store, const char *id, int rows, int64_t usage_since_ms,
+                              bool *ret_done, reid_error *err);
 
 /* ---- attempts and events ---- */
 
@@ -100,8 +101,8 @@ reid_status reidd_store_attempt_ticket(reidd_store *store, const char *job_id, i
                                        char **ret_ticket, reid_error *err);
 reid_status reidd_store_attempt_end(reidd_store *store, const char *job_id, int attempt,
                                     const reidd_end *end, reid_error *err);
-/* Attempts that ended after this time, in that order. The user's name is valid during the call
- * only. */
+/* Attempts that ended after this time, in that order, also those of removed jobs. The user's name
+ * is valid during the call only. */
 reid_status reidd_store_usage_each(reidd_store *store, int64_t since_ms,
                                    void (*each)(const char *user, int slots, int64_t started_ms,
                                                 int64_t ended_ms, void *arg),

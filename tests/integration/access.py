@@ -166,6 +166,28 @@ class Access(unittest.TestCase):
         self.assertEqual(daemon.ctl('cancel', job).returncode, 0)  # root's role is admin
         daemon.wait_state(job, ('CANCELLED',), 30)
 
+    def test_usage_of_removed_jobs(self):
+        """Fair share is the same before and after a restart, when the jobs that used the slots were removed."""
+        other = (GAMES[0], NOBODY[1])
+        daemon = self.start('--min-uid', '1', '--fair-share', '1')
+        _, short = self.output('short', NOBODY, 'sleep 1')
+        job = self.submit(daemon, NOBODY, short)
+        daemon.wait_state(job, ('SUCCEEDED',), 30)
+        self.assertEqual(self.ctl(daemon, NOBODY, 'rm', job).returncode, 0)
+        common.wait_for(lambda: not (daemon.state / 'jobs' / job).exists(), 30, f'{job} is deleted')
+        for restart in (False, True):
+            if restart:
+                daemon.stop()
+                daemon.start()
+            _, config = self.output(f'long{restart}', (0, 0), 'exec sleep 600')
+            blockers = [daemon.ctl('submit', '--config-file', config).stdout.split()[-1] for _ in range(2)]
+            configs = [(who, self.output(f'{name}{restart}', who, 'true')[1]) for name, who in (('one', NOBODY), ('two', GAMES))]
+            ours, theirs = self.submit(daemon, NOBODY, configs[0][1]), self.submit(daemon, other, configs[1][1])
+            common.wait_for(lambda: [daemon.job(j).get('queue_position') for j in (theirs, ours)] == [1, 2], 30, 'the user of less is first')
+            for ended in (ours, theirs, *blockers):
+                daemon.ctl('cancel', '--grace', '0.1', ended)
+                daemon.wait_state(ended, ('CANCELLED',), 30)
+
     # ---- whose processes they are ----
 
     def test_runs_as_its_submitter(self):

@@ -280,7 +280,7 @@ static void test_job_pages(void **state)
         reid_assert_ok(reidd_store_job_list(f->store, ~0u, 3, "00000003", collect_id, ids, &err),
                        &err);
         assert_string_equal(ids, "21");
-        reid_assert_ok(reidd_store_sweep(f->store, "00000003", 100, &done, &err), &err);
+        reid_assert_ok(reidd_store_sweep(f->store, "00000003", 100, 0, &done, &err), &err);
     }
 }
 
@@ -582,7 +582,7 @@ static void test_removed_jobs(void **state)
     bool done = false;
     int pieces = 0;
     for (; !done; pieces++)
-        reid_assert_ok(reidd_store_sweep(f->store, found, 10, &done, &err), &err);
+        reid_assert_ok(reidd_store_sweep(f->store, found, 10, 0, &done, &err), &err);
     assert_int_equal(pieces, 5); /* 10, 10 and 5 rows with 10 events, 10, and 5 with the rest */
     reid_assert_ok(reidd_store_removed_next(f->store, found, &err), &err);
     assert_string_equal(found, "");
@@ -593,6 +593,57 @@ static void test_removed_jobs(void **state)
     ids[0] = '\0';
     reid_assert_ok(reidd_store_job_list(f->store, ~0u, 100, NULL, collect_id, ids, &err), &err);
     assert_string_equal(ids, "4321");
+}
+
+static void collect_usage(const char *user, int slots, int64_t started_ms, int64_t ended_ms,
+                          void *arg)
+{
+    char *text =
+        reid_xasprintf("%s %d %lld %lld;", user, slots, (long long)started_ms, (long long)ended_ms);
+    strcat(arg, text);
+    free(text);
+}
+
+static void expect_usage(fixture *f, int64_t since_ms, const char *expected)
+{
+    reid_error err = {0};
+    char text[256] = "";
+    reid_assert_ok(reidd_store_usage_each(f->store, since_ms, collect_usage, text, &err), &err);
+    assert_string_equal(text, expected);
+}
+
+static void remove_and_sweep(fixture *f, const char *id, int64_t since_ms)
+{
+    reid_error err = {0};
+    bool done = false;
+    reid_assert_ok(reidd_store_job_remove(f->store, id, &err), &err);
+    reid_assert_ok(reidd_store_sweep(f->store, id, 100, since_ms, &done, &err), &err);
+    assert_true(done);
+    reopen(f);
+}
+
+/* Who removes his jobs has still used the slots. */
+static void test_usage_of_removed_jobs(void **state)
+{
+    fixture *f = *state;
+    reid_error err = {0};
+    for (int i = 1; i <= 3; i++) {
+        char id[16];
+        const reidd_end end = {.ended_ms = 10 * i + 5, .sentence = ""};
+        snprintf(id, sizeof id, "0000000%d", i);
+        add(f, id, id);
+        reid_assert_ok(reidd_store_attempt_add(f->store, id, 1, "t", 10 * i, &err), &err);
+        reid_assert_ok(reidd_store_attempt_end(f->store, id, 1, &end, &err), &err);
+        save_ended(f, id, end.ended_ms);
+    }
+    expect_usage(f, 0, "ada 2 10 15;ada 2 20 25;ada 2 30 35;");
+    remove_and_sweep(f, "00000002", 0);
+    expect_usage(f, 0, "ada 2 10 15;ada 2 20 25;ada 2 30 35;");
+    expect_usage(f, 25, "ada 2 30 35;");
+    remove_and_sweep(f, "00000001", 15); /* too old to be kept */
+    expect_usage(f, 0, "ada 2 20 25;ada 2 30 35;");
+    remove_and_sweep(f, "00000003", 25); /* the second one is now */
+    expect_usage(f, 0, "ada 2 30 35;");
 }
 
 static void test_newer_file_is_refused(void **state)
@@ -732,6 +783,7 @@ int main(void)
         CASE(test_configurations),
         CASE(test_events_from_a_cursor),
         CASE(test_removed_jobs),
+        CASE(test_usage_of_removed_jobs),
         CASE(test_newer_file_is_refused),
         CASE(test_foreign_files_are_refused),
         CASE(test_full_disk_loses_nothing),
