@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/manager_private.h"
+#include "daemon/sched/after.h"
 
 #define PIECE_JOBS 50   /* removed at once by the rule, with one write to the disk */
 #define PIECE_ROWS 1000 /* deleted at once */
@@ -34,16 +35,11 @@ struct reidd_prune {
 
 /* ---- what may go ---- */
 
-static bool is_named(const char *after, const char *id)
-{
-    return after && strstr(after, id) != NULL; /* ids have all the same length */
-}
-
 /* The job that is not to start before this one has ended, and does not know yet that it has. */
 static const char *waiter_for(const reidd_manager *manager, const char *id)
 {
     for (size_t i = 0; i < manager->active.count; i++)
-        if (is_named(manager->active.items[i]->after, id))
+        if (reidd_after_names(manager->active.items[i]->after, id))
             return manager->active.items[i]->job.id;
     return reidd_manager_submission_after(manager, id);
 }

@@ -15,6 +15,7 @@
 #include "daemon/access/paths.h"
 #include "daemon/access/run_as.h"
 #include "daemon/manager_private.h"
+#include "daemon/sched/after.h"
 
 struct reidd_submission {
     reidd_manager *manager;
@@ -445,7 +446,7 @@ const char *reidd_manager_submission_after(const reidd_manager *manager, const c
 {
     for (size_t i = 0; i < manager->submissions.count; i++) {
         const reidd_job *job = &manager->submissions.items[i]->job;
-        if (job->wishes.after && strstr(job->wishes.after, id))
+        if (reidd_after_names(job->wishes.after, id))
             return job->id;
     }
     return NULL;

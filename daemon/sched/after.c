@@ -24,6 +24,18 @@ reid_status reidd_after_parse(const char *word, char **ret_key, bool *ret_any, r
     return REID_OK;
 }
 
+bool reidd_after_names(const char *text, const char *id)
+{
+    size_t length = strlen(id);
+    for (const char *word = text; word && *word;) {
+        if (strcspn(word, ":,") == length && strncmp(word, id, length) == 0)
+            return true;
+        word = strchr(word, ',');
+        word = word ? word + 1 : NULL;
+    }
+    return false;
+}
+
 static reidd_after_verdict judge(reidd_state state, bool any)
 {
     if (state != 0 && !reidd_state_is_final(state))

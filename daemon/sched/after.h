@@ -13,6 +13,9 @@
 /* "JOB", "JOB:ok" or "JOB:any": the job's key is copied to *ret_key (caller frees). INVALID. */
 reid_status reidd_after_parse(const char *word, char **ret_key, bool *ret_any, reid_error *err);
 
+/* Whether the text (NULL: none) names this job. */
+bool reidd_after_names(const char *text, const char *id);
+
 typedef enum reidd_after_verdict {
     REIDD_AFTER_READY,
     REIDD_AFTER_WAIT,  /* for `ret_id` */

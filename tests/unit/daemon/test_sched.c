@@ -280,6 +280,20 @@ static void check_after(const char *text, reidd_after_verdict expected, const ch
     free(copy);
 }
 
+static void test_after_names(void **state)
+{
+    static const char text[] = "0000000a:ok,0000000b:any,0000000c";
+    assert_true(reidd_after_names(text, "0000000a"));
+    assert_true(reidd_after_names(text, "0000000b"));
+    assert_true(reidd_after_names(text, "0000000c"));
+    assert_false(reidd_after_names(text, "0000000d"));
+    assert_false(reidd_after_names(text, "0000000"));
+    assert_false(reidd_after_names(text, "000000a"));
+    assert_false(reidd_after_names(text, "any"));
+    assert_false(reidd_after_names(NULL, "0000000a"));
+    assert_false(reidd_after_names("", ""));
+}
+
 static void test_after(void **state)
 {
     check_after("good:ok", REIDD_AFTER_READY, NULL);
@@ -308,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_capacity),     cmocka_unit_test(test_random_plans),
         cmocka_unit_test(test_ten_thousand), cmocka_unit_test(test_usage_decays),
         cmocka_unit_test(test_order),        cmocka_unit_test(test_after),
+        cmocka_unit_test(test_after_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
