@@ -231,6 +231,12 @@ class Job:
         stopped early goes on from its last checkpoint, if it has one."""
         return self._ask_queue("Requeue", reason)
 
+    def remove(self) -> Job:
+        """Of a job that has ended: reidd forgets it, with its metrics, events and logs; its output folder stays. Afterwards
+        this object is what it last was; asking reidd for it is NotFound. FailedPrecondition while it has not ended, or while
+        another job waits for it (`after`)."""
+        return self._ask_queue("Remove", "")
+
     def set_priority(self, priority: int, *, reason: str = "") -> Job:
         """The larger, the sooner; above 0 for admins only."""
         request = pb.PriorityRequest(id=self.id, priority=priority, reason=reason)

@@ -177,7 +177,7 @@ class Calls(Case):
             JobService__Submit=lambda r, c: pb.Job(id='j1', name=r.name, ranks=r.ranks, config_yaml=r.config_yaml,
                                                    output_dir=str(self.folder / 'out')),
             ControlService__Set=word, ControlService__Profile=word, ControlService__Stop=word, HookService__Add=change,
-            HookService__Remove=change, JobService__Get=lambda r, c: pb.Job(id='j1', config_yaml='SOLVER: {}\n', ranks=2),
+            HookService__Remove=change, JobService__Remove=lambda r, c: pb.Job(id=r.id, name='last'), JobService__Get=lambda r, c: pb.Job(id='j1', config_yaml='SOLVER: {}\n', ranks=2),
             JobService__List=lambda r, c: pb.ListJobsResponse(jobs=[pb.Job(id='a', state=77)]))
         job = connection.submit({}, 2, name='n', overrides={'OUTPUT_DIR': '/x'})
         self.assertEqual((job.id, job.name, job.ranks, daemon.asked[-1].resume), ('j1', 'n', 2, False))
@@ -205,6 +205,7 @@ class Calls(Case):
         self.assertEqual(list(daemon.asked[-1].states), [3])
         with self.assertRaises(reidd.InvalidArgument):
             connection.jobs(['WALKING'])
+        self.assertEqual((job.remove().name, daemon.asked[-1].id), ('last', 'j1'))
 
 
 class Streams(Case):

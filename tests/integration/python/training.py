@@ -79,8 +79,14 @@ class Jobs(Case):
         self.assertTrue(any('training set' in line.text for line in lines))
         self.assertIn('SUCCEEDED', [e.detail.split()[0] for e in job.events() if e.kind == 'state'])
         self.assertEqual(self.connection.job(job.id[:6]).id, job.id)
-        with self.assertRaises(reidd.NotFound):
-            self.connection.job('nobody')
+        waits = self.connection.submit_text(job.config, 1, hold=True, after=[f'{job.id}:any'], name='waits')
+        with self.assertRaises(reidd.FailedPrecondition):
+            waits.remove()
+        waits.cancel()
+        self.assertEqual((job.remove().state, waits.remove().state), ('SUCCEEDED', 'CANCELLED'))
+        for gone in (job.id, waits.id, 'nobody'):
+            with self.assertRaises(reidd.NotFound):
+                self.connection.job(gone)
         with self.assertRaises(reidd.InvalidArgument) as caught:
             self.connection.submit({'SOLVER': {'LRR': 1}})
         self.assertIn('LRR', str(caught.exception))
