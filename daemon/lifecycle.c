@@ -20,6 +20,7 @@
 
 #define TICKET_BYTES 16
 #define SPOOL_SLICE 500 /* records read without letting others have the loop */
+#define SLICE_MS 1 /* between two slices; libuv runs a timer of 0 ms again before anything else */
 
 static void on_attempt_end(reidd_attempt *attempt, const reidd_attempt_outcome *outcome,
                            void *user);
@@ -519,7 +520,7 @@ static void on_step(uv_timer_t *timer)
     if (!stored)
         uv_timer_start(timer, on_step, REIDD_RETRY_MS, 0);
     else if (more)
-        uv_timer_start(timer, on_step, 0, 0);
+        uv_timer_start(timer, on_step, SLICE_MS, 0);
     else
         finish(active);
 }

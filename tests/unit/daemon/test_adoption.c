@@ -86,6 +86,29 @@ static void test_end_without_a_daemon(void **state)
     free(queued);
 }
 
+/* While what a job has left is stored, slice after slice, reidd answers others. */
+static void test_others_are_answered_meanwhile(void **state)
+{
+    test_reidd *t = *state;
+    double last = 0;
+    int changes = 0;
+    bool ended = false;
+    test_reidd_start(t);
+    char *id = test_submit(t, "x", 1, "rows 100000\n");
+    while (!ended) {
+        Reid__V1__Job *job = test_get(t, id);
+        ended = job->ended_ms != 0;
+        if (!ended && job->n_latest > 0 && job->latest[0]->value != last) {
+            last = job->latest[0]->value;
+            changes++;
+        }
+        reid__v1__job__free_unpacked(job, NULL);
+    }
+    assert_true(changes >= 10); /* of 200 slices */
+    test_expect_state(t, id, STATE(SUCCEEDED));
+    free(id);
+}
+
 static void test_ends_are_final(void **state)
 {
     test_reidd *t = *state;
@@ -301,17 +324,12 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, test_reidd_set_up, test_reidd_tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(test_running_job_is_adopted),
-        CASE(test_end_without_a_daemon),
-        CASE(test_ends_are_final),
-        CASE(test_clean_end_with_streams),
-        CASE(test_killed_shim),
-        CASE(test_everything_is_killed),
-        CASE(test_cancel_survives),
-        CASE(test_foreign_stop_is_a_failure),
-        CASE(test_fewer_slots_after_a_restart),
-        CASE(test_start_that_never_happened),
-        CASE(test_interrupted_start_is_repeated),
+        CASE(test_running_job_is_adopted),        CASE(test_end_without_a_daemon),
+        CASE(test_others_are_answered_meanwhile), CASE(test_ends_are_final),
+        CASE(test_clean_end_with_streams),        CASE(test_killed_shim),
+        CASE(test_everything_is_killed),          CASE(test_cancel_survives),
+        CASE(test_foreign_stop_is_a_failure),     CASE(test_fewer_slots_after_a_restart),
+        CASE(test_start_that_never_happened),     CASE(test_interrupted_start_is_repeated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
