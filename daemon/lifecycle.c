@@ -169,7 +169,7 @@ void reidd_active_start(reidd_active *active)
     free(active->ticket);
     active->ticket = ticket;
     active->received_seq = active->stored_seq = 0;
-    active->flight_noted = false;
+    active->restored = active->elsewhere = active->flight_noted = false;
     active->heard_iteration = -1;
     forget_ranks(active);
     status = reidd_active_take_gpus(active, &err);
@@ -253,6 +253,9 @@ void reidd_active_adopt(reidd_active *active)
         status = reidd_active_load_latest(active, &err);
     active->received_seq = active->stored_seq;
     REID_AUTOFREE char *folder = reidd_manager_attempt_dir(manager, job->id, job->attempt);
+    /* Its folder is made after its start is stored: one that has not come further has none. */
+    active->elsewhere =
+        !reid_path_exists(folder) && (active->restored || job->state == REIDD_RUNNING);
     active->gpus = reidd_gpu_list_read(folder);
     if (status == REID_OK)
         status = reidd_attempt_adopt(manager->loop, folder, on_attempt_end, active,
@@ -282,7 +285,7 @@ static bool requeue(reidd_active *active)
 {
     reidd_manager *manager = active->manager;
     reid_error err = {0};
-    if (active->outcome.started || active->job.state != REIDD_STARTING ||
+    if (active->outcome.started || active->elsewhere || active->job.state != REIDD_STARTING ||
         active->job.cancel.wanted ||
         active->job.attempt - active->attempt_base >= REIDD_START_TRIES)
         return false;
@@ -322,8 +325,10 @@ void reidd_active_attempt_over(reidd_active *active)
     if (requeue(active))
         return;
     if (!active->outcome.started)
-        snprintf(active->outcome.report.sentence, sizeof active->outcome.report.sentence,
-                 "the job's supervisor was killed before it started the ranks");
+        snprintf(active->outcome.report.sentence, sizeof active->outcome.report.sentence, "%s",
+                 active->elsewhere
+                     ? "the attempt ran where the store was before, and its files are not here"
+                     : "the job's supervisor was killed before it started the ranks");
     REID_AUTOFREE char *folder =
         reidd_manager_attempt_dir(active->manager, active->job.id, active->job.attempt);
     REID_AUTOFREE char *path = reid_path_join(folder, "rank0.spool");

@@ -51,6 +51,8 @@ typedef struct reidd_active {
     bool *reported; /* [ranks] who has said hello in this life of the daemon */
     int reported_count;
     bool adopted;
+    bool restored;     /* its files were not here: the store has come from another place */
+    bool elsewhere;    /* the adopted attempt has run there */
     int attempt_base;  /* attempts before it was resumed */
     char *own_failure; /* why the daemon itself stops the attempt */
     int own_rank;      /* who is to blame for it, or -1 */
@@ -288,7 +290,7 @@ void reidd_wishes_fill(const reidd_submit_request *request, char *own_after,
 #define REIDD_CONFIG_READ_BYTES ((size_t)64 << 20)
 /* Writes the job's configuration file again, from the store, when it is not there: the database was
  * brought here from another node. */
-reid_status reidd_active_restore_config(const reidd_active *active, reid_error *err);
+reid_status reidd_active_restore_config(reidd_active *active, reid_error *err);
 void reidd_manager_start_checks(reidd_manager *manager);
 void reidd_manager_cancel_submissions(reidd_manager *manager);
 /* The id that a submission will have which is to start after this job; NULL: none. */

@@ -328,7 +328,7 @@ static reid_status write_config(reidd_submission *submission, const char *yaml, 
                              : REID_OK;
 }
 
-reid_status reidd_active_restore_config(const reidd_active *active, reid_error *err)
+reid_status reidd_active_restore_config(reidd_active *active, reid_error *err)
 {
     reidd_manager *manager = active->manager;
     const reidd_job *job = &active->job;
@@ -340,6 +340,7 @@ reid_status reidd_active_restore_config(const reidd_active *active, reid_error *
     if (reid_path_exists(path) ||
         reidd_store_config_load(manager->store, job->id, &yaml, NULL) != REID_OK)
         return REID_OK; /* the start will say what is missing */
+    active->restored = true;
     if (reidd_run_as_find((uid_t)job->uid, lowest_uid, NULL, &like.other, &like.account, NULL) !=
         REID_OK)
         return REID_OK; /* the same */

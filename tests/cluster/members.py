@@ -278,6 +278,9 @@ class Moved(unittest.TestCase):
             self.assertEqual(c.ctl('node2', 'nodes', 'resume', 'node2').returncode, 0)
             found = c.wait_job(lost, ('SUCCEEDED',), 60)
             self.assertEqual(found['attempt'], 2)
+            events = c.ctl('node2', 'events', lost).stdout
+            self.assertIn('the attempt ran where the store was before, and its files are not here', events)
+            self.assertNotIn('supervisor', events)
             c.wait_job(waiting, ('SUCCEEDED',), 30)
             rows = c.ctl('node2', 'metrics', done).stdout.splitlines()
             self.assertEqual(len(rows), 5)
