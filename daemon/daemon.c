@@ -222,6 +222,8 @@ static reid_status open_nodes(reidd_daemon *daemon, reid_error *err)
             .shim = daemon->shim,
             .trainer = daemon->trainer,
             .started_ms = daemon->started_ms,
+            .store = daemon->store,
+            .take_over = daemon->options->take_over,
             .slots = daemon->slots,
             .nodes = &daemon->nodes,
             .look = look_at_machine,

@@ -44,6 +44,9 @@ static const option_row rows[] = {
      FIELD(cluster)},
     {"--node", "NAME", "this node's name in that file (default: the host's name)", TEXT,
      FIELD(node)},
+    {"--take-over", NULL,
+     "on the head that the cluster file names: it counts even if nodes have followed a later one",
+     FLAG, FIELD(take_over)},
     {"--network", "CIDR",
      "started by mpirun: the nodes reach each other in this network, such as 10.77.0.0/24", TEXT,
      FIELD(network)},
@@ -313,6 +316,8 @@ reid_status reidd_options_parse(int argc, char *const *argv, reidd_options *ret_
                          "--slots and --gpus do not go together: each GPU is one slot");
     if (ret_options->share_hours < 0)
         ret_options->share_hours = ret_options->cluster ? 24 : 0;
+    if (ret_options->take_over && !ret_options->cluster)
+        return reid_fail(err, REID_ERR_INVALID, "--take-over is for the head of a --cluster");
     if (ret_options->node && !ret_options->cluster)
         return reid_fail(err, REID_ERR_INVALID, "--node names a row of the --cluster file");
     return resolve(ret_options, err);

@@ -24,6 +24,7 @@ typedef struct reidd_options {
     int64_t port;      /* … that they listen at; 0: 7411 */
     char *listen;      /* one more address to serve, tcp://HOST:PORT; NULL: none */
     char *gpus;        /* "auto", "none" or UUIDs; NULL: "auto", with --slots "none" */
+    bool take_over;    /* this node is the head, whatever others have followed */
     int64_t slots;     /* REIDD_SLOTS_AUTO: one per GPU that is offered, else one per core */
     int64_t grace_ms, start_timeout_ms, check_timeout_ms, stall_notice_ms;
     int64_t loading_timeout_ms, step_timeout_ms, evaluation_timeout_ms,

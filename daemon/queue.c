@@ -325,6 +325,10 @@ static char *reason_of(const reidd_active *active, size_t place)
     const reidd_manager *manager = active->manager;
     if (place > 0 && manager->store_fails)
         return reid_xstrdup("waits for the state folder to become writable");
+    if (reidd_cluster_rival(manager->cluster))
+        return reid_xstrdup(reidd_cluster_rival(manager->cluster));
+    if (!reidd_cluster_may_start(manager->cluster))
+        return reid_xstrdup("waits for the other nodes to say whether this one is still the head");
     if (active->detail)
         return reid_xstrdup(active->detail);
     if (place > 1)
@@ -429,8 +433,12 @@ void reidd_manager_schedule(reidd_manager *manager)
 {
     if (manager->closing || manager->scheduling)
         return;
-    manager->scheduling = true;
     manager->tail.known = false;
+    if (!reidd_cluster_may_start(manager->cluster)) { /* on_change of the cluster comes back here */
+        reidd_manager_watch_limits(manager);
+        return;
+    }
+    manager->scheduling = true;
     manager->waiting.count = 0;
     if (!manager->round)
         manager->round = reid_xcalloc(1, sizeof *manager->round);

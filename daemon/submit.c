@@ -152,6 +152,9 @@ static reid_status check_room(const reidd_manager *manager, const reidd_submit_r
                               reid_error *err)
 {
     const int64_t *limits = manager->limits->values;
+    const char *rival = reidd_cluster_rival(manager->cluster);
+    if (rival)
+        return reid_fail(err, REID_ERR_PRECONDITION, "%s", rival);
     if ((int64_t)manager->active.count >= limits[REIDD_LIMIT_JOBS])
         return reid_fail(err, REID_ERR_EXHAUSTED, "%zu jobs are queued or running already",
                          manager->active.count);

@@ -205,15 +205,21 @@ static Reid__V1__Node *make_remote(const Reid__V1__Node *weather, const char *na
     return node;
 }
 
+static void add_note(Reid__V1__Node *node, const char *sentence)
+{
+    REID_AUTOFREE char *note =
+        reid_xasprintf("%s%s%s", node->note, *node->note ? "; " : "", sentence);
+    set_text(&node->note, note);
+}
+
 /* A node whose certificate ends is lost to the others. */
 static void add_certificate(Reid__V1__Node *node, int64_t until_s)
 {
     int64_t days = (until_s - reid_clock_wall_ms() / 1000) / 86400;
     if (until_s == 0 || days >= REID_RPC_WARN_DAYS)
         return;
-    REID_AUTOFREE char *note = reid_xasprintf("%s%sits certificate ends in %lld days", node->note,
-                                              *node->note ? "; " : "", (long long)days);
-    set_text(&node->note, note);
+    REID_AUTOFREE char *note = reid_xasprintf("its certificate ends in %lld days", (long long)days);
+    add_note(node, note);
 }
 
 static void add_state(const reidd_api *api, size_t row, Reid__V1__Node *node)
@@ -235,6 +241,8 @@ static void add_state(const reidd_api *api, size_t row, Reid__V1__Node *node)
     node->since_ms = view.since_ms;
     node->started_ms = view.started_ms;
     add_certificate(node, view.until_s);
+    if (row == 0 && reidd_cluster_rival(api->cluster))
+        add_note(node, reidd_cluster_rival(api->cluster));
 }
 
 static Reid__V1__Node *make_row(const reidd_api *api, size_t row, const reidd_gpu_weather *weather)

@@ -232,6 +232,7 @@ static void on_handle_closed(uv_handle_t *handle)
         return;
     reidd_head_fini(cluster);
     reidd_member_fini(cluster);
+    reidd_succession_fini(&cluster->succession);
     if (cluster->weather)
         reid__v1__node__free_unpacked(cluster->weather, NULL);
     reidd_cluster_file_fini(&cluster->file);
@@ -278,6 +279,11 @@ reid_status reidd_cluster_new(uv_loop_t *loop, const reidd_cluster_options *opti
         return status;
     }
     fill_nodes(cluster);
+    status = reidd_succession_open(cluster, options->store, options->take_over, err);
+    if (status != REID_OK) {
+        reidd_cluster_close(cluster);
+        return status;
+    }
     *ret_cluster = cluster;
     return REID_OK;
 }

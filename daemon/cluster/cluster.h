@@ -26,6 +26,7 @@
 #include "base/status.h"
 #include "daemon/cluster/file.h"
 #include "daemon/sched/nodes.h"
+#include "daemon/store/store.h"
 #include "reid/v1/node.pb-c.h"
 #include "rpc/channel.h"
 #include "rpc/server.h"
@@ -57,6 +58,12 @@ bool reidd_cluster_is_member(const reidd_cluster *cluster); /* NULL: false */
 const reidd_cluster_file *reidd_cluster_get_file(const reidd_cluster *cluster);
 const reidd_cluster_node *reidd_cluster_self(const reidd_cluster *cluster);
 const reidd_cluster_node *reidd_cluster_head(const reidd_cluster *cluster);
+/* Whether this daemon may start jobs: not before the others had time to say whom they follow, and
+ * not on a head that was replaced. NULL: true. */
+bool reidd_cluster_may_start(const reidd_cluster *cluster);
+/* A sentence on a head that was replaced; else NULL, also without a cluster. Borrowed until the
+ * loop goes on. */
+const char *reidd_cluster_rival(const reidd_cluster *cluster);
 /* Whether the node is connected (head: that member; member: the head, whatever `name`). */
 bool reidd_cluster_is_up(const reidd_cluster *cluster, const char *name);
 /* "node3 was lost: nothing was heard of it for 5 s"; "" when it is up. Borrowed until the loop goes
@@ -138,6 +145,8 @@ typedef struct reidd_cluster_options {
     reid_rpc_tls *tls;          /* for tcp: addresses; borrowed; may be NULL */
     const char *shim, *trainer; /* told in the hello, compared by the head */
     int64_t started_ms;
+    reidd_store *store; /* remembers which head counts (succession.h); borrowed */
+    bool take_over;     /* this head does, whatever others have followed */
     int slots;          /* of this node */
     reidd_nodes *nodes; /* empty; filled at once: head first, then the others as in the file (on a
                          * member: itself alone) */

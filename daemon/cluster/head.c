@@ -143,6 +143,7 @@ void reidd_head_beat(reidd_cluster *cluster)
 {
     int64_t late_ms = reidd_cluster_tick(cluster);
     cluster->beat_number++;
+    reidd_succession_tick(cluster);
     for (reidd_join *join = cluster->joins; join; join = join->after) {
         join->heard_ms += late_ms;
         if (join->remote)
@@ -210,6 +211,7 @@ static void send_welcome(reidd_join *join, const Reid__V1__NodeHello *hello)
     welcome->version = reid_xstrdup(REID_VERSION);
     welcome->protocol = REID_PROTOCOL;
     welcome->started_ms = cluster->started_ms;
+    welcome->generation = cluster->succession.generation;
     if (cluster->events->on_hello)
         cluster->events->on_hello(join->remote->place->name, hello->parts, hello->n_parts, welcome,
                                   cluster->events_user);
@@ -235,6 +237,9 @@ static reid_status take_hello(reidd_join *join, const Reid__V1__NodeHello *hello
     reidd_cluster *cluster = join->cluster;
     reidd_remote *remote = NULL;
     reid_status status = check_hello(join, hello, &remote, err);
+    if (status == REID_OK &&
+        !reidd_succession_hear(cluster, hello->name, hello->head, hello->generation))
+        status = reid_fail(err, REID_ERR_PRECONDITION, "%s", cluster->succession.rival);
     if (status != REID_OK && remote && !remote->join) {
         const char *known = reidd_cluster_note(cluster, remote->place->name);
         if (strcmp(known, err->text) != 0)
@@ -412,6 +417,9 @@ static void ping(reid_rpc_call *call, const ProtobufCMessage *message, void *ser
         return;
     }
     pong.name = reidd_cluster_self(cluster)->name;
+    if (cluster->succession.head)
+        pong.head = cluster->succession.head;
+    pong.generation = cluster->succession.generation;
     reid_rpc_call_reply(call, &pong.base);
 }
 

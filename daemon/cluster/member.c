@@ -71,6 +71,7 @@ static reid_status take_welcome(reidd_cluster *cluster, const Reid__V1__NodeWelc
     cluster->wait_ms = REIDD_JOIN_LEAST_MS;
     reidd_node_set_text(&cluster->note, NULL);
     reidd_node_set_text(&cluster->logged, NULL);
+    reidd_succession_follow(cluster, welcome->generation);
     reid_log_info("cluster joined head=%s version=%s", head, welcome->version);
     if (cluster->events->on_welcome)
         cluster->events->on_welcome(welcome, cluster->events_user);
@@ -166,6 +167,8 @@ static void send_hello(reidd_cluster *cluster)
     hello->version = reid_xstrdup(REID_VERSION);
     hello->started_ms = cluster->started_ms;
     hello->slots = cluster->slots;
+    hello->head = reid_xstrdup(cluster->succession.head ? cluster->succession.head : "");
+    hello->generation = cluster->succession.generation;
     hello->shim = reid_xstrdup(cluster->shim);
     hello->trainer = reid_xstrdup(cluster->trainer);
     hello->node = cluster->weather;

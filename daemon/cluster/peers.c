@@ -4,7 +4,9 @@
  *
  * The head names the nodes to ask (NodeBeat.watch). One that has answered and then does not for
  * REIDD_PARTED_MS is told to the head (NodeBeat.unreachable). One that has never answered is not
- * told: then it may as well be its certificate. */
+ * told: then it may as well be its certificate.
+ *
+ * A head asks those that have not joined whom they follow (succession.h). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +39,10 @@ static void on_pong(reid_rpc_stream *stream, const ProtobufCMessage *answer, voi
     const Reid__V1__NodePong *pong = (const Reid__V1__NodePong *)answer;
     if (stream != peer->asking || strcmp(pong->name, peer->place->name) != 0)
         return;
+    if (reidd_cluster_is_head(peer->cluster)) {
+        reidd_succession_hear(peer->cluster, peer->place->name, pong->head, pong->generation);
+        return;
+    }
     peer->answered = true;
     peer->answered_ms = reidd_cluster_now_ms();
     if (peer->told)
@@ -58,17 +64,29 @@ static void on_asked(reid_rpc_stream *stream, const reid_error *end, void *user)
     }
 }
 
+static void on_ready(reid_rpc_channel *channel, void *user)
+{
+    reidd_peer *peer = user;
+    if (channel == peer->channel)
+        ask(peer);
+}
+
 static void on_lost(reid_rpc_channel *channel, const reid_error *why, void *user)
 {
     reidd_peer *peer = user;
     (void)why;
-    if (channel == peer->channel)
-        drop_channel(peer);
+    if (channel != peer->channel)
+        return;
+    reidd_remote *remote = reidd_head_find(peer->cluster, peer->place->name);
+    if (remote && remote->asked == REIDD_ASKED_OPEN)
+        remote->asked = REIDD_ASKED_FAILED;
+    drop_channel(peer);
 }
 
 static void ask(reidd_peer *peer)
 {
-    static const reid_rpc_channel_events channel_events = {.on_lost = on_lost};
+    static const reid_rpc_channel_events channel_events = {.on_ready = on_ready,
+                                                           .on_lost = on_lost};
     static const reid_rpc_stream_events stream_events = {.on_message = on_pong,
                                                          .on_close = on_asked};
     static const reid_rpc_stream_options options = {.timeout_ms = ANSWER_MS};
@@ -126,6 +144,12 @@ void reidd_peers_set(reidd_cluster *cluster, char *const *names, size_t count)
         drop_channel(peer);
         free(peer);
     }
+}
+
+void reidd_peers_ask(reidd_cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->peers.count; i++)
+        ask(cluster->peers.items[i]);
 }
 
 size_t reidd_peers_tick(reidd_cluster *cluster, int64_t late_ms, char **names, size_t room)

@@ -7,6 +7,7 @@
 #include "daemon/cluster/clock.h"
 #include "daemon/cluster/cluster.h"
 #include "daemon/cluster/roster.h"
+#include "daemon/cluster/succession.h"
 
 /* A Join that somebody has opened at the head. */
 typedef struct reidd_join {
@@ -17,6 +18,9 @@ typedef struct reidd_join {
     int64_t beat_heard;
     struct reidd_join *before, *after;
 } reidd_join;
+
+/* Whom it follows (succession.h). */
+typedef enum reidd_asked { REIDD_ASKED_OPEN, REIDD_ASKED_FAILED, REIDD_ASKED_ANSWERED } reidd_asked;
 
 /* A node, as the head knows it; row 0 is the head itself. */
 typedef struct reidd_remote {
@@ -30,6 +34,8 @@ typedef struct reidd_remote {
     bool ever;          /* was up since this daemon started */
     bool lost;          /* the parts know */
     bool refused;       /* a send had no room */
+    reidd_asked asked;
+    bool rival; /* it follows another head, which counts */
     reidd_clock clock;
     int64_t told_ahead_ms; /* of the clock, to whoever reads the log; 0: it is right */
 } reidd_remote;
@@ -57,6 +63,7 @@ struct reidd_cluster {
     int64_t tick_ms; /* monotonic: the last beat */
     int64_t look_ms; /* … the last look */
     int handles;
+    reidd_succession succession;
 
     /* head */
     reidd_remote *remotes; /* as nodes */
@@ -91,10 +98,12 @@ void reidd_head_serve(reidd_cluster *cluster, reid_rpc_server *server);
 void reidd_head_beat(reidd_cluster *cluster);
 reidd_remote *reidd_head_find(const reidd_cluster *cluster, const char *name);
 
-/* peers.c: other members that this one watches */
+/* peers.c: other members that this one watches; on a head, nodes that have not joined */
 typedef struct reidd_peer reidd_peer;
 #define REIDD_PEERS_TOLD 64
 void reidd_peers_set(reidd_cluster *cluster, char *const *names, size_t count);
+/* On a head: whom do they follow? */
+void reidd_peers_ask(reidd_cluster *cluster);
 /* Asks each; `names` becomes those that do not answer any more, at most `room`. Borrowed. */
 size_t reidd_peers_tick(reidd_cluster *cluster, int64_t late_ms, char **names, size_t room);
 

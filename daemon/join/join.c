@@ -174,6 +174,7 @@ reid_status reidd_join_exec(const reidd_options *options, int argc, char **argv,
             i += strchr(argv[i], '=') == NULL;
         else
             words[used++] = argv[i];
+    words[used++] = (char *)"--take-over"; /* whoever says mpirun says who is the head */
     execv(program, words);
     int number = errno;
     free(words);

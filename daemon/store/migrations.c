@@ -67,6 +67,8 @@ static const char *const migrations[] = {
     " ended_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL, user TEXT NOT NULL,"
     " ranks INTEGER NOT NULL);"
     "CREATE INDEX usage_by_end ON usage(ended_ms);",
+    "CREATE TABLE head(one INTEGER PRIMARY KEY CHECK(one = 1), name TEXT NOT NULL,"
+    " generation INTEGER NOT NULL);",
 };
 
 #define NEWEST ((int)REID_COUNT_OF(migrations))

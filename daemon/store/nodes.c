@@ -1,4 +1,4 @@
-/* Nodes, and the configurations of jobs. */
+/* Nodes, the head, and the configurations of jobs. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -68,4 +68,32 @@ reid_status reidd_store_node_each(reidd_store *store,
         each(&node, user);
     }
     return reidd_store_done(store, s, rc, "read", err);
+}
+
+reid_status reidd_store_head_save(reidd_store *store, const char *name, int64_t generation,
+                                  reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_HEAD_SAVE, &s, err));
+    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 2, generation);
+    return reidd_store_run(store, s, "note the head in", err);
+}
+
+reid_status reidd_store_head_load(reidd_store *store, char **ret_name, int64_t *ret_generation,
+                                  reid_error *err)
+{
+    sqlite3_stmt *s = NULL;
+    REID_TRY(reidd_store_prepare(store, REIDD_SQL_HEAD_LOAD, &s, err));
+    int rc = sqlite3_step(s);
+    char *name = rc == SQLITE_ROW ? reid_xstrdup((const char *)sqlite3_column_text(s, 0)) : NULL;
+    int64_t generation = rc == SQLITE_ROW ? sqlite3_column_int64(s, 1) : 0;
+    reid_status status = reidd_store_done(store, s, rc, "read", err);
+    if (status != REID_OK) {
+        free(name);
+        return status;
+    }
+    *ret_name = name;
+    *ret_generation = generation;
+    return REID_OK;
 }

@@ -46,6 +46,8 @@ typedef enum reidd_sql {
     REIDD_SQL_CONFIG_ADD,
     REIDD_SQL_CONFIG_LOAD,
     REIDD_SQL_NODE_LIST,
+    REIDD_SQL_HEAD_SAVE,
+    REIDD_SQL_HEAD_LOAD,
     REIDD_SQL_COUNT,
 } reidd_sql;
 

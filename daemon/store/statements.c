@@ -105,4 +105,8 @@ const char *const reidd_sql_text[REIDD_SQL_COUNT] = {
     [REIDD_SQL_CONFIG_LOAD] = "SELECT yaml FROM configs WHERE job = " JOB_KEY,
     [REIDD_SQL_NODE_LIST] =
         "SELECT name, slots, gpu_type, drained, reason, who, wall_ms FROM nodes ORDER BY name",
+    [REIDD_SQL_HEAD_SAVE] =
+        "INSERT INTO head(one, name, generation) VALUES (1, ?1, ?2)"
+        " ON CONFLICT(one) DO UPDATE SET name=excluded.name, generation=excluded.generation",
+    [REIDD_SQL_HEAD_LOAD] = "SELECT name, generation FROM head",
 };

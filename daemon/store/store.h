@@ -170,4 +170,11 @@ reid_status reidd_store_node_each(reidd_store *store,
                                   void (*each)(const reidd_store_node *node, void *user),
                                   void *user, reid_error *err);
 
+/* The head that this store belongs to, or that this node has followed last, and its generation
+ * (daemon/cluster/succession.h). NULL and 0 when there was none; caller frees the name. */
+reid_status reidd_store_head_save(reidd_store *store, const char *name, int64_t generation,
+                                  reid_error *err);
+reid_status reidd_store_head_load(reidd_store *store, char **ret_name, int64_t *ret_generation,
+                                  reid_error *err);
+
 #endif

@@ -286,6 +286,94 @@ class Moved(unittest.TestCase):
             self.assertEqual(len(rows), 5)
 
 
+class Replaced(unittest.TestCase):
+    """A head that was replaced, and has not been told: its cluster file is the old one."""
+
+    def replace(self, c):
+        """node1's store goes on at node2, with a job that waits at both."""
+        for name in c.names:
+            self.assertEqual(c.ctl('node1', 'nodes', 'drain', name).returncode, 0)
+        job, out = c.submit('mark started\nexit 0\n', '--name', 'once')
+        shutil.copy(c.file, c.folder / 'old.yml')
+        copy = c.hosts.run('node1', [cluster.BIN / 'reidd', '--state-dir', c.state('node1'), '--backup-store', c.folder / 'copy.db'])
+        self.assertEqual(copy.returncode, 0, copy.stderr)
+        for name in ('node2', 'node3'):
+            c.stop(name)
+        for file in c.state('node2').glob('reidd.db*'):
+            file.unlink()
+        shutil.copy(c.folder / 'copy.db', c.state('node2') / 'reidd.db')
+        c.write_file(head='node2')
+        c.file = c.folder / 'new.yml'
+        shutil.copy(c.folder / 'cluster.yml', c.file)
+        c.start('node2')
+        c.start('node3')
+        c.wait_state('node3', 'DRAINED')
+        return job, out
+
+    def told(self, c):
+        def seen():
+            note = c.nodes('node1')['node1'].get('note', '')
+            return note if 'node1 is not the head any more: node2 is' in note else None
+        return wait_for(seen, 20, 'node1 tells that it is not the head')
+
+    def start_old(self, c, *more):
+        new, c.file = c.file, c.folder / 'old.yml'
+        c.start('node1', *more)
+        c.file = new
+
+    def resume(self, c, at):
+        for name in c.names:
+            self.assertEqual(c.ctl(at, 'nodes', 'resume', name).returncode, 0)
+
+    def test_old_head_starts_nothing(self):
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE)
+        with cluster.Cluster(3, '--slots', '1') as c:
+            job, out = self.replace(c)
+            self.told(c)  # it has run all the time
+            self.resume(c, 'node1')
+            done = c.ctl('node1', 'submit', c.folder / 'job1.yml')
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn('node1 is not the head any more', done.stderr)
+            self.assertIn('two heads', c.log('node1'))
+            c.kill('node1')
+            c.kill('node2')  # and the member alone can tell
+            self.start_old(c)
+            self.told(c)
+            found = c.job(job, 'node1')
+            self.assertEqual((found['state'], found.get('attempt', 0)), ('PENDING', 0))
+            self.assertIn('not the head any more', found['detail'])
+            self.assertFalse((out / 'started').exists())
+            c.start('node2')
+            c.wait_state('node3', 'DRAINED')
+            self.resume(c, 'node2')
+            c.wait_job(job, ('SUCCEEDED',), 30)
+            self.assertEqual(c.job(job, 'node1')['state'], 'PENDING')
+
+            c.kill('node1')  # a head without its store is none either
+            for file in c.state('node1').glob('reidd.db*'):
+                file.unlink()
+            self.start_old(c)
+            self.told(c)
+
+            c.stop('node1')  # as it should be
+            c.start('node1')
+            c.wait_up('node1')
+
+    def test_old_head_takes_over(self):
+        cluster.need_programs('reidd', 'reidctl', 'reidd-shim', cluster.FAKE)
+        with cluster.Cluster(3, '--slots', '1') as c:
+            job, _ = self.replace(c)
+            self.told(c)
+            c.kill('node1')
+            self.start_old(c, '--take-over')
+            c.head = 'node1'
+            wait_for(lambda: 'node2 is not the head any more: node1 is' in c.nodes('node2')['node2'].get('note', ''), 20,
+                     'node2 tells that it is not the head')
+            self.resume(c, 'node1')
+            c.wait_job(job, ('SUCCEEDED',), 30)
+            self.assertEqual(c.job(job, 'node2')['state'], 'PENDING')
+
+
 class Strangers(unittest.TestCase):
     def test_what_a_node_must_not_say(self):
         cluster.need_programs('reidd', 'reidctl', cluster.FAKE)
