@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "daemon/access/run_as.h"
 
+#define END_MS 1000 /* for what was killed to be gone; on a dead file server it may never be */
 #define OUTPUT_LIMIT (16u << 10) /* the end of what the trainer says is kept */
 
 struct reidd_check {
@@ -89,6 +90,22 @@ static void finish_if_done(reidd_check *check)
     check->on_done(&result, check->user);
 }
 
+/* It waits in the kernel, where a kill does not reach it: nobody waits for it here. */
+static void give_up(reidd_check *check)
+{
+    reid_error result = {0};
+    uv_unref((uv_handle_t *)&check->process); /* nor does the loop, at its end */
+    uv_unref((uv_handle_t *)&check->output);
+    if (check->cancelled)
+        return;
+    reid_fail(&result, REID_ERR_TIMEOUT,
+              "the check of the job did not end within %g s, and cannot be killed: a file system "
+              "that it looks at does not answer",
+              (double)check->timeout_ms / 1000.0);
+    check->cancelled = true;
+    check->on_done(&result, check->user);
+}
+
 static void on_process_exit(uv_process_t *process, int64_t exit_status, int term_signal)
 {
     reidd_check *check = process->data;
@@ -103,6 +120,10 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
 static void on_late(uv_timer_t *timer)
 {
     reidd_check *check = timer->data;
+    if (check->late) {
+        give_up(check);
+        return;
+    }
     check->late = true;
     if (check->exited) {
         check->late = check->exit_code != 0 || check->term_signal != 0;
@@ -111,6 +132,7 @@ static void on_late(uv_timer_t *timer)
         return;
     }
     uv_process_kill(&check->process, SIGKILL);
+    uv_timer_start(timer, on_late, END_MS, 0);
 }
 
 static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
@@ -210,8 +232,11 @@ reid_status reidd_check_start(uv_loop_t *loop, const reidd_check_spec *spec,
 void reidd_check_cancel(reidd_check *check)
 {
     check->cancelled = true;
-    if (!check->exited)
-        uv_process_kill(&check->process, SIGKILL);
-    else
+    if (check->exited) {
         close_all(check);
+        return;
+    }
+    check->late = true;
+    uv_process_kill(&check->process, SIGKILL);
+    uv_timer_start(&check->timer, on_late, END_MS, 0);
 }

@@ -1,9 +1,11 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "backend/module.h"
+#include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
@@ -11,23 +13,43 @@
 #include "train/fork.h"
 #include "train/session.h"
 
-/* The nearest folder on the way to `path` that exists must be writable. */
+/* Does what the job will do, under a name that nobody else has: permissions do not tell of a file
+ * system that is read-only or full, or is none for files, such as /proc. */
+static reid_status try_to_write(const char *path, const char *folder, reid_error *err)
+{
+    REID_AUTOFREE char *probe = reid_xasprintf("%s/.reid-check-XXXXXX", folder);
+    if (mkdtemp(probe) == NULL)
+        return reid_fail_errno(err, errno, "OUTPUT_DIR '%s': cannot make a folder in '%s'", path,
+                               folder);
+    REID_AUTOFREE char *name = reid_path_join(probe, "file");
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int number = errno;
+    if (fd >= 0) {
+        close(fd);
+        unlink(name);
+    }
+    rmdir(probe);
+    if (fd < 0)
+        return reid_fail_errno(err, number, "OUTPUT_DIR '%s': cannot write files in '%s'", path,
+                               folder);
+    return REID_OK;
+}
+
+/* In the nearest folder on the way to `path` that exists, folders and files can be made. */
 static reid_status check_output(const reid_config *config, reid_error *err)
 {
-    char *path = reid_path_absolute(reid_config_string(config, "OUTPUT_DIR"));
-    reid_status status = REID_OK;
-    char *folder = strdup(path);
-    while (folder != NULL && !reid_path_exists(folder)) {
+    REID_AUTOFREE char *path = reid_path_absolute(reid_config_string(config, "OUTPUT_DIR"));
+    char *folder = reid_xstrdup(path);
+    while (!reid_path_exists(folder) && strcmp(folder, "/") != 0) {
         char *parent = reid_path_dir(folder);
         free(folder);
         folder = parent;
     }
-    if (folder == NULL || !reid_path_is_dir(folder))
-        status = reid_fail(err, REID_ERR_INVALID, "OUTPUT_DIR '%s' is not a folder", path);
-    else if (access(folder, W_OK | X_OK) != 0)
-        status = reid_fail_errno(err, errno, "OUTPUT_DIR '%s': cannot write to '%s'", path, folder);
+    reid_status status =
+        reid_path_is_dir(folder)
+            ? try_to_write(path, folder, err)
+            : reid_fail(err, REID_ERR_INVALID, "OUTPUT_DIR '%s' is not a folder", path);
     free(folder);
-    free(path);
     return status;
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -120,6 +121,45 @@ class Faults(common.Case):
         self.assertEqual([p.name for p in out.glob('.tmp-*')], [])
         self.assertEqual((out / 'last_checkpoint').read_text().strip(), 'model_0000')
         self.assertEqual(common.manifest(out / 'model_0000')['iteration'], 6)
+
+    def disk(self, name):
+        """An ext4 of its own; skips where that is not allowed."""
+        image, folder = self.folder / f'{name}.img', self.folder / name
+        folder.mkdir()
+        with open(image, 'wb') as file:
+            file.truncate(16 << 20)
+        for words in (['mkfs.ext4', '-q', image], ['mount', '-o', 'loop', image, folder]):
+            if not shutil.which(words[0]) or (done := subprocess.run(words, capture_output=True, text=True)).returncode != 0:
+                self.skipTest(f'no disk can be made here: {words[0]}')
+        self.addCleanup(subprocess.run, ['umount', '-l', folder], check=False)
+        return folder
+
+    def test_output_that_cannot_be_written(self):
+        daemon = self.daemon(fake=False)
+        disk = self.disk('fixed')
+        subprocess.run(['mount', '-o', 'remount,ro', disk], check=True)
+        places = {'/proc': 'No such file or directory', '/sys/kernel': 'Operation not permitted|Permission denied', disk: 'Read-only file system'}
+        for place, why in places.items():
+            done = daemon.ctl('submit', common.CONFIG, *self.overrides('x', 'OUTPUT_DIR', f'{place}/a/b'))
+            self.assertNotEqual(done.returncode, 0)
+            self.assertRegex(done.stderr, f"OUTPUT_DIR '{place}/a/b': cannot make a folder in '{place}': ({why})\n")
+        self.assertEqual(json.loads(daemon.ctl('ps', '-a', '-o', 'json').stdout or '[]'), [])
+
+    def test_output_on_a_disk_that_does_not_answer(self):
+        """As on a dead file server, the check waits where no kill reaches it: others do not wait for it, nor does the daemon's end."""
+        daemon = self.daemon('--check-timeout', '3', fake=False)
+        disk = self.disk('frozen')
+        subprocess.run(['fsfreeze', '--freeze', disk], check=True)
+        thaw = [['fsfreeze', '--unfreeze', disk]]
+        self.addCleanup(lambda: [subprocess.run(words, check=False) for words in thaw])
+        done = daemon.ctl('submit', common.CONFIG, *self.overrides('x', 'OUTPUT_DIR', disk / 'a'), timeout=20)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('the check of the job did not end within 3 s, and cannot be killed', done.stderr)
+        done = daemon.ctl('submit', common.CONFIG, *self.overrides('good', 'SOLVER.MAX_EPOCH', '1', 'TEST.EVAL_PERIOD', '0'))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        daemon.wait_state(done.stdout.strip(), ('SUCCEEDED',), 120)
+        daemon.process.terminate()
+        daemon.process.wait(20 * common.PATIENCE)
 
     def test_read_only_store(self):
         folder = self.mount('4m')
