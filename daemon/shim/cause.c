@@ -116,7 +116,12 @@ static void describe_rank(const reidd_cause_input *input, reidd_exit_report *rep
     else if (memory == REIDD_OOM_LIKELY)
         snprintf(report->sentence, sizeof report->sentence,
                  "%s was killed by signal 9 (Killed), most likely by the kernel: memory has run "
-                 "out meanwhile, and it has killed processes for that",
+                 "out, and it has killed processes of this job for that",
+                 who);
+    else if (memory == REIDD_OOM_POSSIBLE)
+        snprintf(report->sentence, sizeof report->sentence,
+                 "%s was killed by signal 9 (Killed), possibly by the kernel: memory has run out "
+                 "meanwhile, and it has killed processes for that, of this job or others",
                  who);
     else if (report->signal)
         describe_signal(report, who);

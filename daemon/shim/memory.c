@@ -1,7 +1,6 @@
 #include "daemon/shim/memory.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/file.h"
+#include "base/str.h"
 
 #define FILE_BYTES 65536
 #define LOG_RECORD_BYTES 8192
@@ -33,13 +33,15 @@ static uint64_t read_kills(const char *path)
 
 /* The group's file: version 1's ("4:memory:/path") or version 2's ("0::/path"), or that of the
  * nearest group above which has one: an attempt's own may be without a controller, and inside a
- * container the path may be one of outside. Caller frees; NULL for none. */
-static char *find_group(const char *root)
+ * container the path may be one of outside. Version 1 does not count below. Caller frees; NULL for
+ * none. */
+static char *find_group(const char *root, bool *ret_own, bool *ret_decides)
 {
     static const struct {
         const char *mark, *folder, *file;
-    } kinds[] = {{":memory:", "/sys/fs/cgroup/memory", "memory.oom_control"},
-                 {"0::", "/sys/fs/cgroup", "memory.events"}};
+        bool counts_below;
+    } kinds[] = {{":memory:", "/sys/fs/cgroup/memory", "memory.oom_control", false},
+                 {"0::", "/sys/fs/cgroup", "memory.events", true}};
     REID_AUTOFREE char *path = reid_xasprintf("%s/proc/self/cgroup", root);
     REID_AUTOFREE char *text = NULL;
     size_t length = 0;
@@ -51,11 +53,16 @@ static char *find_group(const char *root)
             continue;
         group += strlen(kinds[i].mark);
         int group_length = (int)strcspn(group, "\n");
+        REID_AUTOFREE char *whole = reid_xstrndup(group, (size_t)group_length);
         for (;;) {
             char *found = reid_xasprintf("%s%s%.*s/%s", root, kinds[i].folder, group_length, group,
                                          kinds[i].file);
-            if (reid_path_exists(found))
+            if (reid_path_exists(found)) {
+                bool exact = whole[group_length] == '\0';
+                *ret_own = exact && reid_str_starts(reid_path_base(whole), "reidd-");
+                *ret_decides = exact || kinds[i].counts_below;
                 return found;
+            }
             free(found);
             if (group_length == 0)
                 break;
@@ -72,7 +79,8 @@ void reidd_memory_watch_init(reidd_memory_watch *watch, const char *root)
     watch->log_fd = open(log, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (watch->log_fd >= 0)
         lseek(watch->log_fd, 0, SEEK_END);
-    watch->path[0] = find_group(root);
+    watch->own = watch->decides = false;
+    watch->path[0] = find_group(root, &watch->own, &watch->decides);
     watch->path[1] = reid_xasprintf("%s/proc/vmstat", root);
     for (int i = 0; i < 2; i++)
         watch->kills[i] = read_kills(watch->path[i]);
@@ -103,9 +111,10 @@ reidd_oom reidd_memory_watch_ask(reidd_memory_watch *watch, pid_t pid)
 {
     if (log_names(watch->log_fd, pid))
         return REIDD_OOM_SURE;
-    for (int i = 0; i < 2; i++)
-        if (read_kills(watch->path[i]) > watch->kills[i])
-            return REIDD_OOM_LIKELY;
+    if (read_kills(watch->path[0]) > watch->kills[0])
+        return watch->own ? REIDD_OOM_LIKELY : REIDD_OOM_POSSIBLE;
+    if (!watch->decides && read_kills(watch->path[1]) > watch->kills[1])
+        return REIDD_OOM_POSSIBLE;
     return REIDD_OOM_NOT;
 }
 

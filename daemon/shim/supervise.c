@@ -200,11 +200,12 @@ static void abort_soon(supervisor *s, int64_t within_ms)
     s->kill_at_ms = REID_MIN(s->kill_at_ms, now_ms() + within_ms);
 }
 
-/* Before anything is killed here: signal 9 was somebody else's. */
+/* Before anything is killed here: signal 9 was somebody else's. What this machine tells is of its
+ * own processes only. */
 static void ask_memory(supervisor *s, int rank)
 {
     reidd_rank_fate *fate = &s->fates[rank];
-    if (fate->known && fate->end.signal == SIGKILL && !s->kill_ms)
+    if (!reidd_away_is(&s->away, rank) && fate->known && fate->end.signal == SIGKILL && !s->kill_ms)
         fate->memory = reidd_memory_watch_ask(&s->memory, s->ranks[rank].pids.rank);
 }
 

@@ -127,8 +127,12 @@ static void test_memory_ran_out(void **state)
           "this node, a smaller batch or MODEL.RECOMPUTE");
     f->ranks[1].memory = REIDD_OOM_LIKELY;
     check(f, 1, 137, 9,
-          "rank 1 was killed by signal 9 (Killed), most likely by the kernel: memory has run out "
-          "meanwhile, and it has killed processes for that");
+          "rank 1 was killed by signal 9 (Killed), most likely by the kernel: memory has run "
+          "out, and it has killed processes of this job for that");
+    f->ranks[1].memory = REIDD_OOM_POSSIBLE;
+    check(f, 1, 137, 9,
+          "rank 1 was killed by signal 9 (Killed), possibly by the kernel: memory has run out "
+          "meanwhile, and it has killed processes for that, of this job or others");
 }
 
 /* It did not end after its ranks and was killed: nothing of the training is missing. */
