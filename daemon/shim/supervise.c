@@ -40,7 +40,8 @@
 
 typedef struct rank_watch {
     bool started;
-    bool told; /* has got TERM */
+    bool told;     /* has got TERM */
+    bool orphaned; /* its wrapper was left to this process, which has reaped it */
     reidd_rank_pids pids;
     uint64_t start_time;
     int pidfd; /* -1: none */
@@ -255,6 +256,17 @@ static void check_away(supervisor *s, int i)
     note_end(s, i);
 }
 
+/* mpirun has gone, too, whether it can be waited for yet or not. Wrappers are killed when its main
+ * thread ends; then they are its other threads' children for a moment, and this process's at last.
+ */
+static bool is_left(const supervisor *s, const rank_watch *rank)
+{
+    reidd_process process = {0};
+    return s->child_ended || rank->orphaned || !reidd_process_is_alive(s->child, 0) ||
+           (reidd_process_read(rank->pids.wrapper, &process) &&
+            process.start_time == rank->start_time && process.parent == getpid());
+}
+
 /* The wrapper is gone, without having written how its rank has ended: it was killed, and the rank
  * with it (rank.c). Where mpirun has gone, too, that may be why, and nothing is written. */
 static void note_killed(supervisor *s, int i)
@@ -264,11 +276,12 @@ static void note_killed(supervisor *s, int i)
         poll(NULL, 0, LAST_BREATH_MS);
         reap(s);
     }
+    bool left = is_left(s, &s->ranks[i]);
     fate->end = (reidd_rank_exit){.exit_code = 128 + SIGKILL,
                                   .signal = SIGKILL,
                                   .wall_ms = reid_clock_wall_ms(),
                                   .late_ms = NOTICE_MS};
-    fate->known = !s->kill_ms && !s->child_ended &&
+    fate->known = !s->kill_ms && !left &&
                   reidd_rank_exit_write(s->folder, s->first + i, &fate->end, NULL) == REID_OK;
 }
 
@@ -301,6 +314,8 @@ static void reap(supervisor *s)
     int status = 0;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (int i = 0; i < s->count; i++)
+            s->ranks[i].orphaned = s->ranks[i].orphaned || s->ranks[i].pids.wrapper == pid;
         if (pid != s->child)
             continue;
         s->child_ended = true;
@@ -411,8 +426,13 @@ static void clear_up(supervisor *s)
         reap(s);
     }
     reap(s);
-    for (int i = 0; i < s->count; i++)
+    for (int i = 0; i < s->count; i++) {
+        reidd_rank_fate *fate = &s->fates[i];
         check_rank(s, i);
+        if (fate->end.late_ms && !reidd_away_is(&s->away, i) && /* its own record is better */
+            reidd_rank_exit_read(s->folder, s->first + i, &fate->end, NULL) == REID_OK)
+            fate->known = true;
+    }
 }
 
 /* What the other nodes have still to tell: how their ranks ended is part of the cause. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -356,6 +357,56 @@ static void test_killed_wrapper(void **state)
     expect(f, 137, 9, 1, "rank 1 was killed by signal 9 (Killed)");
 }
 
+/* mpirun is killed, and its ranks with it, but on a busy machine it takes some time until it can be
+ * waited for: here because who traces it is the first to be told. */
+static void test_mpirun_that_is_slow_to_go(void **state)
+{
+    fixture *f = *state;
+    reidd_shim_info info;
+    reid_error err = {0};
+    if (!has_mpirun())
+        skip();
+    start(f, 2, "1000", "on-term 0\n0: mark zero\n1: mark one\nwait never\n");
+    wait_for_mark(f, "zero");
+    pid_t rank = wait_for_mark(f, "one");
+    reid_assert_ok(reidd_shim_info_read(f->attempt, &info, &err), &err);
+    if (ptrace(PTRACE_SEIZE, info.launcher_pid, NULL, NULL) != 0) {
+        kill(f->shim, SIGTERM);
+        skip();
+    }
+    kill(rank, SIGKILL);
+    assert_int_equal(kill(info.launcher_pid, SIGKILL), 0);
+    poll(NULL, 0, 500);
+    assert_int_equal(waitpid(info.launcher_pid, NULL, 0), info.launcher_pid);
+    finish(f, 10);
+    expect(f, 137, 9, -1, "mpirun was killed by signal 9 (Killed)");
+}
+
+/* What the shim has concluded from a wrapper's absence yields to what the wrapper has written. */
+static void test_record_that_comes_late(void **state)
+{
+    fixture *f = *state;
+    reidd_shim_info info;
+    reidd_rank_pids pids;
+    reid_error err = {0};
+    const reidd_rank_exit own = {.exit_code = 3, .wall_ms = reid_clock_wall_ms()};
+    if (!has_mpirun())
+        skip();
+    start(f, 2, "1000", "on-term 0\n0: mark zero\n1: mark one\nwait never\n");
+    wait_for_mark(f, "zero");
+    wait_for_mark(f, "one");
+    reid_assert_ok(reidd_shim_info_read(f->attempt, &info, &err), &err);
+    reid_assert_ok(reidd_rank_pids_read(f->attempt, 1, &pids, &err), &err);
+    assert_int_equal(kill(info.launcher_pid, SIGSTOP), 0); /* the end takes a while */
+    assert_int_equal(kill(pids.wrapper, SIGKILL), 0);
+    char *concluded = reidd_rank_path(f->attempt, "ranks", 1, "exit");
+    assert_true(reid_test_wait(path_is_there, concluded, 10));
+    free(concluded);
+    reid_assert_ok(reidd_rank_exit_write(f->attempt, 1, &own, &err), &err);
+    finish(f, 10);
+    expect(f, 3, 0, 1, "rank 1 ended with exit code 3");
+}
+
 /* mpirun does not notice anything any more: the shim does. */
 static void test_stopped_mpirun(void **state)
 {
@@ -413,6 +464,8 @@ int main(void)
         CASE(test_two_ranks),
         CASE(test_killed_rank_takes_the_others_along),
         CASE(test_killed_wrapper),
+        CASE(test_mpirun_that_is_slow_to_go),
+        CASE(test_record_that_comes_late),
         CASE(test_stopped_mpirun),
         CASE(test_graceful_stop_of_two),
     };
