@@ -162,6 +162,7 @@ static void remove_leftovers(const char *folder)
     reidd_shim_info info = {0};
     REID_AUTOFREE char *tmp = reidd_attempt_path(folder, "tmp");
     REIDD_AS_OWNER(folder);
+    reidd_attempt_sweep(folder);
     reid_remove_tree(tmp, NULL);
     if (reidd_shim_info_read(folder, &info, NULL) == REID_OK &&
         reid_str_starts(info.shm_dir, "/dev/shm/reidd-") && !strstr(info.shm_dir, "/.."))
@@ -486,6 +487,7 @@ reid_status reidd_attempt_start(uv_loop_t *loop, const reidd_attempt_spec *spec,
 reid_status reidd_attempt_adopt(uv_loop_t *loop, const char *folder, reidd_attempt_on_end *on_end,
                                 void *user, reidd_attempt **ret_attempt, reid_error *err)
 {
+    reidd_attempt_sweep(folder);
     reidd_attempt *attempt = attempt_new(loop, folder, on_end, user);
     attempt->group = reidd_confine_read(folder);
     uv_timer_start(&attempt->timer, on_tick, 0, TICK_MS); /* the first look at once */

@@ -1,7 +1,10 @@
 #include "daemon/exec/files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "daemon/access/identity.h"
@@ -84,6 +88,48 @@ static reid_status write_quickly(const char *path, const reid_str *text, reid_er
     if (status != REID_OK)
         unlink(temp);
     return status;
+}
+
+/* The writer in "rank-1.exit.4711.tmp"; 0: it is no such name. */
+static pid_t writer_of(const char *name)
+{
+    static const char suffix[] = ".tmp";
+    size_t length = strlen(name), suffix_length = sizeof suffix - 1;
+    if (length <= suffix_length || strcmp(name + length - suffix_length, suffix) != 0)
+        return 0;
+    REID_AUTOFREE char *stem = reid_xstrndup(name, length - suffix_length);
+    const char *dot = strrchr(stem, '.');
+    int64_t pid = 0;
+    if (!dot || dot[1] == '0' || reid_parse_int64(dot + 1, &pid) != REID_OK || pid <= 0 ||
+        pid > INT_MAX)
+        return 0;
+    return (pid_t)pid;
+}
+
+static void sweep(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir && fd >= 0)
+        close(fd);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        pid_t writer = writer_of(entry->d_name);
+        if (writer > 0 && kill(writer, 0) != 0 && errno == ESRCH)
+            unlinkat(fd, entry->d_name, 0);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+void reidd_attempt_sweep(const char *folder)
+{
+    static const char *const names[] = {"ranks", "failures", "nodes"};
+    REIDD_AS_OWNER(folder);
+    sweep(folder);
+    for (size_t i = 0; i < REID_COUNT_OF(names); i++) {
+        REID_AUTOFREE char *path = reidd_attempt_path(folder, names[i]);
+        sweep(path);
+    }
 }
 
 static void add_int(reid_json_writer *w, const char *key, int64_t value)

@@ -29,6 +29,10 @@ reid_status reidd_attempt_lock(const char *folder, int *ret_fd, reid_error *err)
 /* Whether a shim holds the lock. */
 bool reidd_attempt_is_locked(const char *folder);
 
+/* Removes what writers that were killed have left of the small files. Names carry the writer's pid:
+ * one that lives, or whose pid another process has by now, keeps its own. */
+void reidd_attempt_sweep(const char *folder);
+
 typedef struct reidd_shim_info {
     pid_t pid;
     uint64_t start_time;

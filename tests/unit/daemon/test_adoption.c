@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,8 +208,13 @@ static void test_everything_is_killed(void **state)
     pid_t shim = shim_of(t, id);
     test_reidd_kill(t);
     assert_int_equal(kill(shim, SIGKILL), 0);
+    char *half = reid_xasprintf("jobs/%s/attempt-1/ranks/rank-0.pid.%d.tmp", id, INT_MAX);
+    char *path = reid_test_write_text(t->state_dir, half, "{");
     test_reidd_start(t);
     check_lost(t, id);
+    assert_false(reid_path_exists(path));
+    free(path);
+    free(half);
     assert_int_equal(test_reidd_stop(t, 2), 0);
     assert_true(test_nothing_runs(t));
     free(id);

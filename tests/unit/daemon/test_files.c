@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/file.h"
 #include "daemon/exec/files.h"
 #include "harness/harness.h"
@@ -125,6 +127,57 @@ static void test_damaged_files(void **state)
     assert_int_equal(reidd_last_words_read(folder, 0, &words, NULL), REID_ERR_NOT_FOUND);
 }
 
+/* A process that is there no more. */
+static pid_t dead_pid(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return pid;
+}
+
+static bool sweep_leaves(const char *name, pid_t writer)
+{
+    char *full = reid_xasprintf("%s.%d.tmp", name, (int)writer);
+    char *path = reid_test_write_text(folder, full, "x");
+    reidd_attempt_sweep(folder);
+    bool left = reid_path_exists(path);
+    free(path);
+    free(full);
+    return left;
+}
+
+static void test_what_killed_writers_have_left(void **state)
+{
+    pid_t dead = dead_pid();
+    assert_false(sweep_leaves("shim.json", dead));
+    assert_false(sweep_leaves("ranks/rank-1.exit", dead));
+    assert_false(sweep_leaves("failures/rank-0.json", dead));
+    assert_true(sweep_leaves("ranks/rank-1.exit", getpid()));
+    assert_true(sweep_leaves("ranks/rank-1.exit", 1)); /* somebody else's */
+    assert_true(sweep_leaves("logs/rank-1.out", dead));
+    /* Names that carry no pid, and a folder that is a link. */
+    static const char *const kept[] = {"gpus.0000000000012345.tmp",
+                                       "gpus.00000000000004d2.tmp",
+                                       "exit.99999999999.tmp",
+                                       "exit.-5.tmp",
+                                       "exit.0.tmp",
+                                       "exit.tmp",
+                                       ".tmp"};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        char *path = reid_test_write_text(folder, kept[i], "x");
+        reidd_attempt_sweep(folder);
+        assert_true(reid_path_exists(path));
+        free(path);
+    }
+    char *nodes = reid_path_join(folder, "nodes"), *logs = reid_path_join(folder, "logs");
+    assert_int_equal(symlink(logs, nodes), 0);
+    assert_true(sweep_leaves("logs/rank-2.out", dead));
+    free(nodes);
+    free(logs);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -133,6 +186,7 @@ int main(void)
         CASE(test_lock),
         CASE(test_small_files),
         CASE(test_damaged_files),
+        CASE(test_what_killed_writers_have_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
